@@ -1,0 +1,82 @@
+//! What only a lab build does: die at a named step, and remember every key with its message.
+//!
+//! In a release both calls are empty. A lab build (`KLUIS_LAB=1` at build time, see `build.rs`) is
+//! what `make test` runs, so that "every step of a commit survives a crash" and "one key, one
+//! message" are observed over the whole suite and not argued.
+//!
+//! * `KLUIS_LAB_KILL=<step>:<n>`: the n-th time the process reaches that step, SIGKILL to itself.
+//! * `KLUIS_LAB_STEPS=<file>`: append the name of each step reached, one a line.
+//! * `KLUIS_LAB_RECORD=<file>`: append BLAKE3(key) ‖ BLAKE3(all the cipher saw), 64 bytes a seal.
+
+/// Marks a step that a crash must survive.
+#[cfg(not(kluis_lab))]
+#[inline(always)]
+pub fn step(_name: &'static str) {}
+
+/// Remembers that `key` sealed the message made of `parts`.
+#[cfg(not(kluis_lab))]
+#[inline(always)]
+pub fn sealed(_key: &[u8], _parts: &[&[u8]]) {}
+
+/// Whether this is a lab build.
+pub const IS_LAB: bool = cfg!(kluis_lab);
+
+#[cfg(kluis_lab)]
+pub use on::{sealed, step};
+
+#[cfg(kluis_lab)]
+mod on {
+    use std::fs::{File, OpenOptions};
+    use std::io::Write as _;
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static KILL: LazyLock<Option<(String, u64)>> = LazyLock::new(|| {
+        let wish = std::env::var("KLUIS_LAB_KILL").ok()?;
+        let (step, count) = wish.rsplit_once(':')?;
+        Some((step.to_owned(), count.parse().ok()?))
+    });
+    static REACHED: AtomicU64 = AtomicU64::new(0);
+    static STEPS: LazyLock<Option<File>> = LazyLock::new(|| append("KLUIS_LAB_STEPS"));
+    static RECORD: LazyLock<Option<File>> = LazyLock::new(|| append("KLUIS_LAB_RECORD"));
+
+    fn append(variable: &str) -> Option<File> {
+        let path = std::env::var_os(variable)?;
+        Some(
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .expect("the lab's file opens"),
+        )
+    }
+
+    /// Marks a step that a crash must survive.
+    pub fn step(name: &'static str) {
+        if let Some(mut file) = STEPS.as_ref() {
+            file.write_all(format!("{name}\n").as_bytes()).expect("the lab's file takes a line");
+        }
+        if let Some((wanted, count)) = KILL.as_ref()
+            && wanted == name
+            && REACHED.fetch_add(1, Ordering::SeqCst) + 1 == *count
+        {
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
+                .expect("a process may kill itself");
+        }
+    }
+
+    /// Remembers that `key` sealed the message made of `parts`.
+    pub fn sealed(key: &[u8], parts: &[&[u8]]) {
+        if let Some(mut file) = RECORD.as_ref() {
+            let mut message = blake3::Hasher::new();
+            for part in parts {
+                message.update(&(part.len() as u64).to_le_bytes());
+                message.update(part);
+            }
+            let mut row = [0; 64];
+            row[..32].copy_from_slice(blake3::hash(key).as_bytes());
+            row[32..].copy_from_slice(message.finalize().as_bytes());
+            file.write_all(&row).expect("the lab's file takes a row");
+        }
+    }
+}

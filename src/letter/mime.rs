@@ -1,0 +1,1 @@
+//! Splits a raw message into leaf bodies.

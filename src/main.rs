@@ -1,0 +1,3 @@
+//! Arguments in, exit code out; the work is in the library.
+
+fn main() {}
