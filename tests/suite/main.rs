@@ -1,0 +1,5 @@
+//! The integration tests, one binary.
+
+mod deadline;
+#[cfg(kluis_lab)]
+mod sandbox;
