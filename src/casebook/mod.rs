@@ -48,6 +48,9 @@ pub enum Error {
     /// No epoch is proven yet: nothing can be sealed.
     #[error("no epoch is proven yet")]
     NoEpoch,
+    /// No confined parser starts.
+    #[error("no confined parser starts on this machine")]
+    NoParser,
     /// There is no such case, letter or item.
     #[error("there is no such {0}")]
     Unknown(&'static str),

@@ -16,6 +16,7 @@ use crate::ledger::entry::{Entry, Fact};
 use crate::letter::skeleton::{self, Skeleton};
 use crate::letter::{Envelope, Finding, Item, Letter, Role};
 use crate::request::deadline;
+use crate::sandbox::Failure;
 use crate::secret::Personal;
 use crate::store::Batch;
 use crate::vault::chunk::{self, Base, CONVERGES_FROM};
@@ -38,6 +39,13 @@ struct Cut {
     letter: Letter,
     skeleton: Skeleton,
     contents: Vec<Vec<u8>>,
+}
+
+impl Cut {
+    fn of(parsed: Option<Letter>, raw: &[u8]) -> Self {
+        let (letter, skeleton, contents) = skeleton::cut_or_whole(parsed, raw);
+        Self { letter, skeleton, contents }
+    }
 }
 
 impl Casebook {
@@ -74,11 +82,15 @@ impl Casebook {
         if self.delivered_before(&fingerprint) {
             return blocking(move || here.receive_again(&envelope, fingerprint)).await;
         }
-        let parsed = self.sandbox.run(&raw).await;
+        let parsed = match self.sandbox.run(&raw).await {
+            // Not the letter's fault: it waits with its sender until parsers start again.
+            Err(Failure::Unavailable) => return Err(Error::NoParser),
+            Err(_) => None,
+            Ok(bytes) => minicbor::decode::<Letter>(&bytes).ok(),
+        };
         blocking(move || {
             // A child may be taken over by what it reads: its answer is a proposal, checked here.
-            let parsed = parsed.ok().and_then(|bytes| minicbor::decode::<Letter>(&bytes).ok());
-            let cut = cut(parsed, &raw);
+            let cut = Cut::of(parsed, &raw);
             here.seal_and_commit(envelope, &raw, &cut, fingerprint)
         })
         .await
@@ -373,22 +385,6 @@ fn converges(item: &Item, content: &[u8]) -> bool {
     content.len() >= CONVERGES_FROM
         && item.role == Role::Attachment
         && !item.media_type.starts_with("text/")
-}
-
-/// Cuts as the parser proposed if that gives the raw bytes again, else keeps the letter whole.
-fn cut(parsed: Option<Letter>, raw: &[u8]) -> Cut {
-    if let Some(letter) = parsed
-        && let Some((skeleton, contents)) = skeleton::cut(raw, &letter)
-    {
-        let parts: Vec<_> = contents.iter().map(|content| Some(content.as_slice())).collect();
-        if skeleton.rebuild(&parts) == raw {
-            return Cut { letter, skeleton, contents };
-        }
-    }
-    let letter = Letter::unparsed(raw);
-    let (skeleton, contents) =
-        skeleton::cut(raw, &letter).expect("the whole message is one valid range");
-    Cut { letter, skeleton, contents }
 }
 
 /// BLAKE3 of reverse-path and raw bytes: a re-delivery has the same (design §7).
