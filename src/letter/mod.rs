@@ -5,16 +5,28 @@
 //! that can be forgotten one by one; what is left is the *skeleton*, from which, with the items,
 //! the raw message can be rebuilt bit for bit (`skeleton`).
 //!
-//! Pure: no I/O, no clock. `mime` splits multiparts by itself, line-anchored; header fields,
-//! encoded words, charsets and transfer encodings are read by `mail-parser`.
+//! Pure: no I/O, no clock. In the order of the bytes: `mime` splits multiparts, line-anchored;
+//! `header`, `params` and `words` read the fields; `leaf` makes items, with `transfer`, `charset`
+//! and `magic`; `protection` says what is encrypted. Addresses, dates and the tables of charsets
+//! are mail-parser's; the rest is our own, since it must account for every byte.
 //! Format: vault-format §7 (skeleton and letter box).
 
-pub mod mime;
+mod charset;
+mod header;
+mod leaf;
+mod magic;
+mod mime;
+mod params;
+mod protection;
 pub mod skeleton;
+mod transfer;
+mod words;
 
 use minicbor::{Decode, Encode};
 
 use crate::secret::Personal;
+
+pub use transfer::content;
 
 /// What the connection said before the bytes came.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

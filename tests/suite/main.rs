@@ -3,6 +3,11 @@
 mod deadline;
 mod docs;
 mod imports;
+mod inbox;
+mod keys;
+mod letters;
+mod openpgp;
 #[cfg(kluis_lab)]
 mod sandbox;
+mod store;
 mod tree;

@@ -1,0 +1,192 @@
+//! What a part is: its header read, its body turned into an item.
+
+use std::ops::Range;
+
+use super::header::{Block, ids};
+use super::mime::{Findings, Place};
+use super::params::Value;
+use super::protection::{Cipher, Kind, Trace};
+use super::transfer::{Coding, recipe};
+use super::{Finding, Item, MAX_TEXT, Role, Storage, charset, magic};
+use crate::secret::Personal;
+
+/// What the header of a part says about its body.
+pub(super) struct Part {
+    /// Lower case; what stands for it where none is declared.
+    pub media_type: String,
+    /// The parameters of the type.
+    pub content: Value,
+    disposition: Value,
+    transfer: String,
+    coding: Coding,
+    content_id: Option<String>,
+}
+
+impl Part {
+    /// Reads the fields of a part. In a digest a part is a message unless it says otherwise.
+    pub(super) fn read(block: &Block<'_>, digest: bool, findings: &mut Findings) -> Self {
+        if block.over {
+            return Self::opaque();
+        }
+        let value = |name| block.first(name).map(Value::parse).unwrap_or_default();
+        let (content, disposition) = (value("Content-Type"), value("Content-Disposition"));
+        for name in ["Content-Type", "Content-Disposition", "Content-Transfer-Encoding"] {
+            if block.all(name).nth(1).is_some() {
+                findings.add(Finding::BadHeader);
+            }
+        }
+        if content.odd || disposition.odd {
+            findings.add(Finding::BadParameter);
+        }
+        let media_type = match content.kind.split_once('/') {
+            Some((kind, subtype)) if !kind.is_empty() && !subtype.is_empty() => {
+                content.kind.clone()
+            }
+            _ if content.kind.is_empty() && digest => "message/rfc822".into(),
+            _ => {
+                // RFC 2045 §5.2: what cannot be read as a type is plain text.
+                if !content.kind.is_empty() {
+                    findings.add(Finding::BadHeader);
+                }
+                "text/plain".into()
+            }
+        };
+        let transfer =
+            Value::parse(block.first("Content-Transfer-Encoding").unwrap_or(b"7bit")).kind;
+        Self {
+            media_type,
+            content,
+            disposition,
+            coding: Coding::named(&transfer),
+            transfer,
+            content_id: block.first("Content-ID").and_then(|value| ids(value).into_iter().next()),
+        }
+    }
+
+    /// A part about which nothing is known.
+    pub(super) fn opaque() -> Self {
+        Self {
+            media_type: "application/octet-stream".into(),
+            content: Value::default(),
+            disposition: Value::default(),
+            transfer: "binary".into(),
+            coding: Coding::Identity,
+            content_id: None,
+        }
+    }
+
+    pub(super) fn is_multipart(&self) -> bool {
+        self.media_type.starts_with("multipart/")
+    }
+
+    /// Whether the body is a message that can be read in place.
+    pub(super) fn is_message(&self) -> bool {
+        self.holds_message() && self.coding == Coding::Identity
+    }
+
+    fn holds_message(&self) -> bool {
+        matches!(self.media_type.as_str(), "message/rfc822" | "message/global" | "message/news")
+    }
+
+    /// The boundary of a multipart, without the white space that must not end it.
+    pub(super) fn boundary(&self) -> Option<Vec<u8>> {
+        let boundary = self.is_multipart().then(|| self.content.octets("boundary"))??;
+        let boundary = boundary.trim_ascii_end();
+        (!boundary.is_empty()).then(|| boundary.to_vec())
+    }
+
+    pub(super) fn group_kind(&self) -> Kind {
+        match self.media_type.as_str() {
+            "multipart/encrypted" => Kind::Encrypted,
+            "multipart/appledouble" => Kind::AppleDouble,
+            _ => Kind::Other,
+        }
+    }
+
+    /// Every name, decoded, without repetitions: `filename` before `name`.
+    fn names(&self, findings: &mut Findings) -> Vec<Personal<String>> {
+        let mut names: Vec<Personal<String>> = Vec::new();
+        for (texts, known) in [self.disposition.texts("filename"), self.content.texts("name")] {
+            if !known {
+                findings.add(Finding::UnknownCharset);
+            }
+            for text in texts {
+                let name = Personal::new(text.trim().to_owned());
+                if !name.expose().is_empty() && !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        names
+    }
+
+    fn role(&self, place: Place, magic: Option<&str>) -> Role {
+        if place.group.kind == Kind::AppleDouble && magic == Some(magic::APPLE_DOUBLE) {
+            Role::Secondary
+        } else if self.is_text() && matches!(self.disposition.kind.as_str(), "" | "inline") {
+            Role::Body
+        } else {
+            Role::Attachment
+        }
+    }
+
+    /// Text, or a multipart that turned out to have no parts.
+    fn is_text(&self) -> bool {
+        self.media_type.starts_with("text/") || self.is_multipart()
+    }
+
+    fn text(&self, body: &[u8], findings: &mut Findings) -> String {
+        let octets = self.coding.decode(&body[..body.len().min(MAX_TEXT * OCTETS_A_BYTE)]);
+        let label = self.content.token("charset").unwrap_or_default();
+        let (mut text, known) = charset::decode(&label, &octets);
+        if !known {
+            findings.add(Finding::UnknownCharset);
+        }
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+        text
+    }
+}
+
+/// An encoded body is at most this many times longer than its content, give or take line ends.
+const OCTETS_A_BYTE: usize = 4;
+
+/// Turns a leaf body into an item.
+pub(super) fn read(
+    raw: &[u8],
+    range: Range<usize>,
+    part: &Part,
+    place: Place,
+    findings: &mut Findings,
+) -> (Item, Trace) {
+    let body = &raw[range.clone()];
+    let recipe = (part.coding == Coding::Base64).then(|| recipe(body)).flatten();
+    if recipe.is_none() && !part.coding.fits(body) {
+        findings.add(Finding::BadTransferEncoding);
+    }
+    let mut look = part.coding.decode(&body[..body.len().min(magic::LOOK * OCTETS_A_BYTE)]);
+    look.truncate(magic::LOOK);
+    let magic = magic::of(&look);
+    if !body.is_empty() && magic::disagrees(&part.media_type, magic) {
+        findings.add(Finding::TypeMismatch);
+    }
+    let encoded = part.holds_message() || part.is_multipart() && part.coding != Coding::Identity;
+    if encoded || magic::is_packed(&look, magic) {
+        findings.add(Finding::NotUnpacked);
+    }
+    let trace =
+        Trace { group: place.group, cipher: Cipher::of(&look, &part.media_type, &part.content) };
+    let item = Item {
+        start: range.start,
+        end: range.end,
+        role: part.role(place, magic),
+        media_type: part.media_type.clone(),
+        magic: magic.map(Into::into),
+        names: part.names(findings),
+        storage: recipe.unwrap_or(Storage::AsItCame),
+        transfer: part.transfer.clone(),
+        text: part.is_text().then(|| Personal::new(part.text(body, findings))),
+        depth: place.depth,
+        content_id: part.content_id.clone().map(Personal::new),
+    };
+    (item, trace)
+}
