@@ -1,0 +1,245 @@
+//! Drives one conversation over a socket: reads, writes, waits, shakes hands, hands over.
+//!
+//! Every wait has an end. A command has `command_timeout` from our last answer, however slowly its
+//! bytes trickle; a letter has `letter_timeout` from 354 and has to keep up a minimum rate.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+
+use super::smtp::{Action, Kind, Session};
+use super::{Shared, Verdict, replies, stopping};
+
+/// Bytes read at a time.
+const READ: usize = 64 * 1024;
+/// How long, and for how many bytes, a closed connection is listened to, so that our last words
+/// are not lost in a reset.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES: usize = 1024 * 1024;
+/// How long a peer that owes us something can hold up a stop.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// A stream of bytes both ways.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// One connection.
+pub(super) struct Connection {
+    id: u64,
+    session: Session,
+    shared: Arc<Shared>,
+    stopped: watch::Receiver<bool>,
+    /// Written before we wait for anything.
+    due: Vec<u8>,
+    /// The last action, and the bytes that came since.
+    since: Instant,
+    came: u64,
+    letters: u64,
+}
+
+/// Why a conversation stops.
+enum Turn {
+    /// To shake hands.
+    Secure,
+    /// For good.
+    End,
+}
+
+impl Connection {
+    pub(super) fn new(
+        id: u64,
+        kind: Kind,
+        client: Option<IpAddr>,
+        shared: Arc<Shared>,
+        stopped: watch::Receiver<bool>,
+    ) -> Self {
+        let settings = Arc::clone(&shared.settings);
+        Self {
+            id,
+            session: Session::new(kind, settings, shared.budget.clone(), client),
+            shared,
+            stopped,
+            due: Vec::new(),
+            since: Instant::now(),
+            came: 0,
+            letters: 0,
+        }
+    }
+
+    /// Talks until one side has enough. A peer that is gone is no error of ours.
+    pub(super) async fn serve(mut self, wire: Box<dyn Wire>) {
+        tracing::debug!(connection = self.id, "opened");
+        let mut wire = wire;
+        let mut secured = false;
+        let end = loop {
+            match self.converse(&mut wire).await {
+                Ok(Turn::Secure) => match self.secure(wire).await {
+                    Ok(tls) => {
+                        secured = true;
+                        wire = tls;
+                    }
+                    Err(error) => {
+                        tracing::info!(connection = self.id, kind = ?error.kind(), "no handshake");
+                        return;
+                    }
+                },
+                Ok(Turn::End) => break self.leave(&mut wire).await,
+                Err(error) => break Err(error),
+            }
+        };
+        tracing::info!(
+            connection = self.id,
+            letters = self.letters,
+            tls = secured,
+            lost = end.is_err(),
+            "closed"
+        );
+    }
+
+    /// Reads, and carries out what follows from it, until something else has to happen.
+    async fn converse(&mut self, wire: &mut Box<dyn Wire>) -> io::Result<Turn> {
+        let mut buffer = vec![0; READ];
+        let mut length = 0;
+        let mut stopped = self.stopped.clone();
+        loop {
+            if let Some(turn) = self.carry_out(wire, &buffer[..length]).await? {
+                return Ok(turn);
+            }
+            self.write(wire).await?;
+            length = tokio::select! {
+                biased;
+                () = stopping(&mut stopped) => {
+                    self.due.extend_from_slice(replies::STOPPING.as_bytes());
+                    return Ok(Turn::End);
+                }
+                read = timeout_at(self.deadline(), wire.read(&mut buffer)) => match read {
+                    Ok(read) => read?,
+                    Err(_) => {
+                        tracing::info!(connection = self.id, code = 421, "timed out");
+                        self.due.extend_from_slice(replies::TIMED_OUT.as_bytes());
+                        return Ok(Turn::End);
+                    }
+                },
+            };
+            if length == 0 {
+                return Ok(Turn::End);
+            }
+            self.came += length as u64;
+        }
+    }
+
+    async fn carry_out(
+        &mut self,
+        wire: &mut Box<dyn Wire>,
+        bytes: &[u8],
+    ) -> io::Result<Option<Turn>> {
+        let mut rest = bytes;
+        while let Some(action) = self.session.receive(&mut rest) {
+            match action {
+                Action::Reply(reply) => self.due.extend_from_slice(&reply),
+                Action::Pause => {
+                    self.write(wire).await?;
+                    sleep(self.shared.settings.tarpit).await;
+                }
+                Action::StartTls(reply) if rest.is_empty() => {
+                    self.due.extend_from_slice(reply);
+                    self.write(wire).await?;
+                    return Ok(Some(Turn::Secure));
+                }
+                // The session sees what was slipped in, and ends the conversation.
+                Action::StartTls(_) => {}
+                Action::Deliver(delivery) => {
+                    self.write(wire).await?;
+                    let verdict = (self.shared.deliver)(delivery).await;
+                    self.letters += u64::from(verdict == Verdict::Accepted);
+                    tracing::info!(connection = self.id, ?verdict, "letter");
+                    self.session.delivered(verdict);
+                    if *self.stopped.borrow() {
+                        while let Some(Action::Reply(reply)) = self.session.receive(&mut &[][..]) {
+                            self.due.extend_from_slice(&reply);
+                        }
+                        self.due.extend_from_slice(replies::STOPPING.as_bytes());
+                        return Ok(Some(Turn::End));
+                    }
+                }
+                Action::Close => return Ok(Some(Turn::End)),
+            }
+            self.since = Instant::now();
+            self.came = rest.len() as u64;
+        }
+        Ok(None)
+    }
+
+    /// When the peer has to be done with what it is at.
+    fn deadline(&self) -> Instant {
+        let settings = &self.shared.settings;
+        if !self.session.in_letter() {
+            return self.since + settings.command_timeout;
+        }
+        let paid = Duration::from_secs(self.came / u64::from(settings.minimum_rate.max(1)));
+        self.since + settings.letter_timeout.min(settings.rate_grace + paid)
+    }
+
+    async fn write(&mut self, wire: &mut Box<dyn Wire>) -> io::Result<()> {
+        if self.due.is_empty() {
+            return Ok(());
+        }
+        let written = async {
+            wire.write_all(&self.due).await?;
+            wire.flush().await
+        };
+        self.within(self.shared.settings.command_timeout, written)
+            .await?;
+        self.due.clear();
+        Ok(())
+    }
+
+    /// Waits for the peer, at most for `limit`, and not much longer once the server stops.
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        done: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
+        let mut stopped = self.stopped.clone();
+        let stop = async {
+            stopping(&mut stopped).await;
+            sleep(STOP_GRACE).await;
+        };
+        tokio::select! {
+            done = timeout(limit, done) => done?,
+            () = stop => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    async fn secure(&mut self, wire: Box<dyn Wire>) -> io::Result<Box<dyn Wire>> {
+        let Some(config) = self.shared.settings.tls.clone() else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let handshake = TlsAcceptor::from(config).accept(wire);
+        let tls = self
+            .within(self.shared.settings.handshake_timeout, handshake)
+            .await?;
+        self.session.secured();
+        self.since = Instant::now();
+        self.came = 0;
+        Ok(Box::new(tls))
+    }
+
+    /// Says what is due, closes our side, and lets the peer finish its sentence.
+    async fn leave(&mut self, wire: &mut Box<dyn Wire>) -> io::Result<()> {
+        self.write(wire).await?;
+        let _ = timeout(LINGER, async {
+            wire.shutdown().await?;
+            let mut sink = tokio::io::sink();
+            tokio::io::copy(&mut wire.take(LINGER_BYTES as u64), &mut sink).await
+        })
+        .await;
+        Ok(())
+    }
+}
