@@ -1,1 +1,440 @@
-//! (to come)
+//! The server: builds its parts from the configuration, runs them, and stops them.
+//!
+//! Holds public keys only. Every signed file is verified against the pinned admin key and against
+//! the ledger before it is used; what does not fit stops the start. Left to others: all the work.
+
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock, RwLock};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use crate::casebook::socket::{self, Desk};
+use crate::casebook::{self, Casebook, Lent, NoticeFacts};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::ids::{CaseId, random};
+use crate::inbox::{self, Delivery, Kind, Listener, Verdict};
+use crate::keys::note::Vkey;
+use crate::keys::roster::{self, EpochNote, Roster};
+use crate::ledger::checkpoint;
+use crate::ledger::entry::{CHECKPOINT_KEY, MESSAGE_ID_KEY};
+use crate::reply::notice::Notice;
+use crate::reply::send::{self, SendError, Transport};
+use crate::reply::{Heading, Outgoing, language, token};
+use crate::sandbox::{Limits, Sandbox};
+use crate::secret::{Personal, Secret};
+use crate::store::{self, Opening, Store};
+
+/// Why the server does not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The casebook.
+    #[error(transparent)]
+    Casebook(#[from] casebook::Error),
+    /// A signed file.
+    #[error("{file}: {source}", file = file.display())]
+    Signed {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: roster::Error,
+    },
+    /// A signed file is not the one that the ledger names.
+    #[error("{}: not the file that the ledger names", .0.display())]
+    NotInLedger(PathBuf),
+    /// The roster holds a key that is published with the sources.
+    #[error("the roster holds a throwaway key that everybody can read")]
+    Throwaway,
+    /// Something of the system.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was done.
+        what: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// TLS certificate or key.
+    #[error(transparent)]
+    Tls(#[from] inbox::tls::TlsError),
+    /// A write failed and nothing can be promised any more.
+    #[error("a write to the vault failed: nothing more is accepted; start again to replay")]
+    Dead,
+}
+
+/// The server's parts, before they run.
+pub struct Gateway {
+    /// The casebook.
+    pub casebook: Arc<Casebook>,
+    /// What the start found.
+    pub opening: Opening,
+    desk: Arc<Desk>,
+    config: Config,
+    dir: PathBuf,
+    transport: Transport,
+}
+
+/// Where a running server can be reached.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// SMTP, as bound.
+    pub smtp: Vec<std::net::SocketAddr>,
+    /// LMTP over TCP, as bound.
+    pub lmtp: Vec<std::net::SocketAddr>,
+    /// The staff side's socket.
+    pub socket: PathBuf,
+}
+
+/// Time for one letter, from the end of its data to the commit (design §2).
+const LETTER_TIME: Duration = Duration::from_secs(60);
+/// Between two looks at what is due to be sent, forgotten or rotated.
+const TICK: Duration = Duration::from_secs(60);
+/// `Received` fields in a letter that has come by too often (RFC 5321 §6.3).
+const MAX_RECEIVED: usize = 50;
+
+impl Gateway {
+    /// Opens the vault in `dir` and verifies everything signed.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn open(dir: &Path, program: &Path, clock: Clock) -> Result<Self, Error> {
+        let config = Config::load(&dir.join("kluis.toml"))?;
+        let (store, opening) = Store::open(dir, &config.cabinet_key(dir))?;
+        let key: Arc<OnceLock<Secret<[u8; 32]>>> = Arc::default();
+        let mailbox = config.addresses.first().cloned().unwrap_or_default();
+        let compose = MessageIds { key: Arc::clone(&key), domain: domain_of(&mailbox).to_owned() };
+        let lent = Lent {
+            clock,
+            sandbox: parser(program, config.parsers()),
+            notice: notices(compose.clone(), mailbox.clone()),
+            case_of: {
+                let ids = compose.clone();
+                Box::new(move |text| ids.case_of(text))
+            },
+        };
+        let casebook = Casebook::open(store, lent)?;
+        let own = casebook.server_key(MESSAGE_ID_KEY)?;
+        key.set(own).map_err(|_| Error::Dead)?;
+        let roster = signed_files(dir, &casebook)?;
+        if roster.is_throwaway() {
+            return Err(Error::Throwaway);
+        }
+        let signing = casebook.server_key(CHECKPOINT_KEY)?;
+        let public = checkpoint::public_key(signing.expose());
+        let desk = Arc::new(Desk {
+            casebook: Arc::clone(&casebook),
+            roster: RwLock::new(roster),
+            dir: dir.to_owned(),
+            message_id: Box::new(move |case| compose.fresh(case)),
+            mailbox,
+            checkpoint_key: checkpoint::vkey(casebook.vault(), &public),
+        });
+        let transport = config.transport(dir)?;
+        Ok(Self { casebook, opening, desk, config, dir: dir.to_owned(), transport })
+    }
+
+    /// Binds every listener, tells where, and serves until `shutdown` is done: letters that came to
+    /// their end are kept and answered.
+    ///
+    /// # Errors
+    /// A port in use, a bad certificate; `Dead` if a write failed while serving.
+    pub async fn run(
+        self,
+        ready: impl FnOnce(&Addresses),
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let (listeners, addresses) = self.listeners().await?;
+        let staff = bind_socket(&addresses.socket)?;
+        let mut settings = self.config.inbox()?;
+        if let Some((certificate, key)) = self.config.tls(&self.dir) {
+            settings.tls = Some(inbox::tls::load(&certificate, &key)?);
+        }
+        let (stop, stopped) = watch::channel(false);
+        let dead = Arc::new(tokio::sync::Notify::new());
+        let deliver = deliver(Arc::clone(&self.casebook), Arc::clone(&dead));
+        let inbox =
+            tokio::spawn(inbox::run(listeners, Arc::new(settings), deliver, until(stopped.clone())));
+        let desk =
+            tokio::spawn(socket::run(staff, Arc::clone(&self.desk), until(stopped.clone())));
+        let casebook = Arc::clone(&self.casebook);
+        let sender = tokio::spawn(send_due(casebook, self.transport, until(stopped.clone())));
+        let upkeep = tokio::spawn(upkeep(Arc::clone(&self.casebook), until(stopped)));
+        ready(&addresses);
+        let died = tokio::select! {
+            () = shutdown => false,
+            () = dead.notified() => true,
+        };
+        stop.send_replace(true);
+        for part in [inbox, desk, sender, upkeep] {
+            if part.await.is_err() {
+                tracing::error!("a part of the server ended in a panic");
+            }
+        }
+        let _ = std::fs::remove_file(&addresses.socket);
+        if died { Err(Error::Dead) } else { Ok(()) }
+    }
+
+    async fn listeners(&self) -> Result<(Vec<Listener>, Addresses), Error> {
+        let mut listeners = Vec::new();
+        let mut addresses =
+            Addresses { socket: self.dir.join("kluis.sock"), ..Addresses::default() };
+        for (kind, wanted) in [(Kind::Smtp, &self.config.smtp), (Kind::Lmtp, &self.config.lmtp)] {
+            for place in wanted {
+                if place.starts_with('/') {
+                    let bound = Listener::unix(Path::new(place));
+                    listeners.push(bound.map_err(|e| cannot_listen(place, e))?);
+                    continue;
+                }
+                let socket = TcpListener::bind(place).await.map_err(|e| cannot_listen(place, e))?;
+                let bound = socket.local_addr().map_err(|e| cannot_listen(place, e))?;
+                match kind {
+                    Kind::Smtp => addresses.smtp.push(bound),
+                    Kind::Lmtp => addresses.lmtp.push(bound),
+                }
+                listeners.push(Listener::tcp(kind, socket));
+            }
+        }
+        Ok((listeners, addresses))
+    }
+}
+
+fn cannot_listen(place: &str, source: io::Error) -> Error {
+    Error::Io { what: format!("cannot listen on {place}"), source }
+}
+
+/// The pool of confined children that parse letters.
+#[must_use]
+pub fn parser(program: &Path, workers: usize) -> Sandbox {
+    Sandbox::new(program.to_owned(), vec!["confined-parse".into()], workers, Limits::default())
+}
+
+/// The staff side's socket, for the service user and its group; a dead one is replaced.
+fn bind_socket(path: &Path) -> Result<UnixListener, Error> {
+    let bind = || {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+        Ok(listener)
+    };
+    bind().map_err(|source| cannot_listen(&path.display().to_string(), source))
+}
+
+/// Reads roster and epochs: the admin signed them, and the ledger names them.
+fn signed_files(dir: &Path, casebook: &Casebook) -> Result<Roster, Error> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path)
+            .map_err(|source| Error::Io { what: format!("reading {}", path.display()), source })
+    };
+    let pinned = dir.join("admin.pub");
+    let admin: Vkey = read(&pinned)?.trim().parse().map_err(|_| Error::Io {
+        what: format!("{}: not a public key", pinned.display()),
+        source: io::ErrorKind::InvalidData.into(),
+    })?;
+    let (roster_hash, epochs) = casebook.signed();
+    for (id, hash) in epochs {
+        let file = dir.join("epochs").join(format!("{}.note", id.0));
+        let text = read(&file)?;
+        if roster::digest(&text) != hash {
+            return Err(Error::NotInLedger(file));
+        }
+        let note = EpochNote::parse_signed(&text, &admin.public)
+            .map_err(|source| Error::Signed { file: file.clone(), source })?;
+        if note.vault != casebook.vault() || note.number != id {
+            return Err(Error::NotInLedger(file));
+        }
+        casebook.add_epoch(id, note.public());
+    }
+    newest_roster(dir, &admin, roster_hash, casebook)
+}
+
+fn newest_roster(
+    dir: &Path,
+    admin: &Vkey,
+    named: Option<crate::ids::Digest>,
+    casebook: &Casebook,
+) -> Result<Roster, Error> {
+    let folder = dir.join("roster");
+    let listed = std::fs::read_dir(&folder)
+        .map_err(|source| Error::Io { what: format!("reading {}", folder.display()), source })?;
+    for entry in listed.flatten() {
+        let file = entry.path();
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        if Some(roster::digest(&text)) != named {
+            continue;
+        }
+        let roster = Roster::parse_signed(&text, &admin.public)
+            .map_err(|source| Error::Signed { file: file.clone(), source })?;
+        if roster.vault != casebook.vault() {
+            return Err(Error::NotInLedger(file));
+        }
+        return Ok(roster);
+    }
+    Err(Error::NotInLedger(folder))
+}
+
+/// Makes and reads our own message ids, once the key is at hand.
+#[derive(Clone)]
+struct MessageIds {
+    key: Arc<OnceLock<Secret<[u8; 32]>>>,
+    domain: String,
+}
+
+impl MessageIds {
+    fn fresh(&self, case: CaseId) -> String {
+        let key = self.key.get().expect("set before anything is served");
+        token::compose_id(key.expose(), case, random(), &self.domain)
+    }
+
+    fn case_of(&self, text: &str) -> Option<CaseId> {
+        token::verify_id(self.key.get()?.expose(), text)
+    }
+}
+
+fn domain_of(address: &str) -> &str {
+    address.rsplit_once('@').map_or("localhost", |(_, domain)| domain)
+}
+
+/// Composes notices; one that cannot be composed (an address that cannot stand in a mail) is none.
+fn notices(ids: MessageIds, mailbox: String) -> Box<casebook::ComposeNotice> {
+    Box::new(move |facts: &NoticeFacts<'_>| {
+        let replied = facts.in_reply_to.map(|id| Personal::new(id.to_owned()));
+        let notice = Notice {
+            heading: Heading {
+                from: Personal::new(mailbox.clone()),
+                to: Personal::new(facts.to.to_owned()),
+                message_id: ids.fresh(facts.case),
+                references: replied.clone().into_iter().collect(),
+                in_reply_to: replied,
+                date: facts.now,
+            },
+            case: facts.case,
+            due: facts.due,
+            language: language::guess(facts.text),
+        };
+        minicbor::to_vec(notice.compose().ok()?).ok()
+    })
+}
+
+/// What the inbox hands letters to: the casebook's answer as a verdict.
+fn deliver(casebook: Arc<Casebook>, dead: Arc<tokio::sync::Notify>) -> inbox::Deliver {
+    Arc::new(move |delivery: Delivery| {
+        let (casebook, dead) = (Arc::clone(&casebook), Arc::clone(&dead));
+        Box::pin(async move {
+            if received_fields(&delivery.raw) > MAX_RECEIVED {
+                return Verdict::Loop;
+            }
+            let receive = casebook.receive(delivery.envelope, delivery.raw);
+            match tokio::time::timeout(LETTER_TIME, receive).await {
+                Ok(Ok(receipt)) => {
+                    tracing::info!(case = %receipt.case, letter = %receipt.letter, again = receipt.again, "letter kept");
+                    Verdict::Accepted
+                }
+                Ok(Err(casebook::Error::Store(store::Error::Full))) => Verdict::NoRoom,
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "a letter could not be kept");
+                    if casebook.store().is_dead() {
+                        dead.notify_one();
+                    }
+                    Verdict::TryLater
+                }
+                // What is committed all the same is recognised when the sender tries again.
+                Err(_) => Verdict::TryLater,
+            }
+        }) as Pin<Box<dyn Future<Output = Verdict> + Send>>
+    })
+}
+
+/// `Received` fields in the header, counted without parsing: the loop must end before that.
+fn received_fields(raw: &[u8]) -> usize {
+    let mut count = 0;
+    for line in raw.split(|&byte| byte == b'\n') {
+        if line.is_empty() || line == b"\r" {
+            break;
+        }
+        if line.len() >= 9 && line[..9].eq_ignore_ascii_case(b"received:") {
+            count += 1;
+        }
+    }
+    count
+}
+
+/// Sends what is due, now and after every change; what is refused for now waits a tick.
+async fn send_due(casebook: Arc<Casebook>, transport: Transport, stop: impl Future<Output = ()>) {
+    tokio::pin!(stop);
+    loop {
+        for due in casebook.unfinished() {
+            if let Err(error) = send_one(&casebook, &transport, &due).await {
+                tracing::error!(%error, mail = %due.id, "a mail could not be sent");
+            }
+        }
+        tokio::select! {
+            () = &mut stop => return,
+            () = casebook.outgoing_changed() => {}
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}
+
+async fn send_one(
+    casebook: &Arc<Casebook>,
+    transport: &Transport,
+    due: &casebook::Due,
+) -> Result<(), casebook::Error> {
+    let bytes = tokio::task::block_in_place(|| casebook.mail(due))?;
+    let Ok(outgoing) = minicbor::decode::<Outgoing>(&bytes) else {
+        return tokio::task::block_in_place(|| casebook.sent(due, false));
+    };
+    match send::send(transport, &outgoing).await {
+        Ok(()) => tokio::task::block_in_place(|| casebook.sent(due, true)),
+        Err(error @ SendError::Temporary(_)) => {
+            tracing::warn!(%error, mail = %due.id, "a mail waits");
+            Ok(())
+        }
+        Err(error @ SendError::Permanent(_)) => {
+            tracing::error!(%error, mail = %due.id, "a mail was refused for good");
+            tokio::task::block_in_place(|| casebook.sent(due, false))
+        }
+    }
+}
+
+/// Forgets what has served its time and rotates the cabinet key nightly.
+async fn upkeep(casebook: Arc<Casebook>, stop: impl Future<Output = ()>) {
+    tokio::pin!(stop);
+    loop {
+        let here = Arc::clone(&casebook);
+        let work = move || -> Result<(), casebook::Error> {
+            here.tidy()?;
+            if here.rotation_is_due() { here.rotate_cabinet() } else { Ok(()) }
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "upkeep failed"),
+            Err(_) => tracing::error!("upkeep ended in a panic"),
+        }
+        tokio::select! {
+            () = &mut stop => return,
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}

@@ -1,1 +1,486 @@
-//! (to come)
+//! The casebook: the only door between deciding and keeping.
+//!
+//! `receive` seals a letter and commits it as one batch; `listing` and `look` disclose, after the
+//! fact is durable; `record` takes what the staff side sealed; `forget` drops keys. Nothing else
+//! writes to the vault. The state is a fold over the ledger (`state`), made again at every start.
+//!
+//! Left to others: the wire (`inbox`), the way out (`reply`), who asks (`socket` checks the
+//! log-in), what a person decides.
+
+pub mod detail;
+mod forget;
+pub mod founding;
+pub mod protocol;
+mod read;
+mod receive;
+mod record;
+pub mod socket;
+pub mod state;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::clock::Clock;
+use crate::ids::{CaseId, Digest, EpochId, LetterId, StaffId, VaultId};
+use crate::keys::epoch::EpochPublic;
+use crate::ledger::entry::{Entry, Fact};
+use crate::sandbox::Sandbox;
+use crate::secret::{Personal, Secret};
+use crate::store::{self, Batch, Store};
+use crate::vault::chunk::{self, Base};
+use crate::vault::manifest::Manifest;
+use crate::vault::seal::{self, SealedBox};
+use crate::vault;
+
+pub use forget::Certificate;
+pub use read::{CaseCard, Filter, LetterCard, Opened, Standing};
+pub use receive::Receipt;
+pub use record::{Act, Due, NewBox, NewChunk, Recording};
+use detail::ContactDetail;
+use state::{BoxRecord, State};
+
+/// Why the casebook did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store said no.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// No epoch is proven yet: nothing can be sealed.
+    #[error("no epoch is proven yet")]
+    NoEpoch,
+    /// No confined parser starts.
+    #[error("no confined parser starts on this machine")]
+    NoParser,
+    /// There is no such case, letter or item.
+    #[error("there is no such {0}")]
+    Unknown(&'static str),
+    /// The member's role does not allow it.
+    #[error("your role does not allow this")]
+    Forbidden,
+    /// The case does not allow it now.
+    #[error(transparent)]
+    Refused(#[from] crate::case::Refusal),
+    /// What the staff side sent does not fit together.
+    #[error("the request does not fit together: {0}")]
+    Malformed(&'static str),
+}
+
+impl From<vault::Error> for Error {
+    fn from(error: vault::Error) -> Self {
+        Self::Store(store::Error::Vault(error))
+    }
+}
+
+/// What a notice is composed from: no personal data but where it goes.
+pub struct NoticeFacts<'a> {
+    /// The case number.
+    pub case: CaseId,
+    /// The last day of the first month.
+    pub due: jiff::civil::Date,
+    /// Text of the letter, to tell its language.
+    pub text: &'a str,
+    /// Where the notice would go.
+    pub to: &'a str,
+    /// The `Message-ID` it replies to.
+    pub in_reply_to: Option<&'a str>,
+    /// Seconds since 1970.
+    pub now: u64,
+}
+
+/// Composes a notice, or says that there is none; gives the mail as it would be sent.
+pub type ComposeNotice = dyn Fn(&NoticeFacts<'_>) -> Option<Vec<u8>> + Send + Sync;
+/// Tells which case one of our own message ids names, if its MAC is valid.
+pub type CaseOfMessageId = dyn Fn(&str) -> Option<CaseId> + Send + Sync;
+
+/// What the gateway lends the casebook.
+pub struct Lent {
+    /// The time.
+    pub clock: Clock,
+    /// Where letters are parsed.
+    pub sandbox: Sandbox,
+    /// Composes notices.
+    pub notice: Box<ComposeNotice>,
+    /// Reads our own message ids.
+    pub case_of: Box<CaseOfMessageId>,
+}
+
+/// Everything that happened, and the only way to add to it.
+pub struct Casebook {
+    store: Store,
+    vault: VaultId,
+    clock: Clock,
+    sandbox: Sandbox,
+    notice: Box<ComposeNotice>,
+    case_of: Box<CaseOfMessageId>,
+    epochs: RwLock<HashMap<EpochId, EpochPublic>>,
+    window: Mutex<Window>,
+    state: RwLock<State>,
+    contacts: RwLock<Contacts>,
+    turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    outgoing: tokio::sync::Notify,
+    tests: Mutex<Vec<(EpochId, blake3::Hash)>>,
+}
+
+/// The window secret's base and when it ends. The secret itself is gone at once.
+struct Window {
+    base: Arc<Base>,
+    ends: u64,
+}
+
+/// What the open contact boxes say: in memory only, built at start, never written.
+#[derive(Default)]
+struct Contacts {
+    /// Which letter came with this fingerprint, when, and for whom.
+    seen: HashMap<Digest, Seen>,
+    /// Who a case's letters came from, as [`same_address`] compares.
+    senders: HashMap<CaseId, Vec<Personal<String>>>,
+}
+
+struct Seen {
+    case: CaseId,
+    letter: LetterId,
+    minute: u64,
+    recipients: Vec<Personal<String>>,
+}
+
+/// How long equal attachments converge, and how long a re-delivery is recognised: seven days.
+const WINDOW_MINUTES: u64 = 7 * 24 * 60;
+
+impl Casebook {
+    /// Folds the ledger of `store` and opens the contact boxes.
+    ///
+    /// # Errors
+    /// What the store says: nothing is served from a ledger that cannot be read.
+    pub fn open(store: Store, lent: Lent) -> Result<Arc<Self>, Error> {
+        let vault = store.vault();
+        let now = lent.clock.minutes();
+        let casebook = Self {
+            vault,
+            clock: lent.clock,
+            sandbox: lent.sandbox,
+            notice: lent.notice,
+            case_of: lent.case_of,
+            epochs: RwLock::default(),
+            window: Mutex::new(Window { base: Arc::new(Base::fresh()), ends: now + WINDOW_MINUTES }),
+            state: RwLock::default(),
+            contacts: RwLock::default(),
+            turns: Mutex::default(),
+            outgoing: tokio::sync::Notify::new(),
+            tests: Mutex::default(),
+            store,
+        };
+        casebook.fold()?;
+        Ok(Arc::new(casebook))
+    }
+
+    fn fold(&self) -> Result<(), Error> {
+        let mut from = 0;
+        loop {
+            let entries = self.store.entries(from, ENTRIES_AT_ONCE)?;
+            let Some(last) = entries.last() else { break };
+            from = last.seq + 1;
+            let mut state = self.state_mut();
+            for entry in &entries {
+                state.apply(self.vault, entry);
+            }
+        }
+        let records: Vec<BoxRecord> = self
+            .state()
+            .boxes()
+            .filter(|record| record.place.kind == seal::Kind::Contact && !record.forgotten)
+            .copied()
+            .collect();
+        for record in records {
+            match self.open_server_box(&record) {
+                Ok(manifest) => self.remember(&record, &detail::from_bytes(&manifest.detail)?),
+                // A damaged contact costs the recognition of one sender, not the start: `check`
+                // names it.
+                Err(Error::Store(store::Error::Vault(_) | store::Error::Damaged { .. })) => {
+                    tracing::error!(letter = %record.place.letter, "a contact box does not open");
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&self, record: &BoxRecord, contact: &ContactDetail) {
+        let mut contacts = self.contacts.write().expect("no holder panics");
+        if let Some(address) = &contact.address {
+            let senders = contacts.senders.entry(record.case).or_default();
+            if !senders.iter().any(|known| same_address(known.expose(), address.expose())) {
+                senders.push(address.clone());
+            }
+        }
+        let seen = contacts.seen.entry(contact.fingerprint).or_insert_with(|| Seen {
+            case: record.case,
+            letter: record.place.letter,
+            minute: record.minute,
+            recipients: Vec::new(),
+        });
+        for recipient in &contact.recipients {
+            if !seen.recipients.contains(recipient) {
+                seen.recipients.push(recipient.clone());
+            }
+        }
+    }
+
+    /// Commits a batch and folds what it recorded.
+    fn commit(&self, batch: Batch) -> Result<u64, Error> {
+        let mut entries = batch.entries.clone();
+        let committed = self.store.commit(batch)?;
+        let mut state = self.state_mut();
+        for (seq, entry) in (committed.first_seq..).zip(&mut entries) {
+            entry.seq = seq;
+            state.apply(self.vault, entry);
+        }
+        Ok(committed.first_seq)
+    }
+
+    fn record_fact(&self, entry: Entry) -> Result<u64, Error> {
+        self.commit(Batch { entries: vec![entry], ..Batch::default() })
+    }
+
+    /// An entry of this kind, now.
+    fn entry(&self, kind: Fact) -> Entry {
+        Entry::new(kind, self.clock.minutes())
+    }
+
+    /// The entry fields that say where a box is.
+    fn entry_of(
+        &self,
+        kind: Fact,
+        case: CaseId,
+        sealed: &SealedBox,
+        content: Digest,
+        epoch: Option<EpochId>,
+    ) -> Entry {
+        let place = sealed.place();
+        Entry {
+            case: Some(case),
+            letter: Some(place.letter),
+            item: Some(place.item),
+            slot: Some(sealed.slot()),
+            boxed: Some(sealed.address()),
+            content: Some(content),
+            box_kind: Some(place.kind),
+            epoch,
+            ..self.entry(kind)
+        }
+    }
+
+    fn epoch(&self) -> Result<(EpochId, EpochPublic), Error> {
+        let id = self.state().epoch.ok_or(Error::NoEpoch)?;
+        let epochs = self.epochs.read().expect("no holder panics");
+        epochs.get(&id).map(|public| (id, public.clone())).ok_or(Error::NoEpoch)
+    }
+
+    /// The base of the running window; a new one when seven days are over.
+    fn window(&self) -> Arc<Base> {
+        let now = self.clock.minutes();
+        let mut window = lock(&self.window);
+        if now >= window.ends {
+            *window = Window { base: Arc::new(Base::fresh()), ends: now + WINDOW_MINUTES };
+        }
+        Arc::clone(&window.base)
+    }
+
+    fn open_box(&self, record: &BoxRecord) -> Result<seal::Inner, Error> {
+        if record.forgotten {
+            return Err(vault::Error::NoKey.into());
+        }
+        let key = self.store.box_key(record.slot)?;
+        let bytes = self.store.read_box(&record.address)?;
+        Ok(seal::open_outer(&bytes, &record.place, record.slot, &key)?)
+    }
+
+    fn open_server_box(&self, record: &BoxRecord) -> Result<Manifest, Error> {
+        Ok(seal::open_for_server(&self.open_box(record)?, record.content)?)
+    }
+
+    /// The whole content of a server-sealed box.
+    fn content(&self, manifest: &Manifest) -> Result<Vec<u8>, Error> {
+        let mut content = Vec::new();
+        for (i, key) in manifest.chunks.iter().enumerate() {
+            let address = key.address();
+            let mut sealed = self.store.read_chunk(&address)?;
+            let body = chunk::open(key, address, &mut sealed)?;
+            chunk::unpad(&mut content, body, i, manifest.length)?;
+        }
+        Ok(content)
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().expect("the fold is total and does not panic")
+    }
+
+    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().expect("the fold is total and does not panic")
+    }
+
+    /// The vault's id.
+    #[must_use]
+    pub fn vault(&self) -> VaultId {
+        self.vault
+    }
+
+    /// The store, for checks and proofs.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The time as the casebook reads it, in seconds since 1970.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.clock.seconds()
+    }
+
+    /// One of the server's own keys, from its slot.
+    ///
+    /// # Errors
+    /// `Unknown` if the ledger names none.
+    pub fn server_key(&self, number: u64) -> Result<Secret<[u8; 32]>, Error> {
+        let (slot, _) =
+            *self.state().server_keys.get(&number).ok_or(Error::Unknown("server key"))?;
+        Ok(Secret::new(*self.store.box_key(slot)?))
+    }
+
+    /// A case number that is not taken.
+    fn fresh_case(&self) -> CaseId {
+        let state = self.state();
+        loop {
+            let id = CaseId::random();
+            if !state.cases.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Whether the nightly rotation of the cabinet key is due: a key was dropped, and the last
+    /// rotation is a day old.
+    #[must_use]
+    pub fn rotation_is_due(&self) -> bool {
+        let state = self.state();
+        let day = forget::ROTATION_DAYS * 24 * 60;
+        state.dropped && self.clock.minutes() >= state.rotated + day
+    }
+
+    /// Hash of the signed roster in force, and of each epoch's note, as the ledger has them.
+    #[must_use]
+    pub fn signed(&self) -> (Option<Digest>, HashMap<EpochId, Digest>) {
+        let state = self.state();
+        (state.roster, state.epoch_notes.clone())
+    }
+
+    /// Makes the public half of a signed epoch known.
+    pub fn add_epoch(&self, id: EpochId, public: EpochPublic) {
+        self.epochs.write().expect("no holder panics").insert(id, public);
+    }
+
+    /// Notes that a member proved an epoch: from now on it is sealed to.
+    ///
+    /// # Errors
+    /// `Unknown` for an epoch without a signed note.
+    pub fn prove_epoch(&self, epoch: EpochId, staff: StaffId) -> Result<(), Error> {
+        if !self.epochs.read().expect("no holder panics").contains_key(&epoch) {
+            return Err(Error::Unknown("epoch"));
+        }
+        let entry =
+            Entry { epoch: Some(epoch), staff: Some(staff), ..self.entry(Fact::EpochProven) };
+        self.record_fact(entry).map(drop)
+    }
+}
+
+impl Casebook {
+    /// Clear facts about the vault.
+    #[must_use]
+    pub fn status(&self) -> protocol::Status {
+        let state = self.state();
+        let mut by_epoch = std::collections::BTreeMap::new();
+        let mut boxes = (0, 0);
+        for record in state.boxes() {
+            if record.forgotten {
+                boxes.1 += 1;
+                continue;
+            }
+            boxes.0 += 1;
+            if let Some(epoch) = record.epoch {
+                *by_epoch.entry(epoch).or_default() += 1;
+            }
+        }
+        let open = state.cases.values().filter(|record| record.case.closed.is_none()).count();
+        let count = |how| state.outgoing.values().filter(|sending| **sending == how).count() as u64;
+        protocol::Status {
+            entries: self.store.size(),
+            cases: (state.cases.len() as u64, open as u64),
+            letters: state.letters.len() as u64,
+            boxes,
+            outgoing: (
+                count(state::Sending::Due),
+                count(state::Sending::Failed),
+                count(state::Sending::Held),
+            ),
+            epoch: state.epoch,
+            by_epoch: by_epoch.into_iter().collect(),
+            horizon_days: forget::BACKUP_DAYS + forget::ROTATION_DAYS,
+        }
+    }
+
+    /// Forgets what has served its time: contacts of closed cases, mails delivered, each seven
+    /// days later (design §5). Gives how many boxes.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn tidy(&self) -> Result<usize, Error> {
+        let oldest = self.clock.minutes().saturating_sub(WINDOW_MINUTES);
+        let records: Vec<BoxRecord> = {
+            let state = self.state();
+            let over = |record: &&BoxRecord| match record.place.kind {
+                seal::Kind::Contact => {
+                    state.cases.get(&record.case).is_some_and(|r| r.case.closed.is_some())
+                }
+                seal::Kind::Outgoing => {
+                    state.outgoing.get(&record.place.letter) == Some(&state::Sending::Delivered)
+                }
+                _ => false,
+            };
+            let old = state.boxes().filter(|r| !r.forgotten && r.minute < oldest);
+            old.filter(over).copied().collect()
+        };
+        if !records.is_empty() {
+            self.drop_keys(&records, None)?;
+        }
+        Ok(records.len())
+    }
+}
+
+/// Entries folded at once at start.
+const ENTRIES_AT_ONCE: usize = 4096;
+
+/// Whether two addresses are the same mailbox: the domain without regard to case, the local part
+/// without it too, as every provider that people write from treats it.
+#[must_use]
+pub fn same_address(a: &str, b: &str) -> bool {
+    a.trim().to_lowercase() == b.trim().to_lowercase()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder panics")
+}
+
+/// The size bucket of an entry: base-2 logarithm of the padded size, rounded up.
+fn bucket(length: u64) -> u8 {
+    let padded = chunk::padded(length);
+    u8::try_from(padded.next_power_of_two().ilog2()).expect("below 64")
+}
+
+/// Hash of a list of ids, which an auditor can compute again.
+fn digest_of<'a>(ids: impl IntoIterator<Item = &'a [u8]>) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    for id in ids {
+        hasher.update(id);
+    }
+    Digest::new(*hasher.finalize().as_bytes())
+}
+

@@ -1,1 +1,3 @@
-//! (to come)
+//! Asymmetric keys: epochs, members, the admin. With `reply::answer` the one place that names age.
+
+pub mod epoch;

@@ -1,3 +1,9 @@
-//! The integration tests: one binary, one module a subject.
+//! The one binary of integration tests; each module opens with what it holds the program to.
 
+mod deadline;
+mod docs;
+mod imports;
 mod openpgp;
+#[cfg(kluis_lab)]
+mod sandbox;
+mod tree;

@@ -1,0 +1,44 @@
+# What one does with kluis. `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test build lint doc bench install-packages clean
+
+CARGO ?= cargo
+target := $(or $(CARGO_TARGET_DIR),target)
+# A release is never a lab build, whatever the caller's environment says (src/lab.rs).
+release := env -u KLUIS_LAB $(CARGO)
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## build kluis and show it at work: a throwaway vault, letters in, an answer out
+	@echo '==> running $(target)/release/kluis demo'
+	@$(target)/release/kluis demo
+
+test: ## check everything: format, lints, documents, every test, real peers
+	@CARGO='$(CARGO)' bash .ci/test
+
+build: ## build the program: target/release/kluis
+	@bash .ci/packages build
+	@echo '==> building $(target)/release/kluis (some minutes the first time)'
+	@$(release) build --release --locked
+
+lint: ## check format and lints only
+	@$(CARGO) fmt --check
+	@$(release) clippy --locked --all-targets --test one_key -- -D warnings
+
+doc: ## build the documentation of the code: target/doc/kluis/index.html
+	@RUSTDOCFLAGS='-D warnings' $(release) doc --locked --no-deps
+
+bench: ## measure the vault on this machine (docs/benchmarks.md)
+	@bash .ci/packages build
+	@echo '==> measuring; keep the machine quiet'
+	@$(release) bench --locked --bench '*'
+
+install-packages: ## install the system packages that building and testing need
+	@bash .ci/packages test
+
+clean: ## remove what was built
+	@$(CARGO) clean

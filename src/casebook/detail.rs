@@ -1,0 +1,149 @@
+//! What each kind of box says beside its content (vault-format §7): the `detail` of a manifest.
+//!
+//! Everything here is sealed before it rests. Personal fields are `Personal`, so none of this can
+//! be printed by accident.
+
+use minicbor::{Decode, Encode};
+
+use crate::ids::{CaseId, Digest, ItemId, LetterId};
+use crate::letter::{Envelope, Finding, Headers, Protection, Role};
+use crate::secret::Personal;
+
+/// The detail of a letter box: what the letter says about itself, and which items it has. No text,
+/// no name of an attachment: those are forgotten with their item.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct LetterDetail {
+    /// What the connection said.
+    #[n(0)]
+    pub envelope: Envelope,
+    /// The header fields that anyone asks for.
+    #[n(1)]
+    pub headers: Headers,
+    /// What was odd.
+    #[n(2)]
+    pub findings: Vec<Finding>,
+    /// Encrypted, signed or neither.
+    #[n(3)]
+    pub protection: Protection,
+    /// The items in the order of the raw message.
+    #[n(4)]
+    pub items: Vec<ItemCard>,
+    /// The item that holds the skeleton.
+    #[n(5)]
+    pub skeleton: ItemId,
+    /// Length of the raw message in bytes.
+    #[n(6)]
+    pub length: u64,
+    /// For a letter that staff took out of an encrypted one: who signed it, in words.
+    #[n(7)]
+    pub signature: Option<Personal<String>>,
+}
+
+/// What a letter box says of one item.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ItemCard {
+    /// Its id.
+    #[n(0)]
+    pub id: ItemId,
+    /// What it is for a reader.
+    #[n(1)]
+    pub role: Role,
+    /// The media type as declared.
+    #[n(2)]
+    pub media_type: String,
+    /// Message/rfc822 layers around it.
+    #[n(3)]
+    pub depth: u8,
+}
+
+/// The detail of an item box.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum ItemDetail {
+    /// A leaf body; the parsed item says how to read it.
+    #[n(0)]
+    Leaf(#[n(0)] Box<crate::letter::Item>),
+    /// The skeleton of the raw message.
+    #[n(1)]
+    Skeleton,
+}
+
+/// The detail of a contact box: what the server must be able to read by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ContactDetail {
+    /// Where an answer goes; absent if the letter names no usable address.
+    #[n(0)]
+    pub address: Option<Personal<String>>,
+    /// BLAKE3 of reverse-path and raw bytes: recognises a re-delivery (design §7).
+    #[n(1)]
+    pub fingerprint: Digest,
+    /// `Message-ID` of the letter, for `In-Reply-To`.
+    #[n(2)]
+    pub message_id: Option<Personal<String>>,
+    /// Recipients that the letter was accepted for, this delivery and earlier ones.
+    #[n(3)]
+    pub recipients: Vec<Personal<String>>,
+}
+
+/// The detail of a note box.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct NoteDetail {
+    /// The case it belongs to.
+    #[n(0)]
+    pub case: CaseId,
+    /// What it is.
+    #[n(1)]
+    pub subject: NoteSubject,
+    /// The words.
+    #[n(2)]
+    pub words: Personal<String>,
+    /// The letter it is about, if it is about one.
+    #[n(3)]
+    pub letter: Option<LetterId>,
+    /// Attached bytes: a confirmed certificate, say. Empty if none.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub attached: Vec<u8>,
+}
+
+/// What a note is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum NoteSubject {
+    /// Anything worth remembering.
+    #[n(0)]
+    Remark,
+    /// An OpenPGP certificate that staff confirmed for this case.
+    #[n(1)]
+    ConfirmedKey,
+    /// Evidence of identity that a person accepted.
+    #[n(2)]
+    Proof,
+    /// What was decided, and why.
+    #[n(3)]
+    Decision,
+    /// Why something was forgotten, extended, held or closed.
+    #[n(4)]
+    Reason,
+    /// The text of an answer that was sent.
+    #[n(5)]
+    Answer,
+    /// That an encrypted letter could not be opened, and why.
+    #[n(6)]
+    Undecryptable,
+}
+
+/// Writes a detail for a manifest.
+pub fn to_bytes<T: Encode<()>>(detail: &T) -> Vec<u8> {
+    minicbor::to_vec(detail).expect("writing to memory does not fail")
+}
+
+/// Reads a detail.
+///
+/// # Errors
+/// Tampered: not what this version wrote.
+pub fn from_bytes<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, crate::vault::Error> {
+    minicbor::decode(bytes).map_err(|_| crate::vault::Error::Tampered)
+}

@@ -1,0 +1,148 @@
+//! Forgetting: the entry is durable, then the key is dropped (design §8, §9).
+//!
+//! Nothing is opened for it. Forgetting an item forgets what it was taken out of, too, for that
+//! holds it still. The certificate says when the last copy of the key dies.
+
+use minicbor::{Decode, Encode};
+
+use super::record::{Act, Recording};
+use super::state::BoxRecord;
+use super::{Casebook, Error};
+use crate::case::{self, Approval};
+use crate::ids::{CaseId, Digest, ItemId, SlotId};
+use crate::ledger::entry::{Entry, Fact};
+use crate::vault::seal::Kind;
+
+/// Days that a backup of the cabinet is kept (design §8): part of the erasure horizon.
+pub const BACKUP_DAYS: u64 = 7;
+/// Days between two rotations of the cabinet key.
+pub const ROTATION_DAYS: u64 = 1;
+
+/// Proof that something was forgotten: the entry, where it stands in the ledger, and when the last
+/// copy of its key is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Certificate {
+    /// Position of the `Forgotten` entry.
+    #[n(0)]
+    pub seq: u64,
+    /// The entry as it stands in the ledger: the leaf's bytes.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub entry: Vec<u8>,
+    /// The path from the leaf to the root (RFC 9162 §2.1.3).
+    #[n(2)]
+    pub path: Vec<Digest>,
+    /// The signed checkpoint that the path leads to.
+    #[n(3)]
+    pub checkpoint: String,
+    /// From this minute since 1970 on no copy of the key exists any more, backups included.
+    #[n(4)]
+    pub horizon: u64,
+    /// Whether the cabinet was rotated since: if not, a thief of the running server could still
+    /// find the key.
+    #[n(5)]
+    pub rotated: bool,
+}
+
+impl Casebook {
+    /// Forgets items of one case, what they were taken out of included, after the reason was
+    /// recorded. With `now` the cabinet key is rotated at once.
+    ///
+    /// # Errors
+    /// `Refused` under a legal hold; `Unknown` if an item does not exist or is of another case.
+    pub fn forget(
+        &self,
+        approval: &Approval,
+        items: &[ItemId],
+        reason: Recording,
+        now: bool,
+    ) -> Result<Vec<Certificate>, Error> {
+        let case = reason.case;
+        if reason.act != Act::Note || reason.boxes.is_empty() {
+            return Err(Error::Malformed("forgetting needs a reason"));
+        }
+        let records = self.to_forget(case, approval, items)?;
+        self.record(approval.staff(), reason)?;
+        let seqs = self.drop_keys(&records, Some(approval))?;
+        if now {
+            self.rotate_cabinet()?;
+        }
+        seqs.into_iter().map(|seq| self.certificate(seq, now)).collect()
+    }
+
+    fn to_forget(
+        &self,
+        case: CaseId,
+        approval: &Approval,
+        items: &[ItemId],
+    ) -> Result<Vec<BoxRecord>, Error> {
+        let state = self.state();
+        let known = state.cases.get(&case).ok_or(Error::Unknown("case"))?;
+        case::may_forget(&known.case, approval)?;
+        let mut records: Vec<BoxRecord> = Vec::new();
+        let mut wanted: Vec<ItemId> = items.to_vec();
+        while let Some(item) = wanted.pop() {
+            let record = state
+                .boxed(Kind::Item, item)
+                .filter(|record| record.case == case)
+                .ok_or(Error::Unknown("item"))?;
+            if record.forgotten || records.iter().any(|r| r.slot == record.slot) {
+                continue;
+            }
+            wanted.extend(record.container);
+            records.push(*record);
+        }
+        if records.is_empty() {
+            return Err(Error::Unknown("item that is not forgotten yet"));
+        }
+        Ok(records)
+    }
+
+    pub(super) fn drop_keys(
+        &self,
+        records: &[BoxRecord],
+        approval: Option<&Approval>,
+    ) -> Result<Vec<u64>, Error> {
+        let entries: Vec<Entry> = records
+            .iter()
+            .map(|record| Entry {
+                case: Some(record.case),
+                letter: Some(record.place.letter),
+                item: Some(record.place.item),
+                slot: Some(record.slot),
+                staff: approval.map(Approval::staff),
+                ..self.entry(Fact::Forgotten)
+            })
+            .collect();
+        let slots: Vec<SlotId> = records.iter().map(|record| record.slot).collect();
+        let committed = self.store.forget(entries.clone(), &slots)?;
+        let mut state = self.state_mut();
+        for (seq, mut entry) in (committed.first_seq..).zip(entries) {
+            entry.seq = seq;
+            state.apply(self.vault, &entry);
+        }
+        Ok((committed.first_seq..committed.first_seq + records.len() as u64).collect())
+    }
+
+    /// Rotates the cabinet key: what older copies of the cabinet held dies with the old one.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn rotate_cabinet(&self) -> Result<(), Error> {
+        Ok(self.store.rotate_cabinet(self.clock.minutes())?)
+    }
+
+    fn certificate(&self, seq: u64, rotated: bool) -> Result<Certificate, Error> {
+        let size = self.store.size();
+        let entry = self.store.leaf(seq)?;
+        let rotation = if rotated { 0 } else { ROTATION_DAYS };
+        Ok(Certificate {
+            seq,
+            entry,
+            path: self.store.inclusion(seq, size)?,
+            checkpoint: self.store.checkpoint_at(size)?,
+            horizon: self.clock.minutes() + (BACKUP_DAYS + rotation) * 24 * 60,
+            rotated,
+        })
+    }
+}

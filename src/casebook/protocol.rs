@@ -1,0 +1,373 @@
+//! What the staff side and the server say to each other over the Unix socket.
+//!
+//! A connection starts with `Hello`, is answered with a challenge, and is logged in when the
+//! answer is right; before that nothing else is understood. Each message is a length (4 bytes, big
+//! endian) and one CBOR value. Plain requests and answers: the client asks, the server answers.
+
+use std::io::{self, Read, Write};
+
+use minicbor::{Decode, Encode};
+
+use super::forget::Certificate;
+use super::read::{CaseCard, Filter, Opened};
+use super::record::Recording;
+use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, StaffId, VaultId};
+use crate::secret::Personal;
+
+/// A message of the staff side.
+#[derive(Clone, Encode, Decode)]
+pub enum Request {
+    /// Who is there.
+    #[n(0)]
+    Hello {
+        /// The member's name in the roster.
+        #[n(0)]
+        member: String,
+    },
+    /// The answer to the challenge.
+    #[n(1)]
+    Answer {
+        /// See `keys::challenge`.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        response: [u8; 32],
+    },
+    /// Cases with their letter boxes.
+    #[n(2)]
+    Queue {
+        /// Which.
+        #[n(0)]
+        filter: Filter,
+    },
+    /// Items, each a look.
+    #[n(3)]
+    Look {
+        /// Which.
+        #[n(0)]
+        items: Vec<ItemId>,
+    },
+    /// A chunk of an item looked at in this connection.
+    #[n(4)]
+    Chunk {
+        /// Its address.
+        #[n(0)]
+        address: Address,
+    },
+    /// The notes of a case.
+    #[n(5)]
+    Notes {
+        /// Which case.
+        #[n(0)]
+        case: CaseId,
+    },
+    /// The wrapped secret of an epoch.
+    #[n(6)]
+    EpochFile {
+        /// Which.
+        #[n(0)]
+        epoch: EpochId,
+    },
+    /// The wrapped secrets of the mailbox, the current one first.
+    #[n(7)]
+    MailboxFiles,
+    /// Where an answer to a case goes.
+    #[n(8)]
+    ReplyTo {
+        /// Which case.
+        #[n(0)]
+        case: CaseId,
+    },
+    /// A message id of ours for a mail of this case.
+    #[n(9)]
+    MessageId {
+        /// Which case.
+        #[n(0)]
+        case: CaseId,
+    },
+    /// Something a person did.
+    #[n(10)]
+    Record {
+        /// What.
+        #[n(0)]
+        recording: Recording,
+    },
+    /// Forget items of a case.
+    #[n(11)]
+    Forget {
+        /// Which.
+        #[n(0)]
+        items: Vec<ItemId>,
+        /// Why: a note.
+        #[n(1)]
+        reason: Recording,
+        /// Rotate the cabinet at once.
+        #[n(2)]
+        now: bool,
+    },
+    /// Rotate the cabinet key.
+    #[n(12)]
+    RotateCabinet,
+    /// Ledger entries as they stand, from a position.
+    #[n(13)]
+    Log {
+        /// The first.
+        #[n(0)]
+        from: u64,
+    },
+    /// A fresh checkpoint, and the proof that it extends an earlier size.
+    #[n(14)]
+    Checkpoint {
+        /// The size that the asker saw last; 0 if none.
+        #[n(0)]
+        since: u64,
+    },
+    /// Prove an epoch: the content of its test.
+    #[n(15)]
+    Prove {
+        /// Which.
+        #[n(0)]
+        epoch: EpochId,
+        /// What the test held.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        content: [u8; 32],
+    },
+    /// Clear facts about the vault.
+    #[n(16)]
+    Status,
+    /// Check the vault without keys, while it serves.
+    #[n(17)]
+    Check,
+}
+
+/// A message of the server.
+#[derive(Clone, Encode, Decode)]
+pub enum Response {
+    /// The log-in challenge: an age file to the member.
+    #[n(0)]
+    Challenge {
+        /// The age file.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        file: Vec<u8>,
+        /// The vault, bound into the answer.
+        #[n(1)]
+        vault: VaultId,
+        /// This connection's nonce, bound into the answer.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        nonce: [u8; 16],
+    },
+    /// Logged in.
+    #[n(1)]
+    Welcome {
+        /// The member's number.
+        #[n(0)]
+        staff: StaffId,
+        /// The vault.
+        #[n(1)]
+        vault: VaultId,
+        /// The epoch that is sealed to, and its public key; none if none is proven.
+        #[n(2)]
+        epoch: Option<(EpochId, String)>,
+        /// An epoch that nobody proved yet, and a test sealed to it.
+        #[n(3)]
+        unproven: Option<Unproven>,
+        /// The public key that checkpoints are signed with.
+        #[n(4)]
+        checkpoint_key: String,
+        /// The mailbox's address and host name, for composing.
+        #[n(5)]
+        mailbox: String,
+    },
+    /// Cases.
+    #[n(2)]
+    Cases {
+        /// Soonest due first.
+        #[n(0)]
+        cases: Vec<CaseCard>,
+    },
+    /// Boxes without the server's layer.
+    #[n(3)]
+    Boxes {
+        /// In the order asked for.
+        #[n(0)]
+        boxes: Vec<Opened>,
+    },
+    /// Bytes: a chunk, a wrapped secret.
+    #[n(4)]
+    Bytes {
+        /// The bytes.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        bytes: Vec<u8>,
+    },
+    /// Several wrapped secrets.
+    #[n(5)]
+    Files {
+        /// The files.
+        #[n(0)]
+        files: Vec<minicbor::bytes::ByteVec>,
+    },
+    /// Where an answer goes.
+    #[n(6)]
+    Contact {
+        /// The address.
+        #[n(0)]
+        address: Personal<String>,
+        /// The `Message-ID` of the letter.
+        #[n(1)]
+        message_id: Option<Personal<String>>,
+    },
+    /// A text: a message id, a report.
+    #[n(7)]
+    Text {
+        /// The text.
+        #[n(0)]
+        text: String,
+    },
+    /// Done, with the position of the first entry.
+    #[n(8)]
+    Recorded {
+        /// Its position.
+        #[n(0)]
+        seq: u64,
+    },
+    /// What was forgotten.
+    #[n(9)]
+    Certificates {
+        /// One for each item.
+        #[n(0)]
+        certificates: Vec<Certificate>,
+    },
+    /// Ledger entries.
+    #[n(10)]
+    Entries {
+        /// The leaves' bytes in order; empty at the end.
+        #[n(0)]
+        entries: Vec<minicbor::bytes::ByteVec>,
+    },
+    /// A checkpoint.
+    #[n(11)]
+    Checkpoint {
+        /// The signed note.
+        #[n(0)]
+        note: String,
+        /// Consistency with the size asked for (RFC 9162 §2.1.4).
+        #[n(1)]
+        proof: Vec<Digest>,
+    },
+    /// Clear facts about the vault.
+    #[n(12)]
+    Status {
+        /// What they are.
+        #[n(0)]
+        status: Status,
+    },
+    /// Not done, and why.
+    #[n(13)]
+    Refused {
+        /// One sentence without content.
+        #[n(0)]
+        why: String,
+    },
+    /// What a check found.
+    #[n(14)]
+    Checked {
+        /// Records, boxes and entries looked at.
+        #[n(0)]
+        looked_at: u64,
+        /// One line for each problem.
+        #[n(1)]
+        problems: Vec<String>,
+    },
+}
+
+/// An epoch that nobody proved yet.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct Unproven {
+    /// Which.
+    #[n(0)]
+    pub epoch: EpochId,
+    /// 32 random bytes sealed to it, an age file.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub test: Vec<u8>,
+}
+
+/// Clear facts about the vault.
+#[derive(Clone, Debug, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct Status {
+    /// Ledger entries.
+    #[n(0)]
+    pub entries: u64,
+    /// Cases, open ones among them.
+    #[n(1)]
+    pub cases: (u64, u64),
+    /// Letters.
+    #[n(2)]
+    pub letters: u64,
+    /// Boxes kept, boxes forgotten.
+    #[n(3)]
+    pub boxes: (u64, u64),
+    /// Mails due, mails refused for good, notices held.
+    #[n(4)]
+    pub outgoing: (u64, u64, u64),
+    /// The epoch that is sealed to.
+    #[n(5)]
+    pub epoch: Option<EpochId>,
+    /// Boxes by epoch: number of the epoch, boxes kept.
+    #[n(6)]
+    pub by_epoch: Vec<(EpochId, u64)>,
+    /// Days from forgetting until the last copy of a key is gone.
+    #[n(7)]
+    pub horizon_days: u64,
+}
+
+/// The longest message before the log-in, in bytes.
+pub const MAX_BEFORE_LOG_IN: usize = 4 * 1024;
+/// The longest message, in bytes: an opened letter of the largest size with its chunks, or a
+/// listing.
+pub const MAX_MESSAGE: usize = 160 << 20;
+
+/// Writes one message.
+///
+/// # Errors
+/// What the socket says.
+pub fn write<M: Encode<()>>(to: &mut impl Write, message: &M) -> io::Result<()> {
+    let frame = frame(message)?;
+    to.write_all(&frame)
+}
+
+/// Length and CBOR of one message.
+///
+/// # Errors
+/// `InvalidData` if it is longer than [`MAX_MESSAGE`].
+pub fn frame<M: Encode<()>>(message: &M) -> io::Result<Vec<u8>> {
+    let mut frame = vec![0; 4];
+    minicbor::encode(message, &mut frame).map_err(|_| too_long())?;
+    let length = frame.len() - 4;
+    if length > MAX_MESSAGE {
+        return Err(too_long());
+    }
+    frame[..4].copy_from_slice(&(length as u32).to_be_bytes());
+    Ok(frame)
+}
+
+/// Reads one message.
+///
+/// # Errors
+/// `UnexpectedEof` when the other side ended the connection; `InvalidData` if it is no message.
+pub fn read<M: for<'b> Decode<'b, ()>>(from: &mut impl Read) -> io::Result<M> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX_MESSAGE {
+        return Err(too_long());
+    }
+    let mut bytes = Vec::new();
+    if from.take(length as u64).read_to_end(&mut bytes)? < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    minicbor::decode(&bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "no message"))
+}
+
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a message longer than allowed")
+}

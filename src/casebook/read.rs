@@ -1,0 +1,328 @@
+//! Disclosing: the fact is durable before anything is shown (design §9).
+//!
+//! A *listing* opens letter boxes: one entry with count and hash of the ids. A *look* opens an
+//! item: one entry each. What is disclosed is still sealed to the staff's epoch; the server only
+//! removes its own layer.
+
+use minicbor::{Decode, Encode};
+
+use super::state::{BoxRecord, CaseRecord, Sending, days, item_of};
+use super::{Casebook, Error, digest_of};
+use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId};
+use crate::ledger::entry::{Entry, Fact};
+use crate::request::deadline;
+use crate::store::{self, Batch};
+use crate::vault;
+use crate::vault::seal::{Inner, Kind, Place};
+
+/// Which cases a listing is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Filter {
+    /// Those that someone still has to do something about.
+    #[n(0)]
+    Open,
+    /// All.
+    #[n(1)]
+    All,
+    /// One.
+    #[n(2)]
+    Case(#[n(0)] CaseId),
+}
+
+/// A box without the server's layer, as far as it opens.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct Opened {
+    /// The place it is bound to.
+    #[n(0)]
+    pub place: Place,
+    /// The inner layer, sealed to the epoch; none if it does not open.
+    #[n(1)]
+    pub inner: Option<Inner>,
+    /// BLAKE3(M), as the ledger recorded it.
+    #[n(2)]
+    pub content: Digest,
+    /// The epoch that opens it.
+    #[n(3)]
+    pub epoch: Option<EpochId>,
+    /// The item it was taken out of.
+    #[n(4)]
+    pub container: Option<ItemId>,
+    /// Its case.
+    #[n(5)]
+    pub case: CaseId,
+    /// When it was sealed, in minutes since 1970.
+    #[n(6)]
+    pub minute: u64,
+    /// Why there is no inner layer.
+    #[n(7)]
+    pub standing: Standing,
+}
+
+/// Whether a box can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Standing {
+    /// It can.
+    #[n(0)]
+    Kept,
+    /// It was forgotten.
+    #[n(1)]
+    Forgotten,
+    /// Its bytes are missing or damaged: see `kluis check`.
+    #[n(2)]
+    Damaged,
+}
+
+/// A letter in a listing.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct LetterCard {
+    /// The letter box.
+    #[n(0)]
+    pub boxed: Opened,
+    /// Its items: id, size bucket, whether it is forgotten.
+    #[n(1)]
+    pub items: Vec<(ItemId, u8, bool)>,
+    /// How often it was delivered again.
+    #[n(2)]
+    pub redelivered: u32,
+    /// Whether staff took its contents out of encryption.
+    #[n(3)]
+    pub opened: bool,
+}
+
+/// A case in a listing: clear facts, and its letters.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct CaseCard {
+    /// Its number.
+    #[n(0)]
+    pub case: CaseId,
+    /// Day of receipt, in days since 1970 like every date here.
+    #[n(1)]
+    pub received: i32,
+    /// The day that counts.
+    #[n(2)]
+    pub due: i32,
+    /// The day if a pause holds.
+    #[n(3)]
+    pub due_with_pause: Option<i32>,
+    /// Closed on.
+    #[n(4)]
+    pub closed: Option<i32>,
+    /// A question is open.
+    #[n(5)]
+    pub asked: bool,
+    /// Extended to three months.
+    #[n(6)]
+    pub extended: bool,
+    /// Under a legal hold.
+    #[n(7)]
+    pub held: bool,
+    /// Decided on.
+    #[n(8)]
+    pub decided: Option<i32>,
+    /// Answers handed over, delivered, refused.
+    #[n(9)]
+    pub answers: (u32, u32, u32),
+    /// Notices that are composed and held.
+    #[n(10)]
+    pub notices_held: u32,
+    /// Its notes.
+    #[n(11)]
+    pub notes: u32,
+    /// Its letters, oldest first.
+    #[n(12)]
+    pub letters: Vec<LetterCard>,
+}
+
+impl Casebook {
+    /// Lists cases with their letter boxes, soonest due first. One entry.
+    ///
+    /// # Errors
+    /// `Unknown` for a case that does not exist; what the store says.
+    pub fn listing(&self, staff: StaffId, filter: Filter) -> Result<Vec<CaseCard>, Error> {
+        let (cases, letters) = self.chosen(filter)?;
+        let listed = Entry {
+            staff: Some(staff),
+            case: if let Filter::Case(case) = filter { Some(case) } else { None },
+            count: Some(letters.len() as u64),
+            hash: Some(digest_of(letters.iter().map(|id| id.as_bytes().as_slice()))),
+            position: Some(self.store.size()),
+            ..self.entry(Fact::Listed)
+        };
+        self.record_fact(listed)?;
+        cases.into_iter().map(|(id, record)| self.card(id, &record)).collect()
+    }
+
+    fn chosen(&self, filter: Filter) -> Result<(Vec<(CaseId, CaseRecord)>, Vec<LetterId>), Error> {
+        let state = self.state();
+        let mut cases: Vec<_> = match filter {
+            Filter::Case(id) => {
+                let record = state.cases.get(&id).ok_or(Error::Unknown("case"))?;
+                vec![(id, record.clone())]
+            }
+            Filter::Open | Filter::All => state
+                .cases
+                .iter()
+                .filter(|(_, r)| filter == Filter::All || r.case.closed.is_none())
+                .map(|(id, record)| (*id, record.clone()))
+                .collect(),
+        };
+        cases.sort_by_key(|(id, record)| (record.case.due(), *id));
+        let letters = cases.iter().flat_map(|(_, record)| record.letters.iter().copied()).collect();
+        Ok((cases, letters))
+    }
+
+    fn card(&self, id: CaseId, record: &CaseRecord) -> Result<CaseCard, Error> {
+        let today = deadline::received_on(self.now());
+        let case = &record.case;
+        let held = |letter: &&LetterId| self.state().outgoing.get(letter) == Some(&Sending::Held);
+        let letters = record.letters.iter().map(|letter| self.letter_card(*letter));
+        Ok(CaseCard {
+            case: id,
+            received: days(case.term.received),
+            due: days(case.due()),
+            due_with_pause: case.due_with_pause(today).map(days),
+            closed: case.closed.map(days),
+            asked: case.asked.is_some(),
+            extended: case.extended.is_some(),
+            held: case.held,
+            decided: case.decided.map(days),
+            answers: (case.answers, case.delivered, case.failed),
+            notices_held: record.outgoing.iter().filter(held).count() as u32,
+            notes: record.notes.len() as u32,
+            letters: letters.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn letter_card(&self, letter: LetterId) -> Result<LetterCard, Error> {
+        let (record, items, known) = {
+            let state = self.state();
+            let record = *state.boxed(Kind::Letter, item_of(letter)).ok_or(Error::Unknown("letter"))?;
+            let known = state.letters.get(&letter).cloned().unwrap_or_default();
+            let items = known
+                .items
+                .iter()
+                .filter_map(|id| state.boxed(Kind::Item, *id).map(|r| (*id, r.size, r.forgotten)))
+                .collect();
+            (record, items, known)
+        };
+        Ok(LetterCard {
+            boxed: self.opened(&record)?,
+            items,
+            redelivered: known.redelivered,
+            opened: known.opened,
+        })
+    }
+
+    /// Opens items: one entry each, all durable before the first is disclosed.
+    ///
+    /// # Errors
+    /// `Unknown` if one does not exist, nothing is disclosed then; what the store says.
+    pub fn look(&self, staff: StaffId, items: &[ItemId]) -> Result<Vec<Opened>, Error> {
+        let records = {
+            let state = self.state();
+            let find = |id: &ItemId| state.boxed(Kind::Item, *id).copied();
+            items.iter().map(|id| find(id).ok_or(Error::Unknown("item"))).collect::<Result<Vec<_>, _>>()?
+        };
+        let looked = records.iter().map(|record| Entry {
+            staff: Some(staff),
+            case: Some(record.case),
+            letter: Some(record.place.letter),
+            item: Some(record.place.item),
+            ..self.entry(Fact::Looked)
+        });
+        self.commit(Batch { entries: looked.collect(), ..Batch::default() })?;
+        records.iter().map(|record| self.opened(record)).collect()
+    }
+
+    /// The notes of a case, oldest first. A listing: one entry.
+    ///
+    /// # Errors
+    /// `Unknown` for a case that does not exist; what the store says.
+    pub fn notes(&self, staff: StaffId, case: CaseId) -> Result<Vec<Opened>, Error> {
+        let records: Vec<BoxRecord> = {
+            let state = self.state();
+            let record = state.cases.get(&case).ok_or(Error::Unknown("case"))?;
+            record.notes.iter().filter_map(|id| state.boxed(Kind::Note, *id).copied()).collect()
+        };
+        let listed = Entry {
+            staff: Some(staff),
+            case: Some(case),
+            count: Some(records.len() as u64),
+            hash: Some(digest_of(records.iter().map(|r| r.place.item.as_bytes().as_slice()))),
+            position: Some(self.store.size()),
+            ..self.entry(Fact::Listed)
+        };
+        self.record_fact(listed)?;
+        records.iter().map(|record| self.opened(record)).collect()
+    }
+
+    fn opened(&self, record: &BoxRecord) -> Result<Opened, Error> {
+        let (inner, standing) = match self.open_box(record) {
+            Ok(inner) => (Some(inner), Standing::Kept),
+            Err(_) if record.forgotten => (None, Standing::Forgotten),
+            Err(Error::Store(
+                store::Error::Vault(
+                    vault::Error::NoKey | vault::Error::Missing | vault::Error::Tampered,
+                )
+                | store::Error::Damaged { .. },
+            )) => (None, Standing::Damaged),
+            Err(other) => return Err(other),
+        };
+        Ok(Opened {
+            place: record.place,
+            inner,
+            content: record.content,
+            epoch: record.epoch,
+            container: record.container,
+            case: record.case,
+            minute: record.minute,
+            standing,
+        })
+    }
+
+    /// A sealed chunk, for someone who may read the box that refers to it.
+    ///
+    /// # Errors
+    /// What the store says: missing or damaged.
+    pub fn chunk(&self, address: &Address) -> Result<Vec<u8>, Error> {
+        Ok(self.store.read_chunk(address)?)
+    }
+
+    /// Where the mails of a case would go: the newest contact's address and message id, for an
+    /// answer. Server-sealed, so the server can say; a look at the newest letter is noted.
+    ///
+    /// # Errors
+    /// `Unknown` if the case names no usable address.
+    pub fn reply_to(
+        &self,
+        case: CaseId,
+    ) -> Result<super::ContactDetail, Error> {
+        let records: Vec<BoxRecord> = {
+            let state = self.state();
+            let record = state.cases.get(&case).ok_or(Error::Unknown("case"))?;
+            record
+                .letters
+                .iter()
+                .rev()
+                .filter_map(|letter| state.letters.get(letter))
+                .flat_map(|letter| letter.contacts.iter())
+                .filter_map(|slot| state.slot(*slot).copied())
+                .collect()
+        };
+        for record in records {
+            if record.forgotten {
+                continue;
+            }
+            let manifest = self.open_server_box(&record)?;
+            let contact: super::ContactDetail = super::detail::from_bytes(&manifest.detail)?;
+            if contact.address.is_some() {
+                return Ok(contact);
+            }
+        }
+        Err(Error::Unknown("address to answer to"))
+    }
+}

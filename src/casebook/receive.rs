@@ -1,0 +1,443 @@
+//! A letter comes in: parsed, cut into items, sealed, committed as one batch (design §2, §7).
+//!
+//! Nothing of it rests unsealed. A letter that the parser cannot take is sealed whole, with a
+//! finding; one that was delivered before is recognised and only noted.
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use super::detail::{ContactDetail, ItemCard, ItemDetail, LetterDetail, to_bytes};
+use super::state::{days, item_of};
+use super::{Casebook, Error, NoticeFacts, WINDOW_MINUTES, bucket, lock, same_address};
+use crate::ids::{CaseId, Digest, EpochId, ItemId, LetterId};
+use crate::keys::epoch::EpochPublic;
+use crate::ledger::entry::{Entry, Fact};
+use crate::letter::skeleton::{self, Skeleton};
+use crate::letter::{Envelope, Finding, Item, Letter, Role};
+use crate::request::deadline;
+use crate::sandbox::Failure;
+use crate::secret::Personal;
+use crate::store::Batch;
+use crate::vault::chunk::{self, Base, CONVERGES_FROM};
+use crate::vault::manifest::Manifest;
+use crate::vault::seal::{self, Inner, Kind, Place};
+
+/// What became of a letter that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its case.
+    pub case: CaseId,
+    /// The letter; of an earlier delivery if it came again.
+    pub letter: LetterId,
+    /// Whether it was delivered before.
+    pub again: bool,
+}
+
+/// A raw letter cut into what is sealed.
+struct Cut {
+    letter: Letter,
+    skeleton: Skeleton,
+    contents: Vec<Vec<u8>>,
+}
+
+impl Cut {
+    fn of(parsed: Option<Letter>, raw: &[u8]) -> Self {
+        let (letter, skeleton, contents) = skeleton::cut_or_whole(parsed, raw);
+        Self { letter, skeleton, contents }
+    }
+}
+
+impl Casebook {
+    /// Takes a letter: when this returns, it is sealed and on disk.
+    ///
+    /// # Errors
+    /// [`Error::NoEpoch`], or what the store says. The sender keeps the letter then.
+    pub async fn receive(
+        self: &Arc<Self>,
+        envelope: Envelope,
+        raw: Vec<u8>,
+    ) -> Result<Receipt, Error> {
+        self.epoch()?;
+        let fingerprint = fingerprint(&envelope, &raw);
+        let turn = Arc::clone(lock(&self.turns).entry(fingerprint).or_default());
+        let guard = turn.lock().await;
+        let outcome = self.receive_in_turn(envelope, raw, fingerprint).await;
+        drop(guard);
+        let mut turns = lock(&self.turns);
+        // Two hold it when nobody waits: the map and this function.
+        if Arc::strong_count(&turn) == 2 {
+            turns.remove(&fingerprint);
+        }
+        outcome
+    }
+
+    async fn receive_in_turn(
+        self: &Arc<Self>,
+        envelope: Envelope,
+        raw: Vec<u8>,
+        fingerprint: Digest,
+    ) -> Result<Receipt, Error> {
+        let here = Arc::clone(self);
+        if self.delivered_before(&fingerprint) {
+            return blocking(move || here.receive_again(&envelope, fingerprint)).await;
+        }
+        let parsed = match self.sandbox.run(&raw).await {
+            // Not the letter's fault: it waits with its sender until parsers start again.
+            Err(Failure::Unavailable) => return Err(Error::NoParser),
+            Err(_) => None,
+            Ok(bytes) => minicbor::decode::<Letter>(&bytes).ok(),
+        };
+        blocking(move || {
+            // A child may be taken over by what it reads: its answer is a proposal, checked here.
+            let cut = Cut::of(parsed, &raw);
+            here.seal_and_commit(envelope, &raw, &cut, fingerprint)
+        })
+        .await
+    }
+
+    fn delivered_before(&self, fingerprint: &Digest) -> bool {
+        let now = self.clock.minutes();
+        let contacts = self.contacts.read().expect("no holder panics");
+        contacts.seen.get(fingerprint).is_some_and(|seen| now < seen.minute + WINDOW_MINUTES)
+    }
+
+    /// Notes a re-delivery; recipients that are new go into a contact box of their own.
+    fn receive_again(&self, envelope: &Envelope, fingerprint: Digest) -> Result<Receipt, Error> {
+        let (case, letter, known) = {
+            let contacts = self.contacts.read().expect("no holder panics");
+            let seen = contacts.seen.get(&fingerprint).ok_or(Error::Unknown("letter"))?;
+            let known: HashSet<String> =
+                seen.recipients.iter().map(|r| r.expose().clone()).collect();
+            (seen.case, seen.letter, known)
+        };
+        let recipients: Vec<_> =
+            envelope.rcpt_to.iter().filter(|r| !known.contains(r.expose())).cloned().collect();
+        let again = Entry {
+            case: Some(case),
+            letter: Some(letter),
+            ..self.entry(Fact::Redelivered)
+        };
+        let mut batch = Batch { entries: vec![again], ..Batch::default() };
+        let mut added = None;
+        if !recipients.is_empty() {
+            let contact =
+                ContactDetail { address: None, fingerprint, message_id: None, recipients };
+            self.add_contact(&mut batch, case, letter, &contact);
+            added = batch.entries.last().cloned().map(|entry| (entry, contact));
+        }
+        self.commit(batch)?;
+        if let Some((entry, contact)) = added {
+            self.remember_entry(&entry, &contact);
+        }
+        Ok(Receipt { case, letter, again: true })
+    }
+
+    fn remember_entry(&self, entry: &Entry, contact: &ContactDetail) {
+        let record = entry.slot.and_then(|slot| self.state().slot(slot).copied());
+        if let Some(record) = record {
+            self.remember(&record, contact);
+        }
+    }
+
+    fn add_contact(
+        &self,
+        batch: &mut Batch,
+        case: CaseId,
+        letter: LetterId,
+        contact: &ContactDetail,
+    ) {
+        let (inner, content) = seal::inner_for_server(&Manifest::note(to_bytes(contact)));
+        let place = self.place(Kind::Contact, letter, item_of(letter));
+        let sealed = seal::outer(&inner, place);
+        batch.entries.push(self.entry_of(Fact::BoxSealed, case, &sealed, content, None));
+        batch.boxes.push(sealed);
+    }
+
+    pub(super) fn place(&self, kind: Kind, letter: LetterId, item: ItemId) -> Place {
+        Place { kind, vault: self.vault, letter, item }
+    }
+
+    fn seal_and_commit(
+        &self,
+        envelope: Envelope,
+        raw: &[u8],
+        cut: &Cut,
+        fingerprint: Digest,
+    ) -> Result<Receipt, Error> {
+        let (epoch, public) = self.epoch()?;
+        let letter = LetterId::random();
+        let sender = reply_address(&cut.letter, &envelope);
+        let (joined, names_case) = self.case_for(&cut.letter, sender.as_ref());
+        let case = joined.unwrap_or_else(|| self.fresh_case());
+        let mut batch = Batch::default();
+        let mut sealing = Sealing { casebook: self, batch: &mut batch, case, epoch, public: &public };
+        let cards = sealing.items(letter, cut);
+        let skeleton = sealing.skeleton(letter, &cut.skeleton);
+        let mut findings = cut.letter.findings.clone();
+        if names_case {
+            findings.push(Finding::NamesCase);
+        }
+        let detail = LetterDetail {
+            headers: cut.letter.headers.clone(),
+            findings,
+            protection: cut.letter.protection,
+            items: cards,
+            skeleton,
+            length: raw.len() as u64,
+            signature: None,
+            envelope: envelope.clone(),
+        };
+        sealing.letter(letter, &detail, joined);
+        let contact = ContactDetail {
+            address: sender,
+            fingerprint,
+            message_id: cut.letter.headers.message_id.clone(),
+            recipients: envelope.rcpt_to,
+        };
+        self.add_contact(&mut batch, case, letter, &contact);
+        let contact_entry = batch.entries.last().cloned();
+        self.hold_notice(&mut batch, case, joined.is_none(), &cut.letter, &contact);
+        self.commit(batch)?;
+        if let Some(entry) = contact_entry {
+            self.remember_entry(&entry, &contact);
+        }
+        Ok(Receipt { case, letter, again: false })
+    }
+
+    /// The case that a letter joins, and whether it names one that it may not join: a reply to a
+    /// mail of ours joins by its authenticated message id; a number in the subject only counts
+    /// from a sender of that case (design §7).
+    fn case_for(
+        &self,
+        letter: &Letter,
+        sender: Option<&Personal<String>>,
+    ) -> (Option<CaseId>, bool) {
+        let state = self.state();
+        let by_reference = letter
+            .headers
+            .references
+            .iter()
+            .rev()
+            .filter_map(|id| (self.case_of)(id.expose()))
+            .find(|case| state.cases.contains_key(case));
+        if by_reference.is_some() {
+            return (by_reference, false);
+        }
+        let subject = letter.headers.subject.as_ref().map_or("", |s| s.expose().as_str());
+        let Some(named) = case_in(subject).filter(|case| state.cases.contains_key(case)) else {
+            return (None, false);
+        };
+        let contacts = self.contacts.read().expect("no holder panics");
+        let may_join = sender.is_some_and(|sender| {
+            contacts.senders.get(&named).is_some_and(|known| {
+                known.iter().any(|address| same_address(address.expose(), sender.expose()))
+            })
+        });
+        if may_join { (Some(named), false) } else { (None, true) }
+    }
+
+    /// Composes the acknowledgement of a new case and keeps it sealed; none is sent yet.
+    fn hold_notice(
+        &self,
+        batch: &mut Batch,
+        case: CaseId,
+        is_new: bool,
+        letter: &Letter,
+        contact: &ContactDetail,
+    ) {
+        let Some(to) = contact.address.as_ref().filter(|_| is_new) else { return };
+        let now = self.clock.seconds();
+        let text = letter.items.iter().find_map(|item| item.text.as_ref());
+        let facts = NoticeFacts {
+            case,
+            due: deadline::due(deadline::received_on(now)).one_month_due,
+            text: text.map_or("", |t| t.expose().as_str()),
+            to: to.expose(),
+            in_reply_to: contact.message_id.as_ref().map(|id| id.expose().as_str()),
+            now,
+        };
+        if let Some(mail) = (self.notice)(&facts) {
+            let notice = LetterId::random();
+            self.add_outgoing(batch, case, notice, &mail, Fact::NoticeHeld);
+        }
+    }
+
+    /// Seals a mail to send so that the server can send it by itself.
+    pub(super) fn add_outgoing(
+        &self,
+        batch: &mut Batch,
+        case: CaseId,
+        id: LetterId,
+        mail: &[u8],
+        kind: Fact,
+    ) {
+        let (keys, chunks) = chunk::seal(&Base::fresh(), mail, NonZeroUsize::MIN);
+        let manifest = Manifest::new("", b"", mail.len() as u64, keys, Vec::new());
+        let (inner, content) = seal::inner_for_server(&manifest);
+        let sealed = seal::outer(&inner, self.place(Kind::Outgoing, id, item_of(id)));
+        let entry = Entry {
+            size: Some(bucket(mail.len() as u64)),
+            ..self.entry_of(kind, case, &sealed, content, None)
+        };
+        batch.entries.push(entry);
+        batch.boxes.push(sealed);
+        batch.chunks.extend(chunks);
+    }
+}
+
+/// One letter being sealed into a batch.
+struct Sealing<'a> {
+    casebook: &'a Casebook,
+    batch: &'a mut Batch,
+    case: CaseId,
+    epoch: EpochId,
+    public: &'a EpochPublic,
+}
+
+impl Sealing<'_> {
+    /// Seals every leaf body, and gives the cards for the letter box.
+    fn items(&mut self, letter: LetterId, cut: &Cut) -> Vec<ItemCard> {
+        let mut cards = Vec::with_capacity(cut.contents.len());
+        for (item, content) in cut.letter.items.iter().zip(&cut.contents) {
+            let id = ItemId::random();
+            let name = item.names.first().map_or(&[][..], |name| name.expose().as_bytes());
+            let detail = to_bytes(&ItemDetail::Leaf(Box::new(item.clone())));
+            self.item(letter, id, &item.media_type, name, content, detail, converges(item, content));
+            cards.push(ItemCard {
+                id,
+                role: item.role,
+                media_type: item.media_type.clone(),
+                depth: item.depth,
+            });
+        }
+        cards
+    }
+
+    fn skeleton(&mut self, letter: LetterId, skeleton: &Skeleton) -> ItemId {
+        let id = ItemId::random();
+        let detail = to_bytes(&ItemDetail::Skeleton);
+        self.item(letter, id, "", b"", &skeleton.encode(), detail, false);
+        id
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one manifest, named at both calls")]
+    fn item(
+        &mut self,
+        letter: LetterId,
+        id: ItemId,
+        media_type: &str,
+        name: &[u8],
+        content: &[u8],
+        detail: Vec<u8>,
+        converges: bool,
+    ) {
+        let base = if converges { self.casebook.window() } else { Arc::new(Base::fresh()) };
+        let (keys, chunks) = chunk::seal(&base, content, NonZeroUsize::MIN);
+        let manifest = Manifest::new(media_type, name, content.len() as u64, keys, detail);
+        let (inner, digest) = seal::inner(&manifest, self.public);
+        let place = self.casebook.place(Kind::Item, letter, id);
+        let entry = Entry {
+            size: Some(bucket(content.len() as u64)),
+            ..self.boxed(Fact::BoxSealed, place, &inner, digest)
+        };
+        self.batch.entries.push(entry);
+        self.batch.chunks.extend(chunks);
+    }
+
+    /// Seals the letter box; its entry goes first, behind the opening of the case.
+    fn letter(&mut self, letter: LetterId, detail: &LetterDetail, joined: Option<CaseId>) {
+        let (inner, digest) = seal::inner(&Manifest::note(to_bytes(detail)), self.public);
+        let place = self.casebook.place(Kind::Letter, letter, item_of(letter));
+        let mut received = self.boxed(Fact::LetterReceived, place, &inner, digest);
+        let due = deadline::due(deadline::received_on(self.casebook.clock.seconds()));
+        let (one, three) = (Some(days(due.one_month_due)), Some(days(due.three_months_due)));
+        let mut first = Vec::new();
+        match joined {
+            None => first.push(Entry {
+                case: Some(self.case),
+                due_one: one,
+                due_three: three,
+                ..self.casebook.entry(Fact::CaseOpened)
+            }),
+            Some(case) => {
+                let closed = self.casebook.state().cases.get(&case).map(|c| c.case.closed.is_some());
+                if closed == Some(true) {
+                    (received.due_one, received.due_three) = (one, three);
+                }
+            }
+        }
+        first.push(received);
+        self.batch.entries.splice(0..0, first);
+    }
+
+    fn boxed(&mut self, fact: Fact, place: Place, inner: &Inner, content: Digest) -> Entry {
+        let sealed = seal::outer(inner, place);
+        let entry =
+            self.casebook.entry_of(fact, self.case, &sealed, content, Some(self.epoch));
+        self.batch.boxes.push(sealed);
+        entry
+    }
+}
+
+/// Whether an item shares its window's secret: what a guesser could not make up (design §5).
+fn converges(item: &Item, content: &[u8]) -> bool {
+    content.len() >= CONVERGES_FROM
+        && item.role == Role::Attachment
+        && !item.media_type.starts_with("text/")
+}
+
+/// BLAKE3 of reverse-path and raw bytes: a re-delivery has the same (design §7).
+fn fingerprint(envelope: &Envelope, raw: &[u8]) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    let from = envelope.mail_from.expose().as_bytes();
+    hasher.update(&(from.len() as u64).to_le_bytes());
+    hasher.update(from);
+    hasher.update(raw);
+    Digest::new(*hasher.finalize().as_bytes())
+}
+
+/// Where an answer would go: the one `From` address, else the reverse-path.
+fn reply_address(letter: &Letter, envelope: &Envelope) -> Option<Personal<String>> {
+    let usable = |address: &str| {
+        address.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
+            && !address.chars().any(|c| c.is_control() || c.is_whitespace())
+    };
+    let from = match letter.headers.from.as_slice() {
+        [one] => Some(&one.address),
+        _ => None,
+    };
+    from.into_iter().chain([&envelope.mail_from]).find(|a| usable(a.expose())).cloned()
+}
+
+/// The first case number in a subject.
+fn case_in(subject: &str) -> Option<CaseId> {
+    subject
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+        .filter(|word| word.len() > 2 && word.is_char_boundary(2))
+        .find_map(|word| {
+            word.get(..2).filter(|p| p.eq_ignore_ascii_case("k-")).and_then(|_| word.parse().ok())
+        })
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_number_is_found_in_a_subject() {
+        let case = CaseId::random();
+        for subject in [format!("Re: [{case}] uw vraag"), format!("{case}"), format!("AW: {case}:")] {
+            assert_eq!(case_in(&subject), Some(case), "{subject}");
+        }
+        assert_eq!(case_in("K-12 en verder"), None);
+        assert_eq!(case_in("é K- ü"), None);
+    }
+}

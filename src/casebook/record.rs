@@ -1,0 +1,291 @@
+//! What the staff side sealed and sends: notes, decisions, opened letters, answers (design §5).
+//!
+//! The staff side makes the chunks and the inner layer; the server draws box key and slot, seals
+//! the outer layer and commits. It sees no content, and checks what it can: roles, cases, that
+//! every chunk a box refers to came along.
+
+use minicbor::{Decode, Encode};
+
+use super::state::{BoxRecord, Sending, item_of, letter_of};
+use super::{Casebook, Error, bucket};
+use crate::case::{self, Intent};
+use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId};
+use crate::ledger::entry::{Entry, Fact};
+use crate::request::deadline;
+use crate::store::Batch;
+use crate::vault::chunk::SealedChunk;
+use crate::vault::seal::{self, Inner, Kind, Place};
+
+/// A box that the staff side made the inner layer of.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct NewBox {
+    /// `Letter`, `Item` or `Note`.
+    #[n(0)]
+    pub kind: Kind,
+    /// The letter it belongs to; for a note its own id.
+    #[n(1)]
+    pub letter: LetterId,
+    /// Its id.
+    #[n(2)]
+    pub item: ItemId,
+    /// Inner layer.
+    #[n(3)]
+    pub inner: Inner,
+    /// BLAKE3(M).
+    #[n(4)]
+    pub content: Digest,
+    /// The epoch it is sealed to.
+    #[n(5)]
+    pub epoch: EpochId,
+    /// The item it was taken out of.
+    #[n(6)]
+    pub container: Option<ItemId>,
+    /// True length of its content in bytes.
+    #[n(7)]
+    pub length: u64,
+}
+
+/// A sealed chunk on its way.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct NewChunk {
+    /// Its address.
+    #[n(0)]
+    pub address: Address,
+    /// Ciphertext ‖ tag.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub bytes: Vec<u8>,
+}
+
+/// What a person does to a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Act {
+    /// Only remember something.
+    #[n(0)]
+    Note,
+    /// Decide.
+    #[n(1)]
+    Decide,
+    /// Extend to three months.
+    #[n(2)]
+    Extend,
+    /// Ask a question that may pause the clock.
+    #[n(3)]
+    Ask,
+    /// The question was answered.
+    #[n(4)]
+    Resume,
+    /// Put it under a legal hold.
+    #[n(5)]
+    Hold,
+    /// Lift the hold.
+    #[n(6)]
+    LiftHold,
+    /// Close it.
+    #[n(7)]
+    Close,
+    /// Take an encrypted letter's contents in.
+    #[n(8)]
+    OpenLetter,
+    /// Send an answer.
+    #[n(9)]
+    Answer,
+}
+
+impl Act {
+    fn intent(self) -> Option<Intent> {
+        Some(match self {
+            Act::Note | Act::OpenLetter => return None,
+            Act::Decide => Intent::Decide,
+            Act::Extend => Intent::Extend,
+            Act::Ask => Intent::Ask,
+            Act::Resume => Intent::AnswerQuestion,
+            Act::Hold => Intent::Hold,
+            Act::LiftHold => Intent::LiftHold,
+            Act::Close => Intent::Close,
+            Act::Answer => Intent::Answer,
+        })
+    }
+
+    fn fact(self) -> Option<Fact> {
+        Some(match self {
+            Act::Note | Act::OpenLetter => return None,
+            Act::Decide => Fact::Decided,
+            Act::Extend => Fact::Extended,
+            Act::Ask => Fact::Asked,
+            Act::Resume => Fact::Resumed,
+            Act::Hold => Fact::HeldForLaw,
+            Act::LiftHold => Fact::HoldLifted,
+            Act::Close => Fact::Closed,
+            Act::Answer => Fact::Answered,
+        })
+    }
+}
+
+/// One thing a person records: an act, the boxes that say why, a mail to send.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct Recording {
+    /// The case.
+    #[n(0)]
+    pub case: CaseId,
+    /// What is done.
+    #[n(1)]
+    pub act: Act,
+    /// The boxes.
+    #[n(2)]
+    pub boxes: Vec<NewBox>,
+    /// Every chunk they refer to.
+    #[n(3)]
+    pub chunks: Vec<NewChunk>,
+    /// For an answer: the composed, encrypted mail.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub mail: Option<Vec<u8>>,
+}
+
+/// A mail that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Its id.
+    pub id: LetterId,
+    record: BoxRecord,
+}
+
+impl Casebook {
+    /// Records what a person did. Gives the position of the first entry.
+    ///
+    /// # Errors
+    /// `Refused` if the case does not allow it, `Malformed` if the parts do not fit together.
+    pub fn record(&self, staff: StaffId, recording: Recording) -> Result<u64, Error> {
+        let case = recording.case;
+        self.may(case, recording.act)?;
+        let mut batch = Batch::default();
+        if let Some(fact) = recording.act.fact() {
+            let entry = self.entry(fact);
+            batch.entries.push(Entry { case: Some(case), staff: Some(staff), ..entry });
+        }
+        let chunks: Vec<Address> = recording.chunks.iter().map(|chunk| chunk.address).collect();
+        for new in &recording.boxes {
+            if new.inner.chunks.iter().any(|address| !chunks.contains(address)) {
+                return Err(Error::Malformed("a box refers to a chunk that did not come along"));
+            }
+            self.add_box(&mut batch, staff, case, recording.act, new)?;
+        }
+        for chunk in recording.chunks {
+            batch.chunks.push(SealedChunk::received(chunk.address, &chunk.bytes)?);
+        }
+        match (recording.act, &recording.mail) {
+            (Act::Answer, Some(mail)) => {
+                self.add_outgoing(&mut batch, case, LetterId::random(), mail, Fact::BoxSealed);
+            }
+            (Act::Answer, None) => return Err(Error::Malformed("an answer without a mail")),
+            (_, None) => {}
+            (_, Some(_)) => return Err(Error::Malformed("a mail that is no answer")),
+        }
+        let first = self.commit(batch)?;
+        if recording.act == Act::Answer {
+            self.outgoing.notify_one();
+        }
+        Ok(first)
+    }
+
+    fn may(&self, case: CaseId, act: Act) -> Result<(), Error> {
+        let state = self.state();
+        let record = state.cases.get(&case).ok_or(Error::Unknown("case"))?;
+        if let Some(intent) = act.intent() {
+            case::may(&record.case, deadline::received_on(self.now()), intent)?;
+        }
+        Ok(())
+    }
+
+    fn add_box(
+        &self,
+        batch: &mut Batch,
+        staff: StaffId,
+        case: CaseId,
+        act: Act,
+        new: &NewBox,
+    ) -> Result<(), Error> {
+        let fits = match new.kind {
+            Kind::Note => letter_of(new.item) == new.letter,
+            Kind::Letter => act == Act::OpenLetter && item_of(new.letter) == new.item,
+            Kind::Item => act == Act::OpenLetter,
+            Kind::Contact | Kind::Outgoing => false,
+        };
+        if !fits {
+            return Err(Error::Malformed("a box of this kind does not belong here"));
+        }
+        let state = self.state();
+        if state.boxed(new.kind, new.item).is_some() {
+            return Err(Error::Malformed("an id that is taken"));
+        }
+        if let Some(container) = new.container {
+            let outer = state.boxed(Kind::Item, container).ok_or(Error::Unknown("container"))?;
+            if outer.case != case {
+                return Err(Error::Malformed("the container belongs to another case"));
+            }
+        }
+        drop(state);
+        let place =
+            Place { kind: new.kind, vault: self.vault, letter: new.letter, item: new.item };
+        let sealed = seal::outer(&new.inner, place);
+        let fact = if new.kind == Kind::Letter { Fact::LetterOpened } else { Fact::BoxSealed };
+        batch.entries.push(Entry {
+            staff: Some(staff),
+            container: new.container,
+            size: Some(bucket(new.length)),
+            ..self.entry_of(fact, case, &sealed, new.content, Some(new.epoch))
+        });
+        batch.boxes.push(sealed);
+        Ok(())
+    }
+
+    /// What is to be sent and was not yet: also after a restart.
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<Due> {
+        let state = self.state();
+        let due = state.outgoing.iter().filter(|(_, how)| **how == Sending::Due);
+        due.filter_map(|(id, _)| {
+            let record = *state.boxed(Kind::Outgoing, item_of(*id))?;
+            (!record.forgotten).then_some(Due { id: *id, record })
+        })
+        .collect()
+    }
+
+    /// Waits until something new may be due.
+    pub async fn outgoing_changed(&self) {
+        self.outgoing.notified().await;
+    }
+
+    /// The composed mail of something due.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn mail(&self, due: &Due) -> Result<Vec<u8>, Error> {
+        self.content(&self.open_server_box(&due.record)?)
+    }
+
+    /// Notes how sending ended; a mail handed over is forgotten seven days later.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn sent(&self, due: &Due, delivered: bool) -> Result<(), Error> {
+        let fact = if delivered { Fact::OutgoingDelivered } else { Fact::OutgoingFailed };
+        let entry = Entry {
+            case: Some(due.record.case),
+            letter: Some(due.id),
+            ..self.entry(fact)
+        };
+        self.record_fact(entry).map(drop)
+    }
+
+    /// Notes something about the staff itself: a log-in, a refused one.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn note_staff(&self, kind: Fact, staff: Option<StaffId>) -> Result<(), Error> {
+        self.record_fact(Entry { staff, ..self.entry(kind) }).map(drop)
+    }
+}

@@ -1,0 +1,339 @@
+//! The staff side's door: a Unix socket, a challenge, then requests (design §10).
+//!
+//! A connection that has not answered its challenge gets nothing. Roles are looked up in the
+//! signed roster for every single request, so a member who was dropped gets nothing more.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use minicbor::bytes::ByteVec;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+
+use super::protocol::{MAX_BEFORE_LOG_IN, MAX_MESSAGE, Request, Response, Unproven, frame};
+use super::record::Act;
+use super::{Casebook, Error};
+use crate::case::{Approval, Ground};
+use crate::ids::{Address, CaseId, EpochId, StaffId, random};
+use crate::keys::challenge::Challenge;
+use crate::keys::roster::{Member, Roster};
+use crate::ledger::entry::Fact;
+
+/// Gives a fresh message id of ours for a case.
+pub type NewMessageId = dyn Fn(CaseId) -> String + Send + Sync;
+
+/// What the staff's door needs beside the casebook.
+pub struct Desk {
+    /// The casebook.
+    pub casebook: Arc<Casebook>,
+    /// The signed roster.
+    pub roster: RwLock<Roster>,
+    /// The state directory: wrapped secrets lie in `epochs/` and `mailbox/`.
+    pub dir: PathBuf,
+    /// Makes message ids.
+    pub message_id: Box<NewMessageId>,
+    /// The mailbox's address.
+    pub mailbox: String,
+    /// The public key of checkpoints, as text.
+    pub checkpoint_key: String,
+}
+
+/// Connections at a time.
+const MAX_CONNECTIONS: usize = 64;
+/// Time for a log-in, challenge and answer together.
+const LOG_IN_TIME: Duration = Duration::from_secs(60);
+/// Time without a request after which a connection ends.
+const IDLE_TIME: Duration = Duration::from_secs(15 * 60);
+/// Ledger entries in one answer.
+const ENTRIES_AT_ONCE: usize = 4096;
+
+/// Serves until `stop` is done; requests under way are finished.
+pub async fn run(listener: UnixListener, desk: Arc<Desk>, stop: impl Future<Output = ()>) {
+    let mut connections = JoinSet::new();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
+                if let Ok((stream, _)) = accepted {
+                    let desk = Arc::clone(&desk);
+                    connections.spawn(async move {
+                        let mut connection = Connection { desk, stream, looked_at: HashSet::new() };
+                        if let Err(error) = connection.serve().await
+                            && error.kind() != io::ErrorKind::UnexpectedEof
+                        {
+                            tracing::info!(kind = %error.kind(), "a staff connection ended");
+                        }
+                    });
+                }
+            }
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+    connections.shutdown().await;
+}
+
+struct Connection {
+    desk: Arc<Desk>,
+    stream: UnixStream,
+    /// Chunks of the items looked at: the only ones this connection is given.
+    looked_at: HashSet<Address>,
+}
+
+impl Connection {
+    async fn serve(&mut self) -> io::Result<()> {
+        let log_in = tokio::time::timeout(LOG_IN_TIME, self.log_in());
+        let Some(staff) = log_in.await.map_err(|_| io::ErrorKind::TimedOut)?? else {
+            return Ok(());
+        };
+        loop {
+            let request = tokio::time::timeout(IDLE_TIME, self.read(MAX_MESSAGE));
+            let request = request.await.map_err(|_| io::ErrorKind::TimedOut)??;
+            let response = self.answer(staff, request).await;
+            self.write(&response).await?;
+        }
+    }
+
+    /// Challenges the member; notes success and failure before it says which it was.
+    async fn log_in(&mut self) -> io::Result<Option<StaffId>> {
+        let Request::Hello { member: name } = self.read(MAX_BEFORE_LOG_IN).await? else {
+            return self.refuse_log_in(None).await;
+        };
+        let member = self.desk.roster.read().expect("no holder panics").member(&name).cloned();
+        let Some(member) = member else { return self.refuse_log_in(None).await };
+        let (vault, nonce) = (self.desk.casebook.vault(), random());
+        let (challenge, file) =
+            Challenge::for_member(vault, &member.name, &member.recipient, &nonce);
+        self.write(&Response::Challenge { file, vault, nonce }).await?;
+        let Request::Answer { response } = self.read(MAX_BEFORE_LOG_IN).await? else {
+            return self.refuse_log_in(Some(member.id)).await;
+        };
+        if !challenge.verify(&response) {
+            return self.refuse_log_in(Some(member.id)).await;
+        }
+        let casebook = Arc::clone(&self.desk.casebook);
+        let noted = blocking(move || casebook.note_staff(Fact::LoggedIn, Some(member.id))).await;
+        match noted {
+            Ok(()) => {
+                let welcome = self.welcome(member.id);
+                self.write(&welcome).await?;
+                Ok(Some(member.id))
+            }
+            Err(error) => {
+                self.write(&Response::Refused { why: error.to_string() }).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn refuse_log_in(&mut self, staff: Option<StaffId>) -> io::Result<Option<StaffId>> {
+        let casebook = Arc::clone(&self.desk.casebook);
+        if let Err(error) = blocking(move || casebook.note_staff(Fact::LogInRefused, staff)).await {
+            tracing::error!(%error, "a refused log-in could not be noted");
+        }
+        let why = "no such member, or not its key".into();
+        self.write(&Response::Refused { why }).await?;
+        Ok(None)
+    }
+
+    fn welcome(&self, staff: StaffId) -> Response {
+        let casebook = &self.desk.casebook;
+        let epoch = casebook.epoch().ok().map(|(id, public)| (id, public.to_string()));
+        Response::Welcome {
+            staff,
+            vault: casebook.vault(),
+            unproven: if epoch.is_none() { casebook.test_epoch() } else { None },
+            epoch,
+            checkpoint_key: self.desk.checkpoint_key.clone(),
+            mailbox: self.desk.mailbox.clone(),
+        }
+    }
+
+    async fn answer(&mut self, staff: StaffId, request: Request) -> Response {
+        if let Request::Chunk { address } = &request
+            && !self.looked_at.contains(address)
+        {
+            return Response::Refused { why: "a look comes first".into() };
+        }
+        let desk = Arc::clone(&self.desk);
+        let response = blocking(move || {
+            let member = {
+                let roster = desk.roster.read().expect("no holder panics");
+                roster.members.iter().find(|m| m.id == staff).cloned()
+            };
+            match member {
+                Some(member) => desk.answer(&member, request).unwrap_or_else(refused),
+                None => Response::Refused { why: "you are not in the roster any more".into() },
+            }
+        })
+        .await;
+        if let Response::Boxes { boxes } = &response {
+            let inner = boxes.iter().filter_map(|opened| opened.inner.as_ref());
+            self.looked_at.extend(inner.flat_map(|inner| inner.chunks.iter().copied()));
+        }
+        response
+    }
+
+    async fn read(&mut self, limit: usize) -> io::Result<Request> {
+        let length = self.stream.read_u32().await? as usize;
+        if length > limit {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut bytes = Vec::new();
+        (&mut self.stream).take(length as u64).read_to_end(&mut bytes).await?;
+        minicbor::decode(&bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    async fn write(&mut self, response: &Response) -> io::Result<()> {
+        let frame = match frame(response) {
+            Ok(frame) => frame,
+            Err(_) => frame(&Response::Refused { why: "too much for one answer".into() })?,
+        };
+        self.stream.write_all(&frame).await
+    }
+}
+
+fn refused(error: Error) -> Response {
+    Response::Refused { why: error.to_string() }
+}
+
+impl Desk {
+    fn answer(&self, member: &Member, request: Request) -> Result<Response, Error> {
+        permitted(member, &request)?;
+        let casebook = &self.casebook;
+        let staff = member.id;
+        Ok(match request {
+            Request::Hello { .. } | Request::Answer { .. } => {
+                return Err(Error::Malformed("logged in already"));
+            }
+            Request::Queue { filter } => Response::Cases { cases: casebook.listing(staff, filter)? },
+            Request::Look { items } => Response::Boxes { boxes: casebook.look(staff, &items)? },
+            Request::Notes { case } => Response::Boxes { boxes: casebook.notes(staff, case)? },
+            Request::Chunk { address } => Response::Bytes { bytes: casebook.chunk(&address)? },
+            Request::EpochFile { epoch } => Response::Bytes { bytes: self.epoch_file(epoch)? },
+            Request::MailboxFiles => Response::Files { files: self.mailbox_files()? },
+            Request::ReplyTo { case } => {
+                let contact = casebook.reply_to(case)?;
+                let address = contact.address.ok_or(Error::Unknown("address to answer to"))?;
+                Response::Contact { address, message_id: contact.message_id }
+            }
+            Request::MessageId { case } => Response::Text { text: (self.message_id)(case) },
+            Request::Record { recording } => {
+                Response::Recorded { seq: casebook.record(staff, recording)? }
+            }
+            Request::Forget { items, reason, now } => {
+                let approval = Approval::by(staff, Ground::Erasure);
+                let certificates = casebook.forget(&approval, &items, reason, now)?;
+                Response::Certificates { certificates }
+            }
+            Request::RotateCabinet => {
+                casebook.rotate_cabinet()?;
+                Response::Recorded { seq: casebook.store().size().saturating_sub(1) }
+            }
+            Request::Log { from } => Response::Entries {
+                entries: casebook
+                    .store()
+                    .leaves(from, ENTRIES_AT_ONCE)?
+                    .into_iter()
+                    .map(ByteVec::from)
+                    .collect(),
+            },
+            Request::Checkpoint { since } => {
+                let size = casebook.store().size();
+                let proof = casebook.store().consistency(since, size)?;
+                Response::Checkpoint { note: casebook.store().checkpoint_at(size)?, proof }
+            }
+            Request::Prove { epoch, content } => {
+                casebook.take_proof(epoch, &content, staff)?;
+                Response::Recorded { seq: casebook.store().size().saturating_sub(1) }
+            }
+            Request::Status => Response::Status { status: casebook.status() },
+            Request::Check => {
+                let report = casebook.store().check(false, &|_, _| {})?;
+                Response::Checked { looked_at: report.looked_at(), problems: report.lines() }
+            }
+        })
+    }
+
+    fn epoch_file(&self, epoch: EpochId) -> Result<Vec<u8>, Error> {
+        std::fs::read(self.dir.join("epochs").join(format!("{}.age", epoch.0)))
+            .map_err(|_| Error::Unknown("epoch file"))
+    }
+
+    fn mailbox_files(&self) -> Result<Vec<ByteVec>, Error> {
+        let mut paths: Vec<PathBuf> = std::fs::read_dir(self.dir.join("mailbox"))
+            .map_err(|_| Error::Unknown("mailbox key"))?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "age"))
+            .collect();
+        paths.sort_by(|a, b| b.cmp(a));
+        let read = |path: &PathBuf| std::fs::read(path).map(ByteVec::from);
+        paths.iter().map(read).collect::<io::Result<_>>().map_err(|_| Error::Unknown("mailbox key"))
+    }
+}
+
+/// What each role may ask for: the one table (docs/keys.md has the same).
+fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
+    let allowed = match request {
+        Request::Hello { .. }
+        | Request::Answer { .. }
+        | Request::Log { .. }
+        | Request::Checkpoint { .. }
+        | Request::Status
+        | Request::Check => true,
+        Request::Queue { .. }
+        | Request::Look { .. }
+        | Request::Chunk { .. }
+        | Request::Notes { .. }
+        | Request::EpochFile { .. }
+        | Request::Prove { .. } => member.may_read(),
+        Request::Record { recording } if recording.act == Act::Note => member.may_read(),
+        Request::MailboxFiles
+        | Request::ReplyTo { .. }
+        | Request::MessageId { .. }
+        | Request::Record { .. }
+        | Request::Forget { .. } => member.may_answer(),
+        Request::RotateCabinet => member.may_administer(),
+    };
+    if allowed { Ok(()) } else { Err(Error::Forbidden) }
+}
+
+/// Tests that were handed out are forgotten after this many.
+pub(super) const MAX_TESTS: usize = 16;
+
+impl Casebook {
+    /// A test for the highest epoch that nobody proved: random bytes sealed to it.
+    fn test_epoch(&self) -> Option<Unproven> {
+        let epochs = self.epochs.read().expect("no holder panics");
+        let (epoch, public) = epochs.iter().max_by_key(|(id, _)| **id)?;
+        let content: [u8; 32] = random();
+        let mut tests = super::lock(&self.tests);
+        if tests.len() >= MAX_TESTS {
+            tests.remove(0);
+        }
+        tests.push((*epoch, blake3::hash(&content)));
+        Some(Unproven { epoch: *epoch, test: public.wrap(&content) })
+    }
+
+    /// Takes the content of a test back; right, it proves the epoch.
+    fn take_proof(&self, epoch: EpochId, content: &[u8; 32], staff: StaffId) -> Result<(), Error> {
+        let given = (epoch, blake3::hash(content));
+        let mut tests = super::lock(&self.tests);
+        let at = tests.iter().position(|test| *test == given);
+        let at = at.ok_or(Error::Malformed("not what the test held"))?;
+        tests.remove(at);
+        drop(tests);
+        self.prove_epoch(epoch, staff)
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

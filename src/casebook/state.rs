@@ -1,0 +1,294 @@
+//! What is the case now: a fold over the ledger, and nothing else (design §6).
+//!
+//! `apply` takes one entry after the other and is total: an order that nobody expected changes
+//! less, never panics. Deleting this state loses nothing; `Casebook::open` makes it again.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::ToSpan as _;
+use jiff::civil::Date;
+
+use crate::case::{self, Case, Event, Term};
+use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, SlotId, VaultId};
+use crate::ledger::entry::{Entry, Fact};
+use crate::request::deadline;
+use crate::vault::seal::{Kind, Place};
+
+/// Where a box lies and what the ledger knows of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BoxRecord {
+    /// The place it is bound to.
+    pub place: Place,
+    /// The cabinet slot of its key.
+    pub slot: SlotId,
+    /// BLAKE3(X).
+    pub address: Address,
+    /// BLAKE3(M).
+    pub content: Digest,
+    /// The epoch it is sealed to; none if server-sealed.
+    pub epoch: Option<EpochId>,
+    /// The case it belongs to.
+    pub case: CaseId,
+    /// The item it was taken out of.
+    pub container: Option<ItemId>,
+    /// Base-2 logarithm of the padded size, rounded up.
+    pub size: u8,
+    /// When, in minutes since 1970.
+    pub minute: u64,
+    /// Whether its key was dropped.
+    pub forgotten: bool,
+}
+
+/// A letter as the ledger knows it.
+#[derive(Clone, Debug, Default)]
+pub struct LetterRecord {
+    /// Its items in the order they were sealed; the skeleton among them.
+    pub items: Vec<ItemId>,
+    /// Its contact boxes: one, and one more for each re-delivery that brought recipients.
+    pub contacts: Vec<SlotId>,
+    /// How often it was delivered again.
+    pub redelivered: u32,
+    /// Whether staff took its contents out of encryption.
+    pub opened: bool,
+}
+
+/// A case as the ledger knows it.
+#[derive(Clone, Debug)]
+pub struct CaseRecord {
+    /// Its state and dates.
+    pub case: Case,
+    /// Its letters, oldest first.
+    pub letters: Vec<LetterId>,
+    /// Its notes, oldest first.
+    pub notes: Vec<ItemId>,
+    /// Its outgoing mails, oldest first.
+    pub outgoing: Vec<LetterId>,
+}
+
+/// How far a mail to send has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// To be sent.
+    Due,
+    /// A notice that is composed and held: nobody sends it yet.
+    Held,
+    /// Handed over.
+    Delivered,
+    /// Refused for good.
+    Failed,
+}
+
+/// The fold.
+#[derive(Default)]
+pub struct State {
+    /// Every case.
+    pub cases: BTreeMap<CaseId, CaseRecord>,
+    /// Every letter.
+    pub letters: HashMap<LetterId, LetterRecord>,
+    boxes: HashMap<SlotId, BoxRecord>,
+    places: HashMap<(Kind, ItemId), SlotId>,
+    /// Every outgoing mail.
+    pub outgoing: BTreeMap<LetterId, Sending>,
+    /// The newest proven epoch.
+    pub epoch: Option<EpochId>,
+    /// The slot of each of the server's own keys, by its number.
+    pub server_keys: HashMap<u64, (SlotId, Digest)>,
+    /// Hash of the newest signed roster.
+    pub roster: Option<Digest>,
+    /// Hash of each epoch's signed note.
+    pub epoch_notes: HashMap<EpochId, Digest>,
+    /// When the cabinet was rotated last, in minutes since 1970; 0 if never.
+    pub rotated: u64,
+    /// Whether a key was dropped since.
+    pub dropped: bool,
+}
+
+impl State {
+    /// Takes one entry in.
+    pub fn apply(&mut self, vault: VaultId, entry: &Entry) {
+        self.apply_box(vault, entry);
+        match entry.kind {
+            Fact::CaseOpened => self.open_case(entry),
+            Fact::LetterReceived | Fact::LetterOpened => self.letter(entry),
+            Fact::Redelivered => {
+                if let Some(letter) = entry.letter {
+                    self.letters.entry(letter).or_default().redelivered += 1;
+                }
+            }
+            Fact::NoticeHeld => self.sending(entry, Sending::Held),
+            Fact::OutgoingDelivered => self.sending(entry, Sending::Delivered),
+            Fact::OutgoingFailed => self.sending(entry, Sending::Failed),
+            Fact::EpochSigned => {
+                if let (Some(epoch), Some(hash)) = (entry.epoch, entry.hash) {
+                    self.epoch_notes.insert(epoch, hash);
+                }
+            }
+            Fact::CabinetRotated => (self.rotated, self.dropped) = (entry.minute, false),
+            Fact::Forgotten => {
+                self.dropped = true;
+                if let Some(record) = entry.slot.and_then(|slot| self.boxes.get_mut(&slot)) {
+                    record.forgotten = true;
+                }
+            }
+            Fact::EpochProven => self.epoch = self.epoch.max(entry.epoch),
+            Fact::RosterSigned => self.roster = entry.hash,
+            Fact::ServerKey => {
+                if let (Some(number), Some(slot), Some(hash)) =
+                    (entry.count, entry.slot, entry.hash)
+                {
+                    self.server_keys.insert(number, (slot, hash));
+                }
+            }
+            _ => {}
+        }
+        if let Some(record) = entry.case.and_then(|case| self.cases.get_mut(&case))
+            && let Some(event) = event(entry)
+        {
+            record.case = case::step(record.case.clone(), day(entry.minute), event);
+        }
+    }
+
+    fn apply_box(&mut self, vault: VaultId, entry: &Entry) {
+        let (Some(kind), Some(slot), Some(address), Some(content), Some(letter), Some(case)) =
+            (entry.box_kind, entry.slot, entry.boxed, entry.content, entry.letter, entry.case)
+        else {
+            return;
+        };
+        let item = entry.item.unwrap_or_else(|| item_of(letter));
+        let place = Place { kind, vault, letter, item };
+        let record = BoxRecord {
+            place,
+            slot,
+            address,
+            content,
+            epoch: entry.epoch,
+            case,
+            container: entry.container,
+            size: entry.size.unwrap_or(0),
+            minute: entry.minute,
+            forgotten: false,
+        };
+        self.boxes.insert(slot, record);
+        self.places.insert((kind, item), slot);
+        match kind {
+            Kind::Item => self.letters.entry(letter).or_default().items.push(item),
+            Kind::Contact => self.letters.entry(letter).or_default().contacts.push(slot),
+            Kind::Note => {
+                if let Some(record) = self.cases.get_mut(&case) {
+                    record.notes.push(item);
+                }
+            }
+            Kind::Outgoing => {
+                self.outgoing.entry(letter).or_insert(Sending::Due);
+                if let Some(record) = self.cases.get_mut(&case) {
+                    record.outgoing.push(letter);
+                }
+            }
+            Kind::Letter => {}
+        }
+    }
+
+    fn open_case(&mut self, entry: &Entry) {
+        let (Some(id), Some(term)) = (entry.case, term(entry)) else { return };
+        self.cases.entry(id).or_insert_with(|| CaseRecord {
+            case: Case::open(id, term),
+            letters: Vec::new(),
+            notes: Vec::new(),
+            outgoing: Vec::new(),
+        });
+    }
+
+    fn letter(&mut self, entry: &Entry) {
+        let Some(letter) = entry.letter else { return };
+        self.letters.entry(letter).or_default();
+        if entry.kind == Fact::LetterOpened
+            && let Some(outer) = entry.container
+            && let Some(slot) = self.places.get(&(Kind::Item, outer))
+            && let Some(record) = self.boxes.get(slot)
+        {
+            self.letters.entry(record.place.letter).or_default().opened = true;
+        }
+        if let Some(record) = entry.case.and_then(|case| self.cases.get_mut(&case)) {
+            // The first letter is counted by the opening itself; what staff took out of
+            // encryption is no further letter from the sender.
+            if !record.letters.is_empty() && entry.kind == Fact::LetterReceived {
+                let event = term(entry).map_or(Event::LetterJoined, Event::Reopened);
+                record.case = case::step(record.case.clone(), day(entry.minute), event);
+            }
+            record.letters.push(letter);
+        }
+    }
+
+    fn sending(&mut self, entry: &Entry, how: Sending) {
+        if let Some(letter) = entry.letter {
+            self.outgoing.insert(letter, how);
+        }
+    }
+
+    /// The record of the box of `kind` for `item`.
+    #[must_use]
+    pub fn boxed(&self, kind: Kind, item: ItemId) -> Option<&BoxRecord> {
+        self.boxes.get(self.places.get(&(kind, item))?)
+    }
+
+    /// The record of the box whose key lies in `slot`.
+    #[must_use]
+    pub fn slot(&self, slot: SlotId) -> Option<&BoxRecord> {
+        self.boxes.get(&slot)
+    }
+
+    /// Every box, in no order.
+    pub fn boxes(&self) -> impl Iterator<Item = &BoxRecord> {
+        self.boxes.values()
+    }
+}
+
+/// The day in Belgium.
+fn day(minute: u64) -> Date {
+    deadline::received_on(minute * 60)
+}
+
+/// The term that an entry sets, if it sets one.
+fn term(entry: &Entry) -> Option<Term> {
+    let date = |days: i32| Date::new(1970, 1, 1).ok()?.checked_add(i64::from(days).days()).ok();
+    Some(Term {
+        received: day(entry.minute),
+        one_month: date(entry.due_one?)?,
+        three_months: date(entry.due_three?)?,
+    })
+}
+
+/// Days since 1970-01-01, as the ledger writes a date.
+#[must_use]
+pub fn days(date: Date) -> i32 {
+    let epoch = Date::new(1970, 1, 1).expect("a valid date");
+    i32::try_from(date.duration_since(epoch).as_hours() / 24).unwrap_or(i32::MAX)
+}
+
+fn event(entry: &Entry) -> Option<Event> {
+    Some(match entry.kind {
+        Fact::Asked => Event::Asked,
+        Fact::Resumed => Event::AnsweredQuestion,
+        Fact::Extended => Event::Extended,
+        Fact::HeldForLaw => Event::Held,
+        Fact::HoldLifted => Event::HoldLifted,
+        Fact::Decided => Event::Decided,
+        Fact::Answered => Event::Answered,
+        Fact::OutgoingDelivered => Event::Delivered,
+        Fact::OutgoingFailed => Event::DeliveryFailed,
+        Fact::Closed => Event::Closed,
+        _ => return None,
+    })
+}
+
+/// A box that is no item of its own takes the letter's id as item id (vault-format §4).
+#[must_use]
+pub fn item_of(letter: LetterId) -> ItemId {
+    ItemId::new(*letter.as_bytes())
+}
+
+/// A note or an outgoing mail is its own letter.
+#[must_use]
+pub fn letter_of(item: ItemId) -> LetterId {
+    LetterId::new(*item.as_bytes())
+}

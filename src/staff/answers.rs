@@ -1,0 +1,136 @@
+//! Composes an answer at the desk: gathers what goes into it, locks it, records it.
+//!
+//! Needs evidence that a person accepted, and a lock: a confirmed key or a code. Without either
+//! there is no answer, and the reason is said.
+
+use std::fmt;
+
+use super::client::{Client, Error as ClientError};
+use super::letters;
+use super::sealing::Sealing;
+use crate::casebook::Act;
+use crate::casebook::detail::NoteSubject;
+use crate::identity::{Proof, ProofKind};
+use crate::ids::{CaseId, ItemId};
+use crate::reply::answer::{self, Answer, Attachment, Lock};
+use crate::reply::code::Code;
+use crate::reply::{ComposeError, Heading, Language};
+use crate::secret::Personal;
+
+/// What a person wants to answer.
+pub struct Draft {
+    /// The case.
+    pub case: CaseId,
+    /// The subject, seen only by who opens the answer.
+    pub subject: String,
+    /// The text.
+    pub text: String,
+    /// Items of the case that go with it.
+    pub items: Vec<ItemId>,
+    /// Files that go with it.
+    pub files: Vec<Attachment>,
+    /// The language of what surrounds the answer.
+    pub language: Language,
+    /// What was accepted as proof of who asks.
+    pub proof: ProofKind,
+    /// The words that explain it.
+    pub proof_words: String,
+    /// Lock it with a code even if there is a key.
+    pub with_code: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server or the vault said no.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// It could not be composed.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
+    /// Neither a confirmed key nor a code.
+    #[error("no key is confirmed for this case and no code was asked for: nothing leaves in clear")]
+    NoLock,
+}
+
+/// An answer that is on its way.
+pub struct Sent {
+    /// The code that opens it, for another channel; none if a key does.
+    pub code: Option<Code>,
+    /// The fingerprint of the key that opens it.
+    pub key: Option<Personal<String>>,
+}
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sent")
+    }
+}
+
+/// Composes and records; the gateway sends it.
+///
+/// # Errors
+/// See [`Error`]; nothing was recorded then, and nothing leaves.
+pub fn send(client: &mut Client, draft: Draft, now: u64) -> Result<Sent, Error> {
+    let confirmed = letters::confirmed_keys(client, draft.case)?;
+    let key = confirmed.first().filter(|_| !draft.with_code);
+    if key.is_none() && !draft.with_code {
+        return Err(Error::NoLock);
+    }
+    let proof = Proof::accepted(client.staff, draft.proof);
+    let answer = gather(client, &draft, now)?;
+    let (outgoing, code) = match key {
+        Some(to) => {
+            let keys = client.mailbox_keys()?;
+            let signer = keys.first().ok_or(ClientError::NoKey)?;
+            (answer::compose(&answer, &Lock::OpenPgp { to, signer }, &proof)?, None)
+        }
+        None => {
+            let code = Code::random();
+            (answer::compose(&answer, &Lock::Code(&code), &proof)?, Some(code))
+        }
+    };
+    let mut sealing = Sealing::new(draft.case, Act::Answer, client.sealing()?);
+    let words = format!("{:?}: {}", draft.proof, draft.proof_words);
+    sealing.note(NoteSubject::Proof, &words, None, Vec::new());
+    sealing.note(NoteSubject::Answer, &draft.text, None, Vec::new());
+    sealing.mail(minicbor::to_vec(&outgoing).map_err(|_| ClientError::Unexpected)?);
+    client.record(sealing.finish())?;
+    Ok(Sent { code, key: key.map(|key| key.fingerprint()) })
+}
+
+fn gather(client: &mut Client, draft: &Draft, now: u64) -> Result<Answer, Error> {
+    let (to, replies_to) = client.reply_to(draft.case)?;
+    let message_id = client.message_id(draft.case)?;
+    let mut attachments = draft.files.clone();
+    if !draft.items.is_empty() {
+        for item in client.look(&draft.items)? {
+            if item.case != draft.case {
+                return Err(ClientError::Unknown("item of this case").into());
+            }
+            let name = if item.name.expose().is_empty() {
+                Personal::new(format!("{}.bin", item.id))
+            } else {
+                item.name.clone()
+            };
+            let content = Personal::new(item.content().to_vec());
+            attachments.push(Attachment { name, media_type: item.media_type.clone(), content });
+        }
+    }
+    let references = replies_to.clone().into_iter().collect();
+    Ok(Answer {
+        heading: Heading {
+            from: Personal::new(client.mailbox.clone()),
+            to,
+            message_id,
+            in_reply_to: replies_to,
+            references,
+            date: now,
+        },
+        case: draft.case,
+        language: draft.language,
+        subject: Personal::new(draft.subject.clone()),
+        text: Personal::new(draft.text.clone()),
+        attachments,
+    })
+}

@@ -1,0 +1,472 @@
+//! The staff side of the socket: logs in, asks, and opens what it is given.
+//!
+//! Holds the epoch secrets of this process, unwrapped with the member's key, which itself stays
+//! with the agent. Every chunk is checked as it is opened; a manifest must be the one that the
+//! ledger recorded. Before anything is opened the server must prove that its ledger extends the
+//! checkpoint that this member saw last.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::agent::Opener;
+use super::seen::Seen;
+use crate::casebook::detail::{self, ItemDetail, LetterDetail, NoteDetail};
+use crate::casebook::protocol::{self, Request, Response, Status};
+use crate::casebook::{CaseCard, Certificate, Filter, LetterCard, Opened, Standing};
+use crate::ids::{CaseId, EpochId, ItemId, LetterId, StaffId, VaultId};
+use crate::keys::epoch::{EpochPublic, EpochSecret};
+use crate::keys::{challenge, wrapped};
+use crate::reply::openpgp::MailboxKey;
+use crate::secret::Personal;
+use crate::vault::manifest::Manifest;
+use crate::vault::{self, chunk, seal};
+
+/// Why the staff side did not get what it asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing listens on the socket.
+    #[error("the server does not answer")]
+    NoServer(#[source] io::Error),
+    /// The connection broke.
+    #[error("the connection to the server broke")]
+    Broken(#[from] io::Error),
+    /// The server said no.
+    #[error("{0}")]
+    Refused(String),
+    /// The member's key does not open what it must.
+    #[error("your key does not open this")]
+    NoKey,
+    /// Something was forgotten.
+    #[error("this was forgotten")]
+    Forgotten,
+    /// What came does not open, or is not what was recorded.
+    #[error(transparent)]
+    Vault(#[from] vault::Error),
+    /// The server answered something else than was asked.
+    #[error("the server answered something unexpected")]
+    Unexpected,
+    /// No epoch is proven yet, so nothing can be sealed.
+    #[error("no epoch is proven yet")]
+    NoEpoch,
+    /// The server's ledger does not extend what this member saw.
+    #[error("the ledger does not extend the checkpoint you saw last: it was rolled back or forked")]
+    Forked,
+    /// Nothing was found.
+    #[error("there is no such {0}")]
+    Unknown(&'static str),
+}
+
+/// A letter as staff see it.
+pub struct LetterView {
+    /// What the server says of it.
+    pub card: LetterCard,
+    /// What its box says; none if it is forgotten or damaged.
+    pub detail: Option<LetterDetail>,
+}
+
+impl LetterView {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> LetterId {
+        self.card.boxed.place.letter
+    }
+}
+
+/// A case as staff see it.
+pub struct CaseView {
+    /// Clear facts.
+    pub card: CaseCard,
+    /// Its letters, oldest first.
+    pub letters: Vec<LetterView>,
+}
+
+/// An item as staff see it.
+pub struct ItemView {
+    /// Its id.
+    pub id: ItemId,
+    /// The letter it belongs to.
+    pub letter: LetterId,
+    /// Its case.
+    pub case: CaseId,
+    /// The name it came with; empty if none.
+    pub name: Personal<String>,
+    /// The media type as declared.
+    pub media_type: String,
+    /// What it is.
+    pub detail: ItemDetail,
+    /// The content as it is stored.
+    pub stored: Zeroizing<Vec<u8>>,
+}
+
+impl ItemView {
+    /// What a person gets who opens it: decoded.
+    #[must_use]
+    pub fn content(&self) -> Zeroizing<Vec<u8>> {
+        match &self.detail {
+            ItemDetail::Leaf(item) => Zeroizing::new(crate::letter::content(item, &self.stored)),
+            ItemDetail::Skeleton => self.stored.clone(),
+        }
+    }
+}
+
+/// A note as staff see it.
+pub struct NoteView {
+    /// When, in minutes since 1970.
+    pub minute: u64,
+    /// What it says.
+    pub detail: NoteDetail,
+}
+
+/// A logged-in connection.
+pub struct Client {
+    stream: UnixStream,
+    opener: Opener,
+    /// The member's number.
+    pub staff: StaffId,
+    /// The vault.
+    pub vault: VaultId,
+    /// The mailbox's address.
+    pub mailbox: String,
+    /// The public key of checkpoints.
+    pub checkpoint_key: String,
+    sealing: Option<(EpochId, EpochPublic)>,
+    epochs: HashMap<EpochId, EpochSecret>,
+}
+
+/// How long the server may take for one answer.
+const ANSWER_TIME: Duration = Duration::from_secs(120);
+
+impl Client {
+    /// Connects, logs in, proves an epoch that nobody proved, and compares checkpoints.
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing was opened then.
+    pub fn connect(
+        socket: &Path,
+        member: &str,
+        opener: Opener,
+        seen: Option<&Seen>,
+    ) -> Result<Self, Error> {
+        let mut stream = UnixStream::connect(socket).map_err(Error::NoServer)?;
+        stream.set_read_timeout(Some(ANSWER_TIME))?;
+        stream.set_write_timeout(Some(ANSWER_TIME))?;
+        let mut opener = opener;
+        protocol::write(&mut stream, &Request::Hello { member: member.to_owned() })?;
+        let (file, vault, nonce) = match protocol::read(&mut stream)? {
+            Response::Challenge { file, vault, nonce } => (file, vault, nonce),
+            Response::Refused { why } => return Err(Error::Refused(why)),
+            _ => return Err(Error::Unexpected),
+        };
+        let message = opener.unwrap(&file).map_err(|_| Error::NoKey)?;
+        let response =
+            challenge::answer(&message, vault, &nonce, member).ok_or(Error::Unexpected)?;
+        protocol::write(&mut stream, &Request::Answer { response })?;
+        let Response::Welcome { staff, vault, epoch, unproven, checkpoint_key, mailbox } =
+            accepted(protocol::read(&mut stream)?)?
+        else {
+            return Err(Error::Unexpected);
+        };
+        let sealing = match epoch {
+            Some((id, text)) => Some((id, text.parse().map_err(|_| Error::Unexpected)?)),
+            None => None,
+        };
+        let epochs = HashMap::new();
+        let mut client =
+            Self { stream, opener, staff, vault, mailbox, checkpoint_key, sealing, epochs };
+        if let Some(unproven) = unproven {
+            client.prove(unproven.epoch, &unproven.test)?;
+        }
+        if let Some(seen) = seen {
+            client.compare(seen)?;
+        }
+        Ok(client)
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Response, Error> {
+        protocol::write(&mut self.stream, request)?;
+        accepted(protocol::read(&mut self.stream)?)
+    }
+
+    fn prove(&mut self, epoch: EpochId, test: &[u8]) -> Result<(), Error> {
+        // Not every member reads: an auditor proves nothing and needs no epoch.
+        let Ok(secret) = self.epoch(epoch) else { return Ok(()) };
+        let content = secret.unwrap(test).map_err(|_| Error::NoKey)?;
+        let content = content.as_slice().try_into().map_err(|_| Error::Unexpected)?;
+        let public = secret.public();
+        self.ask(&Request::Prove { epoch, content })?;
+        self.sealing = Some((epoch, public));
+        Ok(())
+    }
+
+    /// Holds the server to the checkpoint seen last, and remembers the new one.
+    fn compare(&mut self, seen: &Seen) -> Result<(), Error> {
+        let last = seen.last(self.vault)?;
+        let since = last.as_ref().map_or(0, |checkpoint| checkpoint.size);
+        let Response::Checkpoint { note, proof } = self.ask(&Request::Checkpoint { since })? else {
+            return Err(Error::Unexpected);
+        };
+        seen.advance(self.vault, &self.checkpoint_key, &note, last.as_ref(), &proof)
+    }
+
+    /// The secret of an epoch, unwrapped with the member's key.
+    ///
+    /// # Errors
+    /// `NoKey` if it is not wrapped to this member.
+    fn epoch(&mut self, id: EpochId) -> Result<&EpochSecret, Error> {
+        if !self.epochs.contains_key(&id) {
+            let Response::Bytes { bytes } = self.ask(&Request::EpochFile { epoch: id })? else {
+                return Err(Error::Unexpected);
+            };
+            let message = self.opener.unwrap(&bytes).map_err(|_| Error::NoKey)?;
+            let secret = wrapped::epoch_in(&message).map_err(|_| Error::NoKey)?;
+            self.epochs.insert(id, secret);
+        }
+        self.epochs.get(&id).ok_or(Error::NoKey)
+    }
+
+    /// The epoch to seal to.
+    ///
+    /// # Errors
+    /// `NoEpoch` if none is proven.
+    pub fn sealing(&self) -> Result<(EpochId, EpochPublic), Error> {
+        self.sealing.clone().ok_or(Error::NoEpoch)
+    }
+
+    /// Cases with their letters, soonest due first.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn queue(&mut self, filter: Filter) -> Result<Vec<CaseView>, Error> {
+        let Response::Cases { cases } = self.ask(&Request::Queue { filter })? else {
+            return Err(Error::Unexpected);
+        };
+        let mut views = Vec::with_capacity(cases.len());
+        for card in cases {
+            let mut letters = Vec::with_capacity(card.letters.len());
+            for letter in &card.letters {
+                let detail = match self.manifest(&letter.boxed) {
+                    Ok(manifest) => Some(detail::from_bytes(&manifest.detail)?),
+                    Err(Error::Forgotten | Error::Vault(vault::Error::Missing)) => None,
+                    Err(other) => return Err(other),
+                };
+                letters.push(LetterView { card: letter.clone(), detail });
+            }
+            views.push(CaseView { card, letters });
+        }
+        Ok(views)
+    }
+
+    /// One case.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn case(&mut self, case: CaseId) -> Result<CaseView, Error> {
+        self.queue(Filter::Case(case))?.pop().ok_or(Error::Unknown("case"))
+    }
+
+    /// Looks at items and opens their content.
+    ///
+    /// # Errors
+    /// `Forgotten` if one of them is; see [`Error`].
+    pub fn look(&mut self, items: &[ItemId]) -> Result<Vec<ItemView>, Error> {
+        let Response::Boxes { boxes } = self.ask(&Request::Look { items: items.to_vec() })? else {
+            return Err(Error::Unexpected);
+        };
+        boxes.iter().map(|opened| self.item(opened)).collect()
+    }
+
+    fn item(&mut self, opened: &Opened) -> Result<ItemView, Error> {
+        let manifest = self.manifest(opened)?;
+        let stored = self.content(&manifest)?;
+        Ok(ItemView {
+            id: opened.place.item,
+            letter: opened.place.letter,
+            case: opened.case,
+            name: Personal::new(String::from_utf8_lossy(&manifest.name).into_owned()),
+            media_type: manifest.media_type.clone(),
+            detail: detail::from_bytes(&manifest.detail)?,
+            stored,
+        })
+    }
+
+    fn manifest(&mut self, opened: &Opened) -> Result<Manifest, Error> {
+        let inner = match (opened.standing, &opened.inner) {
+            (Standing::Kept, Some(inner)) => inner,
+            (Standing::Forgotten, _) => return Err(Error::Forgotten),
+            _ => return Err(vault::Error::Missing.into()),
+        };
+        let epoch = opened.epoch.ok_or(Error::Unexpected)?;
+        let secret = self.epoch(epoch)?;
+        Ok(seal::open_inner(inner, secret, opened.content)?)
+    }
+
+    fn content(&mut self, manifest: &Manifest) -> Result<Zeroizing<Vec<u8>>, Error> {
+        // Reserved at once: a vector that grows leaves unwiped copies behind. The length is
+        // authentic, and the chunks are counted against it.
+        let fits = manifest.length <= manifest.chunks.len() as u64 * chunk::BODY as u64;
+        if !fits {
+            return Err(vault::Error::Tampered.into());
+        }
+        let mut content = Zeroizing::new(Vec::with_capacity(manifest.length as usize));
+        for (i, key) in manifest.chunks.iter().enumerate() {
+            let address = key.address();
+            let Response::Bytes { bytes } = self.ask(&Request::Chunk { address })? else {
+                return Err(Error::Unexpected);
+            };
+            let mut bytes = Zeroizing::new(bytes);
+            let body = chunk::open(key, address, &mut bytes)?;
+            chunk::unpad(&mut content, body, i, manifest.length)?;
+        }
+        Ok(content)
+    }
+
+    /// The notes of a case, oldest first.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn notes(&mut self, case: CaseId) -> Result<Vec<NoteView>, Error> {
+        let Response::Boxes { boxes } = self.ask(&Request::Notes { case })? else {
+            return Err(Error::Unexpected);
+        };
+        let mut notes = Vec::with_capacity(boxes.len());
+        for opened in boxes.iter().filter(|opened| opened.standing == Standing::Kept) {
+            let manifest = self.manifest(opened)?;
+            let detail = detail::from_bytes(&manifest.detail)?;
+            notes.push(NoteView { minute: opened.minute, detail });
+        }
+        Ok(notes)
+    }
+
+    /// The mailbox's OpenPGP keys, the current one first.
+    ///
+    /// # Errors
+    /// `NoKey` if none opens.
+    pub fn mailbox_keys(&mut self) -> Result<Vec<MailboxKey>, Error> {
+        let Response::Files { files } = self.ask(&Request::MailboxFiles)? else {
+            return Err(Error::Unexpected);
+        };
+        let mut keys = Vec::with_capacity(files.len());
+        for file in files {
+            let message = self.opener.unwrap(&file).map_err(|_| Error::NoKey)?;
+            let secret = wrapped::secret_in(wrapped::Kind::Mailbox, &message)
+                .map_err(|_| Error::NoKey)?;
+            keys.push(MailboxKey::from_secret_bytes(&secret).map_err(|_| Error::NoKey)?);
+        }
+        Ok(keys)
+    }
+
+    /// Where an answer to a case goes, and the message id that it replies to.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn reply_to(
+        &mut self,
+        case: CaseId,
+    ) -> Result<(Personal<String>, Option<Personal<String>>), Error> {
+        match self.ask(&Request::ReplyTo { case })? {
+            Response::Contact { address, message_id } => Ok((address, message_id)),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// A message id of ours for a mail of this case.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn message_id(&mut self, case: CaseId) -> Result<String, Error> {
+        match self.ask(&Request::MessageId { case })? {
+            Response::Text { text } => Ok(text),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// Records something; gives the position of its first entry.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn record(&mut self, recording: crate::casebook::Recording) -> Result<u64, Error> {
+        match self.ask(&Request::Record { recording })? {
+            Response::Recorded { seq } => Ok(seq),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// Forgets items of a case.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn forget(
+        &mut self,
+        items: Vec<ItemId>,
+        reason: crate::casebook::Recording,
+        now: bool,
+    ) -> Result<Vec<Certificate>, Error> {
+        match self.ask(&Request::Forget { items, reason, now })? {
+            Response::Certificates { certificates } => Ok(certificates),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// Rotates the cabinet key.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn rotate_cabinet(&mut self) -> Result<(), Error> {
+        self.ask(&Request::RotateCabinet).map(drop)
+    }
+
+    /// Clear facts about the vault.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn status(&mut self) -> Result<Status, Error> {
+        match self.ask(&Request::Status)? {
+            Response::Status { status } => Ok(status),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// Checks the vault without keys: what was looked at, and a line for each problem.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn check(&mut self) -> Result<(u64, Vec<String>), Error> {
+        match self.ask(&Request::Check)? {
+            Response::Checked { looked_at, problems } => Ok((looked_at, problems)),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// All ledger entries as they stand, and a checkpoint that covers them.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn ledger(&mut self) -> Result<(Vec<Vec<u8>>, String), Error> {
+        let Response::Checkpoint { note, .. } = self.ask(&Request::Checkpoint { since: 0 })? else {
+            return Err(Error::Unexpected);
+        };
+        let mut all: Vec<Vec<u8>> = Vec::new();
+        loop {
+            let from = all.len() as u64;
+            let Response::Entries { entries } = self.ask(&Request::Log { from })? else {
+                return Err(Error::Unexpected);
+            };
+            if entries.is_empty() {
+                return Ok((all, note));
+            }
+            all.extend(entries.into_iter().map(Vec::from));
+        }
+    }
+}
+
+fn accepted(response: Response) -> Result<Response, Error> {
+    match response {
+        Response::Refused { why } => Err(Error::Refused(why)),
+        other => Ok(other),
+    }
+}

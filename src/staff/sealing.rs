@@ -1,0 +1,145 @@
+//! Boxes that the staff side makes: notes, and the parts of a letter taken out of encryption.
+//!
+//! Content is sealed under a fresh window secret of its own; the server adds its layer and commits
+//! (design §5, "both sides seal").
+
+use std::num::NonZeroUsize;
+
+use crate::casebook::detail::{
+    ItemCard, ItemDetail, LetterDetail, NoteDetail, NoteSubject, to_bytes,
+};
+use crate::casebook::state::{item_of, letter_of};
+use crate::casebook::{Act, NewBox, NewChunk, Recording};
+use crate::ids::{CaseId, EpochId, ItemId, LetterId};
+use crate::keys::epoch::EpochPublic;
+use crate::letter::skeleton::Skeleton;
+use crate::letter::{Headers, Letter};
+use crate::secret::Personal;
+use crate::vault::chunk::{self, Base};
+use crate::vault::manifest::Manifest;
+use crate::vault::seal::{self, Kind};
+
+/// Collects boxes for one recording.
+pub struct Sealing {
+    epoch: EpochId,
+    public: EpochPublic,
+    recording: Recording,
+}
+
+impl Sealing {
+    /// For an act on a case, sealed to this epoch.
+    #[must_use]
+    pub fn new(case: CaseId, act: Act, (epoch, public): (EpochId, EpochPublic)) -> Self {
+        let recording = Recording { case, act, boxes: Vec::new(), chunks: Vec::new(), mail: None };
+        Self { epoch, public, recording }
+    }
+
+    /// What is to be recorded.
+    #[must_use]
+    pub fn finish(self) -> Recording {
+        self.recording
+    }
+
+    /// Adds the mail of an answer.
+    pub fn mail(&mut self, mail: Vec<u8>) {
+        self.recording.mail = Some(mail);
+    }
+
+    /// Adds a note.
+    pub fn note(
+        &mut self,
+        subject: NoteSubject,
+        words: &str,
+        letter: Option<LetterId>,
+        attached: Vec<u8>,
+    ) {
+        let id = ItemId::random();
+        let words = Personal::new(words.to_owned());
+        let detail =
+            NoteDetail { case: self.recording.case, subject, words, letter, attached };
+        self.add(Kind::Note, letter_of(id), id, None, &Manifest::note(to_bytes(&detail)));
+    }
+
+    /// Adds a letter that was taken out of `container`, with its items and its skeleton.
+    pub fn letter(
+        &mut self,
+        container: ItemId,
+        outer: &LetterDetail,
+        inner: &Letter,
+        skeleton: &Skeleton,
+        contents: &[Vec<u8>],
+        signature: &str,
+    ) -> LetterId {
+        let letter = LetterId::random();
+        let mut cards = Vec::with_capacity(contents.len());
+        for (item, content) in inner.items.iter().zip(contents) {
+            let id = ItemId::random();
+            let name = item.names.first().map_or(&[][..], |name| name.expose().as_bytes());
+            let detail = to_bytes(&ItemDetail::Leaf(Box::new(item.clone())));
+            self.item((letter, id, container), &item.media_type, name, content, detail);
+            let media_type = item.media_type.clone();
+            cards.push(ItemCard { id, role: item.role, media_type, depth: item.depth });
+        }
+        let id = ItemId::random();
+        let detail = to_bytes(&ItemDetail::Skeleton);
+        self.item((letter, id, container), "", b"", &skeleton.encode(), detail);
+        let length = contents.iter().map(|content| content.len() as u64).sum();
+        let detail = LetterDetail {
+            envelope: outer.envelope.clone(),
+            headers: protected(&outer.headers, &inner.headers),
+            findings: inner.findings.clone(),
+            protection: inner.protection,
+            items: cards,
+            skeleton: id,
+            length,
+            signature: Some(Personal::new(signature.to_owned())),
+        };
+        let manifest = Manifest::note(to_bytes(&detail));
+        self.add(Kind::Letter, letter, item_of(letter), Some(container), &manifest);
+        letter
+    }
+
+    fn item(
+        &mut self,
+        (letter, id, container): (LetterId, ItemId, ItemId),
+        media_type: &str,
+        name: &[u8],
+        content: &[u8],
+        detail: Vec<u8>,
+    ) {
+        let (keys, chunks) = chunk::seal(&Base::fresh(), content, NonZeroUsize::MIN);
+        self.recording.chunks.extend(chunks.iter().map(|chunk| NewChunk {
+            address: chunk.address(),
+            bytes: chunk.bytes().to_vec(),
+        }));
+        let manifest = Manifest::new(media_type, name, content.len() as u64, keys, detail);
+        self.add(Kind::Item, letter, id, Some(container), &manifest);
+    }
+
+    fn add(
+        &mut self,
+        kind: Kind,
+        letter: LetterId,
+        item: ItemId,
+        container: Option<ItemId>,
+        manifest: &Manifest,
+    ) {
+        let (inner, content) = seal::inner(manifest, &self.public);
+        let (epoch, length) = (self.epoch, manifest.length);
+        let new = NewBox { kind, letter, item, inner, content, epoch, container, length };
+        self.recording.boxes.push(new);
+    }
+}
+
+/// The header fields of an opened letter: those inside where it has them, else those outside
+/// (RFC 9788: what the inside says is what the sender protected).
+fn protected(outer: &Headers, inner: &Headers) -> Headers {
+    let mut headers = outer.clone();
+    if inner.subject.is_some() {
+        headers.subject.clone_from(&inner.subject);
+    }
+    if !inner.from.is_empty() {
+        headers.from.clone_from(&inner.from);
+    }
+    headers
+}

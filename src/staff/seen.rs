@@ -1,0 +1,121 @@
+//! The checkpoint that this member saw last, one a vault, in the member's own directory.
+//!
+//! A server that was rolled back or forked cannot prove that its ledger extends it, and then
+//! nothing is opened. The key that checkpoints are signed with is pinned when a vault is first
+//! met; `kluis whoami` shows it, to be compared with what the admin was shown at `init`.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use super::client::Error;
+use crate::ids::{Digest, VaultId};
+use crate::ledger::checkpoint::{self, Checkpoint};
+use crate::ledger::tree;
+
+/// Where checkpoints seen are kept.
+pub struct Seen {
+    dir: PathBuf,
+}
+
+impl Seen {
+    /// In this directory, made when it is first needed.
+    #[must_use]
+    pub fn in_dir(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    fn path(&self, vault: VaultId) -> PathBuf {
+        self.dir.join(format!("{vault}.checkpoint"))
+    }
+
+    /// The pinned key and the note seen last.
+    fn read(&self, vault: VaultId) -> Result<Option<(String, String)>, Error> {
+        let text = match std::fs::read_to_string(self.path(vault)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::Broken(error)),
+        };
+        let (key, note) = text.split_once('\n').ok_or(Error::Forked)?;
+        Ok(Some((key.to_owned(), note.to_owned())))
+    }
+
+    /// The checkpoint of this vault seen last.
+    ///
+    /// # Errors
+    /// `Forked` if the file was altered.
+    pub fn last(&self, vault: VaultId) -> Result<Option<Checkpoint>, Error> {
+        let Some((key, note)) = self.read(vault)? else { return Ok(None) };
+        let (_, public) = checkpoint::parse_vkey(&key).map_err(|_| Error::Forked)?;
+        Checkpoint::verify(&note, &public).map(Some).map_err(|_| Error::Forked)
+    }
+
+    /// Verifies a new checkpoint against the pinned key and the last one, and remembers it.
+    ///
+    /// # Errors
+    /// `Forked` if it is signed by another key, or does not extend the last one.
+    pub fn advance(
+        &self,
+        vault: VaultId,
+        offered_key: &str,
+        note: &str,
+        last: Option<&Checkpoint>,
+        proof: &[Digest],
+    ) -> Result<(), Error> {
+        let key = self.read(vault)?.map_or_else(|| offered_key.to_owned(), |(key, _)| key);
+        let (named, public) = checkpoint::parse_vkey(&key).map_err(|_| Error::Forked)?;
+        let new = Checkpoint::verify(note, &public).map_err(|_| Error::Forked)?;
+        let extends = last.is_none_or(|last| {
+            tree::verify_consistency(last.size, last.root, new.size, new.root, proof)
+        });
+        if named != vault || new.vault != vault || !extends {
+            return Err(Error::Forked);
+        }
+        self.write(vault, &format!("{key}\n{note}")).map_err(Error::Broken)
+    }
+
+    fn write(&self, vault: VaultId, text: &str) -> io::Result<()> {
+        std::fs::create_dir_all(&self.dir)?;
+        let partial = self.dir.join(format!("{vault}.{}.partial", std::process::id()));
+        let mut file = std::fs::File::create(&partial)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&partial, self.path(vault))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(seed: &[u8; 32], leaves: &[&[u8]], vault: VaultId) -> (String, tree::Tree) {
+        let mut tree = tree::Tree::default();
+        leaves.iter().for_each(|bytes| tree.append(tree::leaf(bytes)));
+        let root = tree.root(tree.size()).expect("its own size");
+        (Checkpoint { vault, size: tree.size(), root }.sign(seed), tree)
+    }
+
+    #[test]
+    fn a_ledger_that_grows_is_followed_and_one_that_was_rolled_back_or_forked_is_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let seen = Seen::in_dir(dir.path().join("seen"));
+        let (vault, seed) = (VaultId::random(), [7; 32]);
+        let key = checkpoint::vkey(vault, &checkpoint::public_key(&seed));
+        let (first, _) = note(&seed, &[b"a", b"b"], vault);
+        seen.advance(vault, &key, &first, None, &[]).expect("a first one");
+        let last = seen.last(vault).expect("reads").expect("is there");
+        let (second, tree) = note(&seed, &[b"a", b"b", b"c"], vault);
+        let proof = tree.consistency(2, 3).expect("grew");
+        seen.advance(vault, &key, &second, Some(&last), &proof).expect("extends");
+        let last = seen.last(vault).expect("reads").expect("is there");
+
+        let fork = |leaves: &[&[u8]], seed: &[u8; 32]| {
+            let (forked, tree) = note(seed, leaves, vault);
+            let proof = tree.consistency(3.min(tree.size()), tree.size()).unwrap_or_default();
+            seen.advance(vault, &key, &forked, Some(&last), &proof)
+        };
+        assert!(matches!(fork(&[b"a", b"b"], &seed), Err(Error::Forked)));
+        assert!(matches!(fork(&[b"a", b"x", b"c", b"d"], &seed), Err(Error::Forked)));
+        assert!(matches!(fork(&[b"a", b"b", b"c", b"d"], &[8; 32]), Err(Error::Forked)));
+        assert!(fork(&[b"a", b"b", b"c", b"d"], &seed).is_ok());
+    }
+}
