@@ -27,6 +27,7 @@ pub mod secret;
 pub mod inbox;
 
 pub mod case;
+pub mod identity;
 pub mod letter;
 pub mod request;
 

@@ -1,1 +1,3 @@
-//! (to come)
+//! What runs with a person's key: the other side of the glass.
+
+pub mod openpgp;
