@@ -1,3 +1,20 @@
-//! Asymmetric keys: epochs, members, the admin. With `reply::answer` the one place that names age.
+//! Asymmetric keys: epochs, members, the admin, and the signed files that name them.
+//!
+//! `epoch` is what boxes are sealed to; `wrapped` is how a secret travels to those who may have it;
+//! `staff` and `admin` are the keys of people, each under a [`Passphrase`]; `roster` says who they
+//! are and is signed as a `note`; `challenge` proves that somebody holds a key. With
+//! `reply::answer` the one place that names age.
 
+pub mod admin;
+pub mod challenge;
 pub mod epoch;
+pub mod note;
+pub mod passphrase;
+pub mod roster;
+pub mod staff;
+pub mod wrapped;
+
+pub(crate) mod file;
+
+pub use epoch::NotForThisKey;
+pub use passphrase::{Passphrase, UnlockError};
