@@ -340,22 +340,26 @@ fn deliver(casebook: Arc<Casebook>, dead: Arc<tokio::sync::Notify>) -> inbox::De
             if received_fields(&delivery.raw) > MAX_RECEIVED {
                 return Verdict::Loop;
             }
-            let receive = casebook.receive(delivery.envelope, delivery.raw);
+            // A task of its own: running out of time must not cut a commit in two. What is kept
+            // all the same is recognised when the sender tries again.
+            let here = Arc::clone(&casebook);
+            let receive =
+                tokio::spawn(async move { here.receive(delivery.envelope, delivery.raw).await });
             match tokio::time::timeout(LETTER_TIME, receive).await {
-                Ok(Ok(receipt)) => {
-                    tracing::info!(case = %receipt.case, letter = %receipt.letter, again = receipt.again, "letter kept");
+                Ok(Ok(Ok(receipt))) => {
+                    let casebook::Receipt { case, letter, again } = receipt;
+                    tracing::info!(%case, %letter, again, "letter kept");
                     Verdict::Accepted
                 }
-                Ok(Err(casebook::Error::Store(store::Error::Full))) => Verdict::NoRoom,
-                Ok(Err(error)) => {
+                Ok(Ok(Err(casebook::Error::Store(store::Error::Full)))) => Verdict::NoRoom,
+                Ok(Ok(Err(error))) => {
                     tracing::error!(%error, "a letter could not be kept");
                     if casebook.store().is_dead() {
                         dead.notify_one();
                     }
                     Verdict::TryLater
                 }
-                // What is committed all the same is recognised when the sender tries again.
-                Err(_) => Verdict::TryLater,
+                Ok(Err(_)) | Err(_) => Verdict::TryLater,
             }
         }) as Pin<Box<dyn Future<Output = Verdict> + Send>>
     })

@@ -66,6 +66,23 @@ pub fn cut(raw: &[u8], letter: &Letter) -> Option<(Skeleton, Vec<Vec<u8>>)> {
     Some((skeleton, contents))
 }
 
+/// Cuts as the parser proposed if that gives `raw` again bit for bit, else keeps it whole, as one
+/// item, with a finding. Nothing is sealed that was not compared here first.
+#[must_use]
+pub fn cut_or_whole(parsed: Option<Letter>, raw: &[u8]) -> (Letter, Skeleton, Vec<Vec<u8>>) {
+    if let Some(letter) = parsed
+        && let Some((skeleton, contents)) = cut(raw, &letter)
+    {
+        let parts: Vec<_> = contents.iter().map(|content| Some(content.as_slice())).collect();
+        if skeleton.rebuild(&parts) == raw {
+            return (letter, skeleton, contents);
+        }
+    }
+    let letter = Letter::unparsed(raw);
+    let (skeleton, contents) = cut(raw, &letter).expect("the whole message is one valid range");
+    (letter, skeleton, contents)
+}
+
 impl Skeleton {
     /// The raw message, bit for bit. `contents` are in item order; one that is `None`, or not
     /// there, was forgotten and leaves [`FORGOTTEN`] in its place.
