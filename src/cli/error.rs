@@ -1,0 +1,345 @@
+//! Why a command failed, what to do about it, and the exit code: the edge where errors of every
+//! part are translated, each in one place.
+
+use std::fmt::Display;
+use std::io;
+
+use super::print;
+use crate::casebook;
+use crate::config::ConfigError;
+use crate::gateway;
+use crate::keys::{UnlockError, roster, staff as staff_key};
+use crate::ledger;
+use crate::staff::home::HomeError;
+use crate::staff::{agent, answers, client, found};
+use crate::store;
+
+/// Done, and nothing is wrong.
+pub const OK: u8 = 0;
+/// It failed, or problems were found.
+pub const FAILED: u8 = 1;
+/// The command line or a file that it names does not say what it must.
+pub const USAGE: u8 = 2;
+/// Try later: the server does not answer, or something else is at work (sysexits EX_TEMPFAIL).
+pub const LATER: u8 = 75;
+/// Not permitted: a wrong key or passphrase, a role that does not allow it (EX_NOPERM).
+pub const DENIED: u8 = 77;
+
+/// A failure as the person at the terminal sees it. Carries no content of a letter.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Error {
+    /// What went wrong: one sentence.
+    pub text: String,
+    /// What to do; empty if there is nothing to say.
+    pub hint: String,
+    /// The exit code.
+    pub code: u8,
+}
+
+impl Error {
+    /// Something failed.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), hint: String::new(), code: FAILED }
+    }
+
+    /// The command line does not say what it must.
+    #[must_use]
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self { code: USAGE, ..Self::new(text) }
+    }
+
+    /// With a hint.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: hint.into(), ..self }
+    }
+
+    /// With another exit code.
+    #[must_use]
+    pub fn code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
+    /// The system's answer about a file or a folder.
+    #[must_use]
+    pub fn io(what: impl Display, error: &io::Error) -> Self {
+        let this = Self::new(format!("{what}: {error}"));
+        match error.kind() {
+            io::ErrorKind::NotFound => this.hint("is the path right?"),
+            io::ErrorKind::PermissionDenied => {
+                this.code(DENIED).hint("run it as the user that the file belongs to")
+            }
+            io::ErrorKind::AlreadyExists => {
+                this.hint("nothing is ever overwritten: name another place, or move it away")
+            }
+            io::ErrorKind::StorageFull => this.code(LATER).hint("make room on that disk"),
+            _ => this,
+        }
+    }
+
+    /// As one line of JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        print::json_line(&serde_json::json!({ "error": self.text, "hint": self.hint }))
+    }
+
+    /// As lines for people.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let hint = if self.hint.is_empty() {
+            String::new()
+        } else {
+            format!("hint: {}\n", print::terminal_safe(&self.hint))
+        };
+        format!("error: {}\n{hint}", print::terminal_text(&self.text, "").trim_end())
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(error.to_string()).hint(error.hint)
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        let this = Self::new(error.to_string());
+        match error {
+            store::Error::InUse => this
+                .code(LATER)
+                .hint("`kluis serve` or another command has it open; stop it, or ask it instead"),
+            store::Error::NotAVault => {
+                this.code(USAGE).hint("name the folder that `kluis init` made")
+            }
+            store::Error::Full => this.code(LATER).hint("make room on the disk of the vault"),
+            store::Error::Damaged { .. } => {
+                this.hint("change nothing there; docs/operating.md says how to put a copy back")
+            }
+            store::Error::Later { .. } => this.hint("use the newest version of kluis"),
+            store::Error::Dead => this.code(LATER).hint("start `kluis serve` again"),
+            store::Error::Io { ref source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                this.code(DENIED).hint("run it as the user that the vault belongs to")
+            }
+            store::Error::Vault(_) | store::Error::Io { .. } => {
+                this.hint("`kluis doctor` looks at the machine, `kluis check` at the vault")
+            }
+        }
+    }
+}
+
+impl From<casebook::Error> for Error {
+    fn from(error: casebook::Error) -> Self {
+        match error {
+            casebook::Error::Store(error) => error.into(),
+            casebook::Error::Forbidden => Self::new(error.to_string()).code(DENIED),
+            other => Self::new(other.to_string()),
+        }
+    }
+}
+
+impl From<gateway::Error> for Error {
+    fn from(error: gateway::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            gateway::Error::Config(error) => error.into(),
+            gateway::Error::Store(error) => error.into(),
+            gateway::Error::Casebook(error) => error.into(),
+            gateway::Error::Signed { .. } | gateway::Error::NotInLedger(_) => Self::new(text)
+                .hint("somebody changed a signed file: put back what the admin signed"),
+            gateway::Error::Throwaway => {
+                Self::new(text).hint("make keys of your own with `kluis key new`")
+            }
+            gateway::Error::Io { ref source, .. } => match source.kind() {
+                io::ErrorKind::AddrInUse => {
+                    Self::new(text).code(LATER).hint("something else listens there already")
+                }
+                io::ErrorKind::PermissionDenied => Self::new(text).code(DENIED).hint(
+                    "ports below 1024 need CAP_NET_BIND_SERVICE; files, the right user",
+                ),
+                _ => Self::new(text).hint("`kluis doctor` looks for what is missing"),
+            },
+            gateway::Error::Tls(_) => {
+                Self::usage(text).hint("see [tls] in kluis.toml; `kluis config` explains it")
+            }
+            gateway::Error::Dead => {
+                Self::new(text).code(LATER).hint("is the disk well? then start it again")
+            }
+        }
+    }
+}
+
+impl From<HomeError> for Error {
+    fn from(error: HomeError) -> Self {
+        let this = Self::new(error.to_string());
+        match error {
+            HomeError::Nowhere => this.code(USAGE).hint("set HOME"),
+            HomeError::Open(path) => {
+                this.code(DENIED).hint(format!("chmod 700 {}", path.display()))
+            }
+            HomeError::Profile { .. } => {
+                this.code(USAGE).hint("correct it, or `kluis unlock` with --server and --member")
+            }
+            HomeError::Io { .. } => this.hint("is the folder yours, and is there room?"),
+        }
+    }
+}
+
+impl From<UnlockError> for Error {
+    fn from(error: UnlockError) -> Self {
+        let this = Self::new(error.to_string());
+        match error {
+            UnlockError::NoFile => this.hint("`kluis key new NAME` makes one; --key-file names another"),
+            UnlockError::WrongPassphrase => {
+                this.code(DENIED).hint("try again; nobody can tell you a forgotten passphrase")
+            }
+            UnlockError::Unprotected => {
+                this.hint("`age -p` or `ssh-keygen -p` puts a passphrase on it")
+            }
+            UnlockError::NotAKey => this.hint("an age identity or an ssh-ed25519 key is one"),
+            UnlockError::Unreadable => this.code(DENIED).hint("is the file yours?"),
+            UnlockError::TooMuchWork => this.hint("write it again with `kluis key passwd`"),
+        }
+    }
+}
+
+impl From<staff_key::ChangeError> for Error {
+    fn from(error: staff_key::ChangeError) -> Self {
+        match error {
+            staff_key::ChangeError::Unlock(error) => error.into(),
+            staff_key::ChangeError::Write(ref cause)
+                if cause.kind() == io::ErrorKind::Unsupported =>
+            {
+                Self::new("the passphrase of an ssh key is not changed here")
+                    .hint("`ssh-keygen -p` changes it")
+            }
+            staff_key::ChangeError::Write(_) => {
+                Self::new(error.to_string()).hint("the old file is as it was")
+            }
+        }
+    }
+}
+
+impl From<agent::Error> for Error {
+    fn from(error: agent::Error) -> Self {
+        let this = Self::new(error.to_string());
+        match error {
+            agent::Error::Locked => this.hint("`kluis unlock` unlocks it"),
+            agent::Error::Unlocked => this.hint("`kluis lock` ends the agent that holds it"),
+            agent::Error::Unlock(error) => error.into(),
+            agent::Error::NotForThisKey(_) => this.code(DENIED),
+            agent::Error::OtherUser => this.code(DENIED).hint("who made that socket?"),
+            agent::Error::Malformed => this.hint("`kluis lock`, then `kluis unlock` again"),
+            agent::Error::Io(_) => this.hint("is there room, and is the folder yours?"),
+        }
+    }
+}
+
+impl From<client::Error> for Error {
+    fn from(error: client::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            client::Error::NoServer(cause) => Self::new(format!("{text}: {cause}"))
+                .code(LATER)
+                .hint("is `kluis serve` running, and is --server the path of its socket?"),
+            client::Error::Broken(cause) => {
+                Self::new(format!("{text}: {cause}")).code(LATER).hint("try again")
+            }
+            client::Error::Refused(why) if why == casebook::Error::Forbidden.to_string() => {
+                Self::new(why).code(DENIED).hint("`kluis whoami` says who you are to the server")
+            }
+            client::Error::Refused(why) => Self::new(why),
+            client::Error::NoKey => Self::new(text)
+                .code(DENIED)
+                .hint("is it the key that stands in the roster? `kluis whoami` shows yours"),
+            client::Error::Forgotten => {
+                Self::new(text).hint("nobody can open it any more: its key is gone")
+            }
+            client::Error::Vault(_) => Self::new(text).hint("`kluis check` says what is damaged"),
+            client::Error::Unexpected => {
+                Self::new(text).hint("use the same version of kluis on both sides")
+            }
+            client::Error::NoEpoch => Self::new(text)
+                .code(LATER)
+                .hint("it is proven when a member who may read logs in: `kluis unlock`"),
+            client::Error::Forked => Self::new(text).hint(
+                "do not go on: ask the admin, and compare with a checkpoint that was kept elsewhere",
+            ),
+            client::Error::Unknown("case") => {
+                Self::new(text).hint("`kluis queue --all` lists the case numbers")
+            }
+            client::Error::Unknown(_) => {
+                Self::new(text).hint("`kluis show CASE` lists its items")
+            }
+        }
+    }
+}
+
+impl From<answers::Error> for Error {
+    fn from(error: answers::Error) -> Self {
+        let this = Self::new(error.to_string());
+        match error {
+            answers::Error::Client(error) => error.into(),
+            answers::Error::Compose(_) => this.hint("nothing was recorded and nothing leaves"),
+            answers::Error::NoLock => this.hint(
+                "`kluis confirm-key CASE FILE` confirms a key; --code locks it with a code",
+            ),
+        }
+    }
+}
+
+impl From<roster::Error> for Error {
+    fn from(error: roster::Error) -> Self {
+        Self::usage(error.to_string()).hint("`kluis init --help` says who is needed")
+    }
+}
+
+impl From<found::Error> for Error {
+    fn from(error: found::Error) -> Self {
+        match error {
+            found::Error::Roster(error) => error.into(),
+            other => Self::usage(other.to_string()).hint("see --address"),
+        }
+    }
+}
+
+impl From<ledger::Error> for Error {
+    fn from(error: ledger::Error) -> Self {
+        let this = Self::new(error.to_string());
+        match error {
+            ledger::Error::FutureVersion => this.hint("use the newest version of kluis"),
+            ledger::Error::BadCheckpoint => {
+                this.hint("is it the right key? `kluis init` printed it, `kluis whoami` shows it")
+            }
+            ledger::Error::Unrelated => this.hint("is it a checkpoint of this vault?"),
+            _ => this.hint("do not go on: keep this copy, and tell the data protection officer"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_ends_with_its_hint_and_never_carries_what_a_terminal_obeys() {
+        let error = Error::usage("not a \u{1b}[1mdate").hint("write it as 2026-11-25");
+        let text = error.to_text();
+        assert_eq!(text, "error: not a \u{fffd}[1mdate\nhint: write it as 2026-11-25\n");
+        let json: serde_json::Value = serde_json::from_str(&error.to_json()).expect("JSON");
+        assert_eq!(json["hint"], "write it as 2026-11-25");
+        assert_eq!(Error::new("no hint").to_text(), "error: no hint\n");
+    }
+
+    #[test]
+    fn what_may_pass_by_itself_says_so_with_its_exit_code() {
+        let busy: Error = store::Error::InUse.into();
+        let absent: Error = client::Error::NoServer(io::ErrorKind::NotFound.into()).into();
+        assert_eq!((busy.code, absent.code), (LATER, LATER));
+        let denied: Error = client::Error::Refused("your role does not allow this".into()).into();
+        assert_eq!(denied.code, DENIED);
+        assert_eq!(Error::from(UnlockError::WrongPassphrase).code, DENIED);
+    }
+}

@@ -1,0 +1,431 @@
+//! Reading: one case in full, and single items. Every item that is opened is a look in the ledger.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::queue::{self, Closed};
+use super::session::{self, Connection};
+use super::{Error, Report, print};
+use crate::casebook::detail::{ItemCard, ItemDetail, NoteSubject};
+use crate::casebook::{Filter, Standing};
+use crate::ids::{CaseId, ItemId};
+use crate::letter::skeleton::Skeleton;
+use crate::letter::{Mailbox, Role};
+use crate::reply::openpgp::Certificate;
+use crate::request::deadline;
+use crate::staff::client::{self, CaseView, Client, ItemView, LetterView, NoteView};
+
+/// Show one case: its letters with their texts, what is attached, notes and answers
+///
+/// Each text that is opened is a look in the ledger. Attachments are listed and not opened: `kluis
+/// get` does that. Ids are shown by their first eight digits, which is enough to name them.
+#[derive(Args)]
+#[command(after_help = "Example:\n  kluis show K-7F3Q-9M2X\n  kluis show K-7F3Q-9M2X --raw 1f0a > letter.eml")]
+pub struct Show {
+    /// The case number
+    #[arg(value_name = "CASE")]
+    case: CaseId,
+    /// Only this letter, byte for byte as it came; what was forgotten leaves a mark
+    #[arg(long, value_name = "LETTER")]
+    raw: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Take an item out of the vault, decoded, into a file
+///
+/// The file gets a name of our own, never the sender's, and is never overwritten.
+#[derive(Args)]
+#[command(after_help = "Example:\n  kluis get 1f0a33c2\n  kluis get 1f0a33c2 -o copy.pdf")]
+pub struct Get {
+    /// The item: the first digits of its id are enough
+    item: String,
+    /// The file to write, or - for standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The case it belongs to: then only that case is looked through
+    #[arg(long, value_name = "CASE")]
+    case: Option<CaseId>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Show {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn run(self) -> Result<Report, Error> {
+        let mut client = self.connection.open()?;
+        if let Some(start) = &self.raw {
+            let case = client.case(self.case)?;
+            let letter = session::letter_of(&case, start)?;
+            let letter = case.letters.iter().find(|view| view.id() == letter);
+            let raw = raw(&mut client, letter.ok_or_else(not_readable)?)?;
+            return write_raw(&raw);
+        }
+        let (mut cases, closed) = queue::open_and_list(&mut client, Filter::Case(self.case))?;
+        let case = cases.pop().ok_or_else(not_readable)?;
+        let texts = texts(&mut client, &case)?;
+        let notes = client.notes(self.case)?;
+        Ok(Report::new(
+            as_text(&case, &texts, &notes, &closed),
+            as_json(&case, &texts, &notes, &closed),
+        ))
+    }
+}
+
+fn not_readable() -> Error {
+    Error::new("the letter cannot be read").hint("`kluis check` says what is damaged")
+}
+
+/// The bodies that are shown, opened: plain text, and HTML where a letter has nothing else. One
+/// that does not open costs its own text only.
+fn texts(client: &mut Client, case: &CaseView) -> Result<HashMap<ItemId, String>, Error> {
+    let mut texts = HashMap::new();
+    for id in case.letters.iter().flat_map(bodies) {
+        match client.look(&[id]) {
+            Ok(items) => texts.extend(items.iter().map(|item| (item.id, text_of(item)))),
+            Err(error @ (client::Error::Vault(_) | client::Error::Forgotten)) => {
+                texts.insert(id, format!("[kluis: {error}]"));
+            }
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Ok(texts)
+}
+
+fn bodies(letter: &LetterView) -> Vec<ItemId> {
+    let Some(detail) = &letter.detail else { return Vec::new() };
+    let bodies: Vec<&ItemCard> = detail
+        .items
+        .iter()
+        .filter(|item| item.role == Role::Body && !is_forgotten(letter, item.id))
+        .collect();
+    let has_plain = bodies.iter().any(|item| item.media_type != HTML);
+    let shown = bodies.iter().filter(|item| !has_plain || item.media_type != HTML);
+    shown.map(|item| item.id).collect()
+}
+
+const HTML: &str = "text/html";
+
+fn is_forgotten(letter: &LetterView, item: ItemId) -> bool {
+    letter.card.items.iter().any(|(id, _, forgotten)| *id == item && *forgotten)
+}
+
+fn text_of(item: &ItemView) -> String {
+    let decoded = match &item.detail {
+        ItemDetail::Leaf(leaf) => leaf.text.as_ref().map(|text| text.expose().clone()),
+        ItemDetail::Skeleton => None,
+    };
+    let text =
+        decoded.unwrap_or_else(|| String::from_utf8_lossy(&item.content()).into_owned());
+    if item.media_type == HTML { print::html_as_text(&text) } else { text }
+}
+
+/// A name and an address, as one line.
+pub(super) fn mailbox(mailbox: &Mailbox) -> String {
+    match &mailbox.name {
+        Some(name) if !name.expose().trim().is_empty() => {
+            format!("{} <{}>", name.expose(), mailbox.address.expose())
+        }
+        _ => mailbox.address.expose().clone(),
+    }
+}
+
+fn mailboxes(all: &[Mailbox]) -> String {
+    all.iter().map(mailbox).collect::<Vec<_>>().join(", ")
+}
+
+/// What stands before every line that the sender wrote.
+const MARGIN: &str = "  | ";
+
+fn as_text(
+    case: &CaseView,
+    texts: &HashMap<ItemId, String>,
+    notes: &[NoteView],
+    closed: &[Closed],
+) -> String {
+    let card = &case.card;
+    let mut text = format!(
+        "{}  {}\nreceived {}, due {}\n",
+        card.case,
+        queue::state(card),
+        print::date(card.received),
+        print::date(card.due),
+    );
+    if card.notices_held > 0 {
+        let held = print::count(card.notices_held, "notice is", "notices are");
+        let _ = writeln!(text, "{held} composed and held");
+    }
+    for letter in &case.letters {
+        letter_text(&mut text, letter, texts);
+    }
+    for closed in closed {
+        let _ = writeln!(text, "\n{}", closed.line());
+    }
+    if !notes.is_empty() {
+        text.push_str("\nnotes\n");
+    }
+    for note in notes {
+        let about = print::words(&note.detail.subject);
+        let _ = writeln!(text, "  {}  {about}", print::moment(note.minute));
+        text.push_str(&print::terminal_text(note.detail.words.expose(), MARGIN));
+        if let Some(fingerprint) = fingerprint(note) {
+            let _ = writeln!(text, "{MARGIN}key {fingerprint}");
+        }
+    }
+    let (sent, delivered, failed) = card.answers;
+    if sent > 0 {
+        let sent = print::count(sent, "answer", "answers");
+        let _ = writeln!(text, "\n{sent}: {delivered} delivered, {failed} refused");
+    }
+    text
+}
+
+fn letter_text(text: &mut String, letter: &LetterView, texts: &HashMap<ItemId, String>) {
+    let card = &letter.card;
+    let _ = write!(
+        text,
+        "\nletter {}  {}",
+        print::brief(&letter.id()),
+        print::moment(card.boxed.minute)
+    );
+    if card.redelivered > 0 {
+        let _ = write!(text, "  delivered {} more", print::count(card.redelivered, "time", "times"));
+    }
+    text.push('\n');
+    let Some(detail) = &letter.detail else {
+        let why = if card.boxed.standing == Standing::Forgotten { "forgotten" } else { "damaged" };
+        let _ = writeln!(text, "  {why}");
+        return;
+    };
+    let headers = &detail.headers;
+    let mut line = |word: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(text, "  {word:<9} {}", print::terminal_safe(value));
+        }
+    };
+    line("from", &queue::from(letter));
+    line("to", &mailboxes(&headers.to));
+    line("reply to", &mailboxes(&headers.reply_to));
+    line("envelope", detail.envelope.mail_from.expose());
+    line("subject", &queue::subject(letter).unwrap_or_default());
+    line("signed", detail.signature.as_ref().map_or("", |words| words.expose()));
+    if card.opened {
+        line("encrypted", "yes, and opened");
+    }
+    let findings: Vec<String> = detail.findings.iter().map(print::words).collect();
+    line("findings", &findings.join(", "));
+    for item in detail.items.iter().filter(|item| texts.contains_key(&item.id)) {
+        text.push('\n');
+        text.push_str(&print::terminal_text(&texts[&item.id], MARGIN));
+    }
+    let others: Vec<Vec<String>> = detail
+        .items
+        .iter()
+        .filter(|item| item.role != Role::Body || !texts.contains_key(&item.id))
+        .map(|item| item_row(letter, item))
+        .collect();
+    if !others.is_empty() {
+        let table = print::table(&["ITEM", "TYPE", "SIZE", ""], &others);
+        text.push('\n');
+        for row in table.lines() {
+            let _ = writeln!(text, "  {row}");
+        }
+    }
+}
+
+fn item_row(letter: &LetterView, item: &ItemCard) -> Vec<String> {
+    let stored = letter.card.items.iter().find(|(id, _, _)| *id == item.id);
+    let size = stored.map_or_else(String::new, |(_, bucket, _)| print::size(*bucket));
+    let mut remarks = Vec::new();
+    if is_forgotten(letter, item.id) {
+        remarks.push("forgotten".to_owned());
+    }
+    if item.depth > 0 {
+        remarks.push(format!("inside {}", print::count(item.depth, "message", "messages")));
+    }
+    let media_type = print::short(&item.media_type, 40);
+    vec![print::brief(&item.id), media_type, size, remarks.join(", ")]
+}
+
+fn fingerprint(note: &NoteView) -> Option<String> {
+    (note.detail.subject == NoteSubject::ConfirmedKey)
+        .then(|| Certificate::parse(&note.detail.attached).ok())?
+        .map(|certificate| certificate.fingerprint().into_exposed())
+}
+
+fn as_json(
+    case: &CaseView,
+    texts: &HashMap<ItemId, String>,
+    notes: &[NoteView],
+    closed: &[Closed],
+) -> Value {
+    let mut value = queue::to_json(case, deadline::received_on(session::now()));
+    let letters = case.letters.iter().map(|letter| letter_json(letter, texts));
+    value["letters"] = letters.collect();
+    value["notes"] = notes
+        .iter()
+        .map(|note| {
+            json!({
+                "time": print::timestamp(note.minute),
+                "about": print::words(&note.detail.subject),
+                "words": note.detail.words.expose(),
+                "letter": note.detail.letter.map(|id| id.to_string()),
+                "key": fingerprint(note),
+            })
+        })
+        .collect();
+    value["not_opened"] = closed.iter().map(Closed::to_json).collect();
+    value
+}
+
+fn letter_json(letter: &LetterView, texts: &HashMap<ItemId, String>) -> Value {
+    let mut value = json!({
+        "letter": letter.id().to_string(),
+        "received": print::timestamp(letter.card.boxed.minute),
+        "redelivered": letter.card.redelivered,
+        "standing": print::words(&letter.card.boxed.standing),
+        "opened": letter.card.opened,
+    });
+    let Some(detail) = &letter.detail else { return value };
+    let list = |all: &[Mailbox]| all.iter().map(mailbox).collect::<Vec<_>>();
+    let headers = &detail.headers;
+    value["from"] = json!(list(&headers.from));
+    value["to"] = json!(list(&headers.to));
+    value["reply_to"] = json!(list(&headers.reply_to));
+    value["envelope_from"] = json!(detail.envelope.mail_from.expose());
+    value["envelope_to"] =
+        detail.envelope.rcpt_to.iter().map(|to| to.expose().clone()).collect();
+    value["subject"] = json!(queue::subject(letter));
+    value["message_id"] = json!(headers.message_id.as_ref().map(|id| id.expose()));
+    value["protection"] = json!(print::words(&detail.protection));
+    value["signature"] = json!(detail.signature.as_ref().map(|words| words.expose()));
+    value["findings"] = detail.findings.iter().map(print::words).collect();
+    value["length"] = json!(detail.length);
+    value["items"] = detail
+        .items
+        .iter()
+        .map(|item| {
+            let stored = letter.card.items.iter().find(|(id, _, _)| *id == item.id);
+            json!({
+                "item": item.id.to_string(),
+                "role": print::words(&item.role),
+                "media_type": item.media_type,
+                "size_at_most": stored.map(|(_, bucket, _)| 1u64 << (*bucket).min(63)),
+                "forgotten": is_forgotten(letter, item.id),
+                "depth": item.depth,
+                "text": texts.get(&item.id),
+            })
+        })
+        .collect();
+    value
+}
+
+/// The raw message, from its skeleton and what is left of its items. Each is a look.
+fn raw(client: &mut Client, letter: &LetterView) -> Result<Vec<u8>, Error> {
+    let detail = letter.detail.as_ref().ok_or_else(not_readable)?;
+    let kept = |id: &ItemId| !is_forgotten(letter, *id);
+    let mut wanted = vec![detail.skeleton];
+    wanted.extend(detail.items.iter().map(|item| item.id).filter(kept));
+    let views = client.look(&wanted)?;
+    let find = |id: ItemId| views.iter().find(|view| view.id == id);
+    let skeleton = find(detail.skeleton)
+        .and_then(|view| Skeleton::decode(&view.stored))
+        .ok_or_else(not_readable)?;
+    let contents: Vec<Option<&[u8]>> =
+        detail.items.iter().map(|item| find(item.id).map(|v| v.stored.as_slice())).collect();
+    Ok(skeleton.rebuild(&contents))
+}
+
+/// Bytes of a letter: as they are into a file or a pipe, made harmless on a terminal.
+fn write_raw(raw: &[u8]) -> Result<Report, Error> {
+    if std::io::stdout().is_terminal() {
+        let text = print::terminal_text(&String::from_utf8_lossy(raw), "");
+        return Ok(Report { text, ..Report::default() });
+    }
+    print::write_out(raw)?;
+    Ok(Report::default())
+}
+
+impl Get {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn run(self) -> Result<Report, Error> {
+        let to_stdout = self.output.as_deref() == Some(Path::new("-"));
+        if to_stdout && std::io::stdout().is_terminal() {
+            return Err(Error::usage("an item is not written to a terminal")
+                .hint("write it to a file with -o, or into a pipe"));
+        }
+        let mut client = self.connection.open()?;
+        let item = match self.case {
+            Some(case) => session::item_of(&client.case(case)?, &self.item)?,
+            None => session::item_anywhere(&mut client, &self.item)?,
+        };
+        let view = client.look(&[item])?.pop().ok_or_else(not_readable)?;
+        let content = view.content();
+        if to_stdout {
+            print::write_out(&content)?;
+            return Ok(Report::default());
+        }
+        let path = self.output.unwrap_or_else(|| own_name(&view).into());
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| Error::io(path.display(), &error))?;
+        file.write_all(&content).map_err(|error| Error::io(path.display(), &error))?;
+        let name = print::terminal_safe(view.name.expose());
+        let called = if name.is_empty() { String::new() } else { format!("\nsent as  {name}") };
+        let length = print::count(content.len() as u64, "byte", "bytes");
+        Ok(Report::new(
+            format!("written  {} ({length}){called}", path.display()),
+            json!({
+                "file": path,
+                "item": item.to_string(),
+                "case": view.case.to_string(),
+                "bytes": content.len(),
+                "name": view.name.expose(),
+                "media_type": view.media_type,
+            }),
+        ))
+    }
+}
+
+/// A file name of our own: case, item, and an ending by what the bytes are.
+fn own_name(view: &ItemView) -> String {
+    let magic = match &view.detail {
+        ItemDetail::Leaf(leaf) => leaf.magic.as_deref(),
+        ItemDetail::Skeleton => None,
+    };
+    let ending = super::media_type::ending(magic.unwrap_or(&view.media_type));
+    format!("{}-{}.{ending}", view.case, print::brief(&view.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Personal;
+
+    #[test]
+    fn a_sender_is_shown_by_name_and_address() {
+        let sender = |name: Option<&str>| Mailbox {
+            name: name.map(|name| Personal::new(name.to_owned())),
+            address: Personal::new("lotte@example.org".into()),
+        };
+        assert_eq!(mailbox(&sender(Some("Lotte"))), "Lotte <lotte@example.org>");
+        assert_eq!(mailbox(&sender(Some(" "))), "lotte@example.org");
+        assert_eq!(mailboxes(&[sender(None), sender(None)]), "lotte@example.org, lotte@example.org");
+    }
+}
