@@ -62,8 +62,9 @@ impl Casebook {
             return Err(Error::Malformed("forgetting needs a reason"));
         }
         let records = self.to_forget(case, approval, items)?;
-        self.record(approval.staff(), reason)?;
-        let seqs = self.drop_keys(&records, Some(approval))?;
+        let staff = approval.staff().ok_or(Error::Malformed("a person forgets, not a rule"))?;
+        self.record(staff, reason)?;
+        let seqs = self.drop_keys(&records, approval)?;
         if now {
             self.rotate_cabinet()?;
         }
@@ -101,7 +102,7 @@ impl Casebook {
     pub(super) fn drop_keys(
         &self,
         records: &[BoxRecord],
-        approval: Option<&Approval>,
+        approval: &Approval,
     ) -> Result<Vec<u64>, Error> {
         let entries: Vec<Entry> = records
             .iter()
@@ -110,7 +111,7 @@ impl Casebook {
                 letter: Some(record.place.letter),
                 item: Some(record.place.item),
                 slot: Some(record.slot),
-                staff: approval.map(Approval::staff),
+                staff: approval.staff(),
                 ..self.entry(Fact::Forgotten)
             })
             .collect();

@@ -20,6 +20,7 @@ pub mod state;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::case::Approval;
 use crate::clock::Clock;
 use crate::ids::{CaseId, Digest, EpochId, LetterId, StaffId, VaultId};
 use crate::keys::epoch::EpochPublic;
@@ -449,7 +450,7 @@ impl Casebook {
             old.filter(over).copied().collect()
         };
         if !records.is_empty() {
-            self.drop_keys(&records, None)?;
+            self.drop_keys(&records, &Approval::served_its_time())?;
         }
         Ok(records.len())
     }
