@@ -8,8 +8,9 @@
 use std::fmt;
 use std::fs;
 use std::io::Read as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
 
 use serde::Deserialize;
 
@@ -58,14 +59,10 @@ pub struct Listen {
 
 impl Default for Listen {
     fn default() -> Self {
-        let loopback = |address: IpAddr, prefix| Network { address, prefix };
         Self {
             smtp: vec![SocketAddr::from(([127, 0, 0, 1], 2525))],
             lmtp: Vec::new(),
-            trusted: vec![
-                loopback([127, 0, 0, 0].into(), 8),
-                loopback(std::net::Ipv6Addr::LOCALHOST.into(), 128),
-            ],
+            trusted: Network::loopback(),
         }
     }
 }
@@ -185,42 +182,76 @@ impl TryFrom<String> for Endpoint {
     }
 }
 
-/// A network: an address and the number of its bits that count.
+/// Addresses that share their first bits: `192.0.2.0/24`, `2001:db8::/32`, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Network {
-    address: IpAddr,
-    prefix: u8,
+    first: IpAddr,
+    bits: u8,
 }
 
+/// A network is written as an address, or as an address, a slash and a number of bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a network: an address, or an address, a slash and a number of bits")]
+pub struct BadNetwork;
+
 impl Network {
-    /// Whether `address` is in it. An IPv4 address that came over IPv6 counts as IPv4.
+    /// This machine itself.
+    #[must_use]
+    pub fn loopback() -> Vec<Self> {
+        vec![
+            Self {
+                first: Ipv4Addr::new(127, 0, 0, 0).into(),
+                bits: 8,
+            },
+            Self {
+                first: Ipv6Addr::LOCALHOST.into(),
+                bits: 128,
+            },
+        ]
+    }
+
+    /// Whether `address` lies in it. An IPv4 address in IPv6 clothes counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let bits = own.to_bits() ^ other.to_bits();
-                bits.checked_shr(32 - u32::from(self.prefix)).unwrap_or(0) == 0
+        match (self.first, address.to_canonical()) {
+            (IpAddr::V4(first), IpAddr::V4(address)) => {
+                let differ = u32::from(first) ^ u32::from(address);
+                differ.checked_shr(32 - u32::from(self.bits)).unwrap_or(0) == 0
             }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let bits = own.to_bits() ^ other.to_bits();
-                bits.checked_shr(128 - u32::from(self.prefix)).unwrap_or(0) == 0
+            (IpAddr::V6(first), IpAddr::V6(address)) => {
+                let differ = u128::from(first) ^ u128::from(address);
+                differ.checked_shr(128 - u32::from(self.bits)).unwrap_or(0) == 0
             }
             _ => false,
         }
     }
 }
 
-impl TryFrom<String> for Network {
-    type Error = &'static str;
+impl FromStr for Network {
+    type Err = BadNetwork;
 
-    fn try_from(text: String) -> Result<Self, &'static str> {
-        const BAD: &str = "not a network: 192.0.2.0/24 and 2001:db8::/32 are";
-        let (address, prefix) = text.split_once('/').ok_or(BAD)?;
-        let address: IpAddr = address.parse().map_err(|_| BAD)?;
-        let prefix: u8 = prefix.parse().map_err(|_| BAD)?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        if prefix > most { Err(BAD) } else { Ok(Self { address, prefix }) }
+    fn from_str(text: &str) -> Result<Self, BadNetwork> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits.parse().map_err(|_| BadNetwork)?)),
+            None => (text, None),
+        };
+        let first: IpAddr = address.parse().map_err(|_| BadNetwork)?;
+        let most = if first.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(most);
+        if bits <= most {
+            Ok(Self { first, bits })
+        } else {
+            Err(BadNetwork)
+        }
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = BadNetwork;
+
+    fn try_from(text: String) -> Result<Self, BadNetwork> {
+        text.parse()
     }
 }
 
@@ -660,6 +691,39 @@ mod tests {
         ] {
             assert!(network(net).contains(address(inside)), "{net} {inside}");
             assert!(!network(net).contains(address(outside)), "{net} {outside}");
+        }
+    }
+
+    #[test]
+    fn a_network_contains_what_shares_its_bits() {
+        for (network, address, inside) in [
+            ("127.0.0.0/8", "127.1.2.3", true),
+            ("127.0.0.0/8", "128.0.0.1", false),
+            ("192.0.2.128/25", "192.0.2.127", false),
+            ("192.0.2.128/25", "192.0.2.255", true),
+            ("0.0.0.0/0", "8.8.8.8", true),
+            ("0.0.0.0/0", "::1", false),
+            ("10.0.0.1", "10.0.0.1", true),
+            ("10.0.0.1", "10.0.0.2", false),
+            ("10.0.0.0/8", "::ffff:10.9.9.9", true),
+            ("2001:db8::/32", "2001:db8:ffff::1", true),
+            ("2001:db8::/32", "2001:db9::1", false),
+            ("::/0", "2001:db9::1", true),
+        ] {
+            let network: Network = network.parse().expect("the network reads");
+            let address: IpAddr = address.parse().expect("the address reads");
+            assert_eq!(network.contains(address), inside, "{network:?} {address}");
+        }
+        for text in [
+            "",
+            "x",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/",
+            "10.0.0.0/-1",
+            "10.0.0.0/8/8",
+        ] {
+            assert_eq!(text.parse::<Network>(), Err(BadNetwork), "{text}");
         }
     }
 }

@@ -66,6 +66,12 @@ impl Role {
     pub fn may_verify(self) -> bool {
         matches!(self, Role::Admin | Role::Dpo | Role::Auditor)
     }
+
+    /// Whether its members run upkeep: rotate the cabinet key.
+    #[must_use]
+    pub fn may_administer(self) -> bool {
+        matches!(self, Role::Admin)
+    }
 }
 
 impl fmt::Display for Role {
@@ -112,6 +118,12 @@ impl Member {
     #[must_use]
     pub fn may_verify(&self) -> bool {
         self.roles.iter().any(|role| role.may_verify())
+    }
+
+    /// Whether they run upkeep.
+    #[must_use]
+    pub fn may_administer(&self) -> bool {
+        self.roles.iter().any(|role| role.may_administer())
     }
 }
 
