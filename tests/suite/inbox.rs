@@ -1,8 +1,5 @@
 //! The inbox over real sockets: a hand-made client, swaks, and many senders at once.
 
-#[path = "../support/mail_client.rs"]
-mod mail_client;
-
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::{self, Write as _};
@@ -20,7 +17,7 @@ use kluis::inbox::{
     self, BareNewlines, Deliver, Delivery, Kind, Listener, Recipients, Settings, Verdict,
 };
 use kluis::letter::Source;
-use mail_client::{Client, Plan, letter, send_all, stuffed};
+use crate::mail_client::{Client, Plan, letter, send_all, stuffed};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot};

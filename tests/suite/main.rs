@@ -11,3 +11,9 @@ mod openpgp;
 mod sandbox;
 mod store;
 mod tree;
+mod way;
+
+#[path = "../support/mail_client.rs"]
+mod mail_client;
+#[path = "../support/world.rs"]
+mod world;

@@ -42,11 +42,15 @@ pub struct World {
 impl World {
     /// Founds a vault; epoch 1 is proven by anna.
     pub fn found() -> Self {
-        Self::found_at(Clock::System)
+        Self::found_with(Clock::System, true)
     }
 
-    /// Founds a vault whose clock stands.
-    pub fn found_at(clock: Clock) -> Self {
+    /// Founds a vault whose epoch nobody proved yet.
+    pub fn found_unproven() -> Self {
+        Self::found_with(Clock::System, false)
+    }
+
+    fn found_with(clock: Clock, proven: bool) -> Self {
         let root = tempfile::tempdir().expect("a directory");
         std::fs::create_dir(root.path().join("keys")).expect("a directory");
         let key = |name: &str| {
@@ -81,7 +85,7 @@ impl World {
             .replace("lmtp = []", "lmtp = [\"127.0.0.1:0\"]");
         let admin = AdminKey::generate();
         let foundation =
-            found(&roster, &admin, MAILBOX, Some(&anna), config, clock.seconds()).expect("founds");
+            found(&roster, &admin, MAILBOX, proven.then_some(&anna), config, clock.seconds()).expect("founds");
         let cabinet_key = root.path().join("state.cabinet-key");
         let checkpoint_key =
             founding::lay(&state, &cabinet_key, &foundation, clock).expect("is laid");
