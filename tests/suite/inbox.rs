@@ -290,7 +290,7 @@ fn lmtp_answers_every_recipient_over_tcp_and_over_a_unix_socket() {
     };
     let server = Server::deciding(Kind::Lmtp, Some(&path), settings(), refuse_odd);
     let to = [OURS, "nobody@jobexpert.be", "desk@jobexpert.be"];
-    let codes = |answers: Vec<mail_client::Answer>| {
+    let codes = |answers: Vec<crate::mail_client::Answer>| {
         answers.iter().map(|answer| answer.code).collect::<Vec<_>>()
     };
     let mut tcp = server.client(true);
