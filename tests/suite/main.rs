@@ -9,7 +9,6 @@ mod letters;
 mod openpgp;
 #[cfg(kluis_lab)]
 mod sandbox;
-
 mod tree;
 mod way;
 

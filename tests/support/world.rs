@@ -24,29 +24,29 @@ use kluis::staff::found::found;
 use kluis::staff::seen::Seen;
 
 /// The mailbox of the tests.
-pub const MAILBOX: &str = "backoffice@jobexpert.be";
+pub(crate) const MAILBOX: &str = "backoffice@jobexpert.be";
 /// The program under test.
-pub const KLUIS: &str = env!("CARGO_BIN_EXE_kluis");
+pub(crate) const KLUIS: &str = env!("CARGO_BIN_EXE_kluis");
 
 /// A founded vault and its people's keys, gone when dropped.
-pub struct World {
+pub(crate) struct World {
     /// Everything lies in here.
-    pub root: tempfile::TempDir,
+    pub(crate) root: tempfile::TempDir,
     /// The vault.
-    pub vault: VaultId,
+    pub(crate) vault: VaultId,
     /// The public key of checkpoints.
-    pub checkpoint_key: String,
+    pub(crate) checkpoint_key: String,
     clock: Clock,
 }
 
 impl World {
     /// Founds a vault; epoch 1 is proven by anna.
-    pub fn found() -> Self {
+    pub(crate) fn found() -> Self {
         Self::found_with(Clock::System, true)
     }
 
     /// Founds a vault whose epoch nobody proved yet.
-    pub fn found_unproven() -> Self {
+    pub(crate) fn found_unproven() -> Self {
         Self::found_with(Clock::System, false)
     }
 
@@ -93,32 +93,32 @@ impl World {
     }
 
     /// The state directory.
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.root.path().join("state")
     }
 
     /// The cabinet key's directory.
-    pub fn cabinet_key(&self) -> PathBuf {
+    pub(crate) fn cabinet_key(&self) -> PathBuf {
         self.root.path().join("state.cabinet-key")
     }
 
     /// Where answers are delivered.
-    pub fn outgoing(&self) -> PathBuf {
+    pub(crate) fn outgoing(&self) -> PathBuf {
         self.state().join("outgoing")
     }
 
     /// A person's key, unlocked.
-    pub fn key(&self, name: &str) -> StaffKey {
+    pub(crate) fn key(&self, name: &str) -> StaffKey {
         StaffKey::unlock(&key_file(self.root.path(), name), &passphrase()).expect("unlocks")
     }
 
     /// Opens the vault in this process, without serving.
-    pub fn open(&self) -> Gateway {
+    pub(crate) fn open(&self) -> Gateway {
         Gateway::open(&self.state(), Path::new(KLUIS), self.clock).expect("opens")
     }
 
     /// Serves in this process.
-    pub async fn serve(&self) -> Server {
+    pub(crate) async fn serve(&self) -> Server {
         let gateway = self.open();
         let casebook = Arc::clone(&gateway.casebook);
         let (ready, is_ready) = tokio::sync::oneshot::channel();
@@ -134,7 +134,7 @@ impl World {
     }
 
     /// Serves in a process of its own, with these environment variables.
-    pub fn spawn(&self, variables: &[(&str, &str)]) -> Process {
+    pub(crate) fn spawn(&self, variables: &[(&str, &str)]) -> Process {
         let mut child = Command::new(KLUIS)
             .arg("--json")
             .arg("serve")
@@ -154,7 +154,7 @@ impl World {
     }
 
     /// Logs a member in.
-    pub fn log_in(&self, name: &str) -> Result<Client, ClientError> {
+    pub(crate) fn log_in(&self, name: &str) -> Result<Client, ClientError> {
         let seen = Seen::in_dir(self.root.path().join("seen"));
         let socket = self.state().join("kluis.sock");
         Client::connect(&socket, name, Opener::Key(self.key(name)), Some(&seen))
@@ -166,33 +166,33 @@ fn key_file(root: &Path, name: &str) -> PathBuf {
 }
 
 /// The passphrase of every key.
-pub fn passphrase() -> Passphrase {
+pub(crate) fn passphrase() -> Passphrase {
     Passphrase::new("correct horse battery staple".into())
 }
 
 /// A server in this process.
-pub struct Server {
+pub(crate) struct Server {
     /// Where it listens.
-    pub addresses: Addresses,
+    pub(crate) addresses: Addresses,
     /// Its casebook.
-    pub casebook: Arc<Casebook>,
+    pub(crate) casebook: Arc<Casebook>,
     stop: tokio::sync::oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
     /// Its SMTP address.
-    pub fn smtp(&self) -> SocketAddr {
+    pub(crate) fn smtp(&self) -> SocketAddr {
         self.addresses.smtp[0]
     }
 
     /// Its LMTP address.
-    pub fn lmtp(&self) -> SocketAddr {
+    pub(crate) fn lmtp(&self) -> SocketAddr {
         self.addresses.lmtp[0]
     }
 
     /// Stops it and waits.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         let _ = self.stop.send(());
         self.task.await.expect("ends well");
         // The store's lock goes with the last holder; a connection's task may be one for a moment.
@@ -206,18 +206,18 @@ impl Server {
 }
 
 /// A server in a process of its own.
-pub struct Process {
+pub(crate) struct Process {
     /// Its SMTP address; none if it died before it was ready.
-    pub smtp: Option<SocketAddr>,
+    pub(crate) smtp: Option<SocketAddr>,
     /// Its LMTP address.
-    pub lmtp: Option<SocketAddr>,
+    pub(crate) lmtp: Option<SocketAddr>,
     /// The process.
-    pub child: Child,
+    pub(crate) child: Child,
 }
 
 impl Process {
     /// Ends it as a power cut would, and waits.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
