@@ -1,1 +1,729 @@
-//! (to come)
+//! The configuration of the server: one strict file, `kluis.toml`.
+//!
+//! Every field is explained in `docs/config.toml`, which is also what `init` writes, and whose
+//! values a test holds equal to the defaults here. An unknown field is an error. Paths to secrets
+//! stand in it, never secrets; there is no cryptographic setting, and none for how long a repeated
+//! letter is recognised or how a child process is confined.
+
+use std::fmt;
+use std::fs;
+use std::io::Read as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+/// The file's name in the state directory.
+pub const FILE: &str = "kluis.toml";
+
+/// What `kluis.toml` says, with every path made absolute.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    #[serde(skip)]
+    dir: PathBuf,
+    /// The name that the server greets with.
+    #[serde(default)]
+    pub hostname: String,
+    /// The mailboxes that letters are taken for, as written; the domain in lower case.
+    pub addresses: Vec<String>,
+    /// The folder of the cabinet's key.
+    #[serde(default)]
+    pub cabinet_key: PathBuf,
+    /// Where mail is taken.
+    #[serde(default)]
+    pub listen: Listen,
+    /// The certificate for STARTTLS.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// How much at once.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Where mail goes out.
+    #[serde(default)]
+    pub outgoing: Outgoing,
+}
+
+/// Where mail is taken, and from whom it comes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// SMTP (RFC 5321).
+    pub smtp: Vec<SocketAddr>,
+    /// LMTP (RFC 2033).
+    pub lmtp: Vec<Endpoint>,
+    /// The networks of servers in front of this one.
+    pub trusted: Vec<Network>,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            smtp: vec![SocketAddr::from(([127, 0, 0, 1], 2525))],
+            lmtp: Vec::new(),
+            trusted: Network::loopback(),
+        }
+    }
+}
+
+/// A certificate and its key, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// How much at once.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The longest letter, in bytes.
+    pub letter_bytes: u64,
+    /// Connections at the same time.
+    pub connections: u32,
+    /// Recipients of one letter.
+    pub recipients: u32,
+    /// Seconds that a silent client is waited for.
+    pub idle_seconds: u64,
+    /// Child processes that letters are parsed in.
+    pub parsers: u32,
+}
+
+/// The longest letter that can be allowed, in bytes: letters in flight lie in memory (design §10).
+pub const LONGEST_LETTER: u64 = 64 << 20;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            letter_bytes: LONGEST_LETTER,
+            connections: 100,
+            recipients: 100,
+            idle_seconds: 300,
+            parsers: 2,
+        }
+    }
+}
+
+/// Where mail goes out.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outgoing {
+    /// Into a folder.
+    Folder(PathBuf),
+    /// To a mail server.
+    Smtp(Smarthost),
+}
+
+impl Default for Outgoing {
+    fn default() -> Self {
+        Self::Folder("outgoing".into())
+    }
+}
+
+/// The mail server that mail goes out through.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Smarthost {
+    /// Its name or address.
+    pub host: String,
+    /// 587 unless it is said.
+    #[serde(default = "submission")]
+    pub port: u16,
+    /// How the connection is protected.
+    #[serde(default)]
+    pub tls: SmtpTls,
+    /// For authentication, with `password_file`.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// A file with the password in its first line; read again on SIGHUP.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+}
+
+fn submission() -> u16 {
+    587
+}
+
+/// How a connection to a mail server is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SmtpTls {
+    /// STARTTLS, required (RFC 3207).
+    #[default]
+    Starttls,
+    /// TLS from the first byte (RFC 8314).
+    Implicit,
+    /// Not at all; loopback only.
+    None,
+}
+
+/// Where LMTP listens.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Endpoint {
+    /// An address and port.
+    Tcp(SocketAddr),
+    /// The path of a socket.
+    Unix(PathBuf),
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        if text.contains('/') {
+            return Ok(Self::Unix(text.into()));
+        }
+        text.parse().map(Self::Tcp).map_err(|_| "neither address:port nor a path with a / in it")
+    }
+}
+
+/// Addresses that share their first bits: `192.0.2.0/24`, `2001:db8::/32`, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Network {
+    first: IpAddr,
+    bits: u8,
+}
+
+/// A network is written as an address, or as an address, a slash and a number of bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a network: an address, or an address, a slash and a number of bits")]
+pub struct BadNetwork;
+
+impl Network {
+    /// This machine itself.
+    #[must_use]
+    pub fn loopback() -> Vec<Self> {
+        vec![
+            Self {
+                first: Ipv4Addr::new(127, 0, 0, 0).into(),
+                bits: 8,
+            },
+            Self {
+                first: Ipv6Addr::LOCALHOST.into(),
+                bits: 128,
+            },
+        ]
+    }
+
+    /// Whether `address` lies in it. An IPv4 address in IPv6 clothes counts as IPv4.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.first, address.to_canonical()) {
+            (IpAddr::V4(first), IpAddr::V4(address)) => {
+                let differ = u32::from(first) ^ u32::from(address);
+                differ.checked_shr(32 - u32::from(self.bits)).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(first), IpAddr::V6(address)) => {
+                let differ = u128::from(first) ^ u128::from(address);
+                differ.checked_shr(128 - u32::from(self.bits)).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = BadNetwork;
+
+    fn from_str(text: &str) -> Result<Self, BadNetwork> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits.parse().map_err(|_| BadNetwork)?)),
+            None => (text, None),
+        };
+        let first: IpAddr = address.parse().map_err(|_| BadNetwork)?;
+        let most = if first.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(most);
+        if bits <= most {
+            Ok(Self { first, bits })
+        } else {
+            Err(BadNetwork)
+        }
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = BadNetwork;
+
+    fn try_from(text: String) -> Result<Self, BadNetwork> {
+        text.parse()
+    }
+}
+
+/// What is wrong with a configuration, and where.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, counted from 1, if it is one line's fault.
+    pub line: Option<usize>,
+    /// The field, with the name of its table: `limits.parsers`.
+    pub field: Option<String>,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do.
+    pub hint: &'static str,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if let Some(field) = &self.field {
+            write!(f, ": {field}")?;
+        }
+        write!(f, ": {}", self.problem)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The longest configuration file, in bytes.
+const LONGEST: u64 = 256 << 10;
+/// The annotated sample.
+const SAMPLE: &str = include_str!("../docs/config.toml");
+const SEE_SAMPLE: &str = "`kluis config` prints the annotated sample";
+
+impl Config {
+    /// Reads and checks a configuration; its folder is the state directory.
+    ///
+    /// # Errors
+    /// What is wrong, with file, line, field and a hint.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let wrong = |problem: String, hint| ConfigError {
+            file: path.to_owned(),
+            line: None,
+            field: None,
+            problem,
+            hint,
+        };
+        let mut text = String::new();
+        let absolute = fs::File::open(path)
+            .and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text))
+            .and_then(|_| std::path::absolute(path))
+            .map_err(|error| {
+                wrong(error.to_string(), "`kluis init DIR` makes a state directory")
+            })?;
+        if text.len() as u64 > LONGEST {
+            return Err(wrong("longer than a configuration can be".to_owned(), SEE_SAMPLE));
+        }
+        Self::parse(&text, &absolute)
+    }
+
+    /// The defaults of a state directory: what [`text_for`](Self::text_for) says.
+    ///
+    /// # Errors
+    /// `addresses` are none.
+    pub fn default_for<A: AsRef<str>>(dir: &Path, addresses: &[A]) -> Result<Self, ConfigError> {
+        Self::parse(&Self::text_for(dir, addresses), &dir.join(FILE))
+    }
+
+    /// The text that `init` writes: the sample, with the addresses, the hostname and the cabinet
+    /// key's folder filled in.
+    #[must_use]
+    pub fn text_for<A: AsRef<str>>(dir: &Path, addresses: &[A]) -> String {
+        let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+        let all: Vec<String> = addresses.iter().map(|address| quoted(address.as_ref())).collect();
+        let hostname = addresses.first().map_or("", |address| domain(address.as_ref()));
+        let filled = [
+            ("hostname = ", quoted(hostname)),
+            ("addresses = ", format!("[{}]", all.join(", "))),
+            ("cabinet_key = ", quoted(&beside(dir).to_string_lossy())),
+        ];
+        let mut text = String::with_capacity(SAMPLE.len() + 256);
+        for line in SAMPLE.lines() {
+            match filled.iter().find(|(start, _)| line.starts_with(start)) {
+                Some((start, value)) => text.push_str(&format!("{start}{value}\n")),
+                None => text.push_str(&format!("{line}\n")),
+            }
+        }
+        text
+    }
+
+    /// The annotated sample: the documentation of every field.
+    #[must_use]
+    pub fn sample() -> &'static str {
+        SAMPLE
+    }
+
+    /// The state directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
+            let at = error.span().map(|span| span.start.min(text.len()));
+            ConfigError {
+                file: file.to_owned(),
+                line: at.map(|at| line_of(text, at)),
+                field: at.and_then(|at| field_at(text, at)),
+                problem: error.message().to_owned(),
+                hint: SEE_SAMPLE,
+            }
+        })?;
+        config.fill(file);
+        config.check().map_err(|(field, problem, hint)| ConfigError {
+            file: file.to_owned(),
+            line: line_with(text, field),
+            field: Some(field.to_owned()),
+            problem: problem.to_owned(),
+            hint,
+        })?;
+        Ok(config)
+    }
+
+    /// Makes paths absolute and fills in what depends on other fields.
+    fn fill(&mut self, file: &Path) {
+        self.dir = file.parent().unwrap_or(Path::new("/")).to_owned();
+        for address in &mut self.addresses {
+            if let Some((local, domain)) = address.rsplit_once('@') {
+                *address = format!("{local}@{}", domain.to_ascii_lowercase());
+            }
+        }
+        if self.hostname.is_empty() {
+            let first = self.addresses.first().map_or("", |address| domain(address));
+            self.hostname = first.to_owned();
+        }
+        if self.cabinet_key.as_os_str().is_empty() {
+            self.cabinet_key = beside(&self.dir);
+        }
+        let mut paths = vec![&mut self.cabinet_key];
+        paths.extend(self.listen.lmtp.iter_mut().filter_map(|endpoint| match endpoint {
+            Endpoint::Unix(path) => Some(path),
+            Endpoint::Tcp(_) => None,
+        }));
+        paths.extend(self.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]));
+        match &mut self.outgoing {
+            Outgoing::Folder(path) => paths.push(path),
+            Outgoing::Smtp(host) => paths.extend(host.password_file.as_mut()),
+        }
+        for path in paths {
+            *path = without_dots(&self.dir.join(&*path));
+        }
+    }
+
+    fn check(&self) -> Result<(), (&'static str, &'static str, &'static str)> {
+        let limits = &self.limits;
+        let in_range = |low: u64, value: u64, high: u64| (low..=high).contains(&value);
+        let checks = [
+            (
+                "addresses",
+                !self.addresses.is_empty() && self.addresses.iter().all(|a| is_address(a)),
+                "needs one mail address or more",
+                "write them as addresses = [\"privacy@agency.example\"]",
+            ),
+            ("hostname", is_hostname(&self.hostname), "not a host name", SEE_SAMPLE),
+            (
+                "cabinet_key",
+                !self.cabinet_key.starts_with(&self.dir),
+                "lies in the state directory",
+                "a copy of the state directory must not hold it; name a folder on another device",
+            ),
+            (
+                "limits.letter_bytes",
+                in_range(64 << 10, limits.letter_bytes, LONGEST_LETTER),
+                "must be 65536 to 67108864",
+                "larger files do not come by mail; `kluis put` takes them",
+            ),
+            (
+                "limits.connections",
+                in_range(1, limits.connections.into(), 1000),
+                "must be 1 to 1000",
+                SEE_SAMPLE,
+            ),
+            (
+                "limits.recipients",
+                in_range(100, limits.recipients.into(), 1000),
+                "must be 100 to 1000",
+                SEE_SAMPLE,
+            ),
+            (
+                "limits.idle_seconds",
+                in_range(10, limits.idle_seconds, 600),
+                "must be 10 to 600",
+                SEE_SAMPLE,
+            ),
+            (
+                "limits.parsers",
+                in_range(1, limits.parsers.into(), 64),
+                "must be 1 to 64",
+                SEE_SAMPLE,
+            ),
+        ];
+        for (field, is_good, problem, hint) in checks {
+            if !is_good {
+                return Err((field, problem, hint));
+            }
+        }
+        match &self.outgoing {
+            Outgoing::Folder(_) => Ok(()),
+            Outgoing::Smtp(host) => host.check(),
+        }
+    }
+}
+
+impl Smarthost {
+    fn check(&self) -> Result<(), (&'static str, &'static str, &'static str)> {
+        let address = self.host.parse::<IpAddr>();
+        let is_loopback =
+            self.host == "localhost" || address.as_ref().is_ok_and(|address| address.is_loopback());
+        if address.is_err() && !is_hostname(&self.host) {
+            return Err(("outgoing.smtp.host", "not a host name or an address", SEE_SAMPLE));
+        }
+        if self.port == 0 {
+            return Err(("outgoing.smtp.port", "must not be 0", SEE_SAMPLE));
+        }
+        if self.tls == SmtpTls::None && !is_loopback {
+            return Err((
+                "outgoing.smtp.tls",
+                "only a loopback host may do without TLS",
+                "write tls = \"starttls\" or tls = \"implicit\"",
+            ));
+        }
+        match (&self.username, &self.password_file) {
+            (Some(_), None) => Err((
+                "outgoing.smtp.username",
+                "needs password_file beside it",
+                "the password stands in a file of its own, never here",
+            )),
+            (None, Some(_)) => {
+                Err(("outgoing.smtp.password_file", "needs username beside it", SEE_SAMPLE))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `DIR.cabinet-key`.
+fn beside(dir: &Path) -> PathBuf {
+    let mut path = dir.as_os_str().to_owned();
+    path.push(".cabinet-key");
+    path.into()
+}
+
+/// The path without `.` and `..`, by its text alone: it need not be there yet.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+fn domain(address: &str) -> &str {
+    address.rsplit_once('@').map_or("", |(_, domain)| domain)
+}
+
+/// Whether it is `local@domain` as it stands in an envelope without quotes (RFC 5321 §4.1.2, with
+/// the letters of RFC 6531 in the local part).
+fn is_address(text: &str) -> bool {
+    let Some((local, domain)) = text.rsplit_once('@') else { return false };
+    let is_plain = |c: char| !c.is_control() && !c.is_whitespace() && !"()<>[]:;@\\,\"".contains(c);
+    (1..=64).contains(&local.len()) && local.chars().all(is_plain) && is_hostname(domain)
+}
+
+/// Whether it is a host name: labels of letters, digits and inner hyphens (RFC 1123 §2.1).
+fn is_hostname(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count() + 1
+}
+
+/// The lines that set something, each with its number and the field's full name.
+fn fields(text: &str) -> impl Iterator<Item = (usize, String)> {
+    let mut table = String::new();
+    text.lines().enumerate().filter_map(move |(number, line)| {
+        let line = line.trim();
+        if let Some(rest) = line.strip_prefix('[')
+            && let Some((name, _)) = rest.split_once(']')
+        {
+            name.trim().clone_into(&mut table);
+            return Some((number + 1, table.clone()));
+        }
+        let (key, _) = line.split_once('=').filter(|_| !line.starts_with('#'))?;
+        let dot = if table.is_empty() { "" } else { "." };
+        Some((number + 1, format!("{table}{dot}{}", key.trim())))
+    })
+}
+
+fn field_at(text: &str, at: usize) -> Option<String> {
+    let line = line_of(text, at);
+    fields(text).filter(|(number, _)| *number <= line).last().map(|(_, field)| field)
+}
+
+fn line_with(text: &str, field: &str) -> Option<usize> {
+    fields(text).find_map(|(number, name)| (name == field).then_some(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("/var/lib/kluis/kluis.toml"))
+    }
+
+    const ADDRESSES: &str = "addresses = [\"privacy@agency.example\"]\n";
+
+    #[test]
+    fn the_sample_parses_and_says_what_holds_without_it() {
+        let sample = parse(Config::sample()).expect("parses");
+        assert_eq!(sample, parse(ADDRESSES).expect("parses"));
+        assert_eq!(sample.dir(), Path::new("/var/lib/kluis"));
+        assert_eq!(sample.hostname, "agency.example");
+        assert_eq!(sample.outgoing, Outgoing::Folder("/var/lib/kluis/outgoing".into()));
+        let relative = format!("{ADDRESSES}cabinet_key = \"../kluis.cabinet-key\"\n");
+        assert_eq!(parse(&relative).expect("parses").cabinet_key, sample.cabinet_key);
+        let commented = Config::sample().replace("\n# [tls]\n", "\n[tls]\n");
+        let commented = commented.replace("# certificate", "certificate").replace("# key", "key");
+        let with_tls = parse(&commented).expect("parses");
+        let tls = with_tls.tls.as_ref().expect("is there");
+        assert_eq!(tls.key, Path::new("/var/lib/kluis/tls/key.pem"));
+    }
+
+    #[test]
+    fn the_smarthost_of_the_sample_parses_when_it_is_taken_instead_of_the_folder() {
+        let (start, smtp) = Config::sample().split_once("# [outgoing.smtp]").expect("is there");
+        let start = start.replace("[outgoing]\nfolder = \"outgoing\"\n", "");
+        let smtp = smtp.replace("\n# ", "\n");
+        let config = parse(&format!("{start}[outgoing.smtp]{smtp}")).expect("parses");
+        let Outgoing::Smtp(host) = config.outgoing else { panic!("a smarthost") };
+        assert_eq!((host.port, host.tls), (587, SmtpTls::Starttls));
+        assert_eq!(host.password_file.as_deref(), Some(Path::new("/etc/kluis/smtp.password")));
+        let both = Config::sample().replace("# [outgoing.smtp]", "[outgoing.smtp]");
+        let both = both.replace("# host", "host");
+        assert!(parse(&both).is_err(), "a folder or a server, not both");
+    }
+
+    #[test]
+    fn what_init_writes_reads_back_as_the_defaults() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path().join("a \"state\" directory");
+        fs::create_dir(&dir).expect("made");
+        let addresses = ["backoffice@Jobs.example", "info@jobs.example"];
+        fs::write(dir.join(FILE), Config::text_for(&dir, &addresses)).expect("written");
+        let read = Config::load(&dir.join(FILE)).expect("parses");
+        assert_eq!(read, Config::default_for(&dir, &addresses).expect("is one"));
+        assert_eq!(read.addresses[0], "backoffice@jobs.example");
+        assert!(read.cabinet_key.ends_with("a \"state\" directory.cabinet-key"));
+        assert!(Config::default_for(&dir, &["nobody"]).is_err());
+        assert!(Config::default_for::<&str>(&dir, &[]).is_err());
+    }
+
+    #[test]
+    fn a_wrong_line_is_named_with_its_field_and_a_hint() {
+        let smtp = "[outgoing.smtp]\nhost = \"mail.example\"\n";
+        for (rest, line, field) in [
+            ("colour = 1\n", 2, "colour"),
+            ("[limits]\nparsers = 0\n", 3, "limits.parsers"),
+            ("[limits]\nparsers = \"two\"\n", 3, "limits.parsers"),
+            ("[limits]\nletter_bytes = 67108865\n", 3, "limits.letter_bytes"),
+            ("[limits]\nidle_seconds = -1\n", 3, "limits.idle_seconds"),
+            ("[limits]\n\ncipher = \"none\"\n", 4, "limits.cipher"),
+            ("[listen]\nsmtp = [\"localhost:25\"]\n", 3, "listen.smtp"),
+            ("[listen]\nlmtp = [\"lmtp\"]\n", 3, "listen.lmtp"),
+            ("[listen]\ntrusted = [\n  \"::1/128\",\n  \"10.0.0.0/33\",\n]\n", 3, "listen.trusted"),
+            ("hostname = \"a_b\"\n", 2, "hostname"),
+            ("cabinet_key = \"cabinet\"\n", 2, "cabinet_key"),
+            ("[tls]\nkey = \"k\"\n", 2, "tls"),
+            (&format!("{smtp}tls = \"none\"\n"), 4, "outgoing.smtp.tls"),
+            (&format!("{smtp}username = \"u\"\n"), 4, "outgoing.smtp.username"),
+            (&format!("{smtp}password_file = \"p\"\n"), 4, "outgoing.smtp.password_file"),
+            (&format!("{smtp}password = \"p\"\n"), 4, "outgoing.smtp.password"),
+        ] {
+            let error = parse(&format!("{ADDRESSES}{rest}")).expect_err(rest);
+            let shown = error.to_string();
+            assert_eq!(error.line, Some(line), "{shown}");
+            assert_eq!(error.field.as_deref(), Some(field), "{shown}");
+            assert!(shown.starts_with(&format!("/var/lib/kluis/kluis.toml:{line}: {field}: ")));
+            assert!(!error.hint.is_empty());
+        }
+        let none = Config::load(Path::new("/nowhere/kluis.toml")).expect_err("is not there");
+        assert!(none.hint.contains("init"));
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_refused() {
+        for bad in ["", "a", "@b.example", "a@", "a b@c.example", "a@b@c.example", "a@-b", "a@b..c"]
+        {
+            let error = parse(&format!("addresses = [\"{bad}\"]\n")).expect_err(bad);
+            assert_eq!((error.line, error.field.as_deref()), (Some(1), Some("addresses")));
+        }
+        assert!(parse("addresses = [\"vie.privée+x@agency.example\"]\n").is_ok());
+        assert!(parse("").is_err());
+    }
+
+    #[test]
+    fn a_network_contains_what_it_should() {
+        let network = |text: &str| Network::try_from(text.to_owned()).expect("a network");
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        for (net, inside, outside) in [
+            ("127.0.0.0/8", "127.255.0.1", "128.0.0.1"),
+            ("10.1.2.3/32", "10.1.2.3", "10.1.2.2"),
+            ("0.0.0.0/0", "203.0.113.9", "::1"),
+            ("::/0", "2001:db8::1", "192.0.2.1"),
+            ("2001:db8::/33", "2001:db8:7fff::1", "2001:db8:8000::1"),
+            ("::1/128", "::1", "::2"),
+            ("192.0.2.0/24", "::ffff:192.0.2.7", "::ffff:192.0.3.7"),
+        ] {
+            assert!(network(net).contains(address(inside)), "{net} {inside}");
+            assert!(!network(net).contains(address(outside)), "{net} {outside}");
+        }
+    }
+
+    #[test]
+    fn a_network_contains_what_shares_its_bits() {
+        for (network, address, inside) in [
+            ("127.0.0.0/8", "127.1.2.3", true),
+            ("127.0.0.0/8", "128.0.0.1", false),
+            ("192.0.2.128/25", "192.0.2.127", false),
+            ("192.0.2.128/25", "192.0.2.255", true),
+            ("0.0.0.0/0", "8.8.8.8", true),
+            ("0.0.0.0/0", "::1", false),
+            ("10.0.0.1", "10.0.0.1", true),
+            ("10.0.0.1", "10.0.0.2", false),
+            ("10.0.0.0/8", "::ffff:10.9.9.9", true),
+            ("2001:db8::/32", "2001:db8:ffff::1", true),
+            ("2001:db8::/32", "2001:db9::1", false),
+            ("::/0", "2001:db9::1", true),
+        ] {
+            let network: Network = network.parse().expect("the network reads");
+            let address: IpAddr = address.parse().expect("the address reads");
+            assert_eq!(network.contains(address), inside, "{network:?} {address}");
+        }
+        for text in [
+            "",
+            "x",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/",
+            "10.0.0.0/-1",
+            "10.0.0.0/8/8",
+        ] {
+            assert_eq!(text.parse::<Network>(), Err(BadNetwork), "{text}");
+        }
+    }
+}

@@ -3,8 +3,10 @@
 //! Holds public keys only. Every signed file is verified against the pinned admin key and against
 //! the ledger before it is used; what does not fit stops the start. Left to others: all the work.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -13,19 +15,21 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use crate::casebook::socket::{self, Desk};
 use crate::casebook::{self, Casebook, Lent, NoticeFacts};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{Config, ConfigError, Endpoint, Outgoing as Way, SmtpTls};
 use crate::ids::{CaseId, random};
-use crate::inbox::{self, Delivery, Kind, Listener, Verdict};
+use crate::inbox::{self, Delivery, Kind, Listener, Recipients, Verdict};
 use crate::keys::note::Vkey;
-use crate::keys::roster::{self, EpochNote, Roster};
+use crate::keys::epoch_note::EpochNote;
+use crate::keys::roster::{self, Roster};
 use crate::ledger::checkpoint;
 use crate::ledger::entry::{CHECKPOINT_KEY, MESSAGE_ID_KEY};
 use crate::reply::notice::Notice;
-use crate::reply::send::{self, SendError, Transport};
+use crate::reply::send::{self, SendError, Smarthost, Tls, Transport};
 use crate::reply::{Heading, Outgoing, language, token};
 use crate::sandbox::{Limits, Sandbox};
 use crate::secret::{Personal, Secret};
@@ -36,7 +40,7 @@ use crate::store::{self, Opening, Store};
 pub enum Error {
     /// The configuration.
     #[error(transparent)]
-    Config(#[from] config::Error),
+    Config(#[from] ConfigError),
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -89,9 +93,9 @@ pub struct Gateway {
 #[derive(Clone, Debug, Default)]
 pub struct Addresses {
     /// SMTP, as bound.
-    pub smtp: Vec<std::net::SocketAddr>,
+    pub smtp: Vec<SocketAddr>,
     /// LMTP over TCP, as bound.
-    pub lmtp: Vec<std::net::SocketAddr>,
+    pub lmtp: Vec<SocketAddr>,
     /// The staff side's socket.
     pub socket: PathBuf,
 }
@@ -110,13 +114,13 @@ impl Gateway {
     /// See [`Error`].
     pub fn open(dir: &Path, program: &Path, clock: Clock) -> Result<Self, Error> {
         let config = Config::load(&dir.join("kluis.toml"))?;
-        let (store, opening) = Store::open(dir, &config.cabinet_key(dir))?;
+        let (store, opening) = Store::open(dir, &config.cabinet_key)?;
         let key: Arc<OnceLock<Secret<[u8; 32]>>> = Arc::default();
         let mailbox = config.addresses.first().cloned().unwrap_or_default();
         let compose = MessageIds { key: Arc::clone(&key), domain: domain_of(&mailbox).to_owned() };
         let lent = Lent {
             clock,
-            sandbox: parser(program, config.parsers()),
+            sandbox: parser(program, config.limits.parsers as usize),
             notice: notices(compose.clone(), mailbox.clone()),
             case_of: {
                 let ids = compose.clone();
@@ -140,7 +144,7 @@ impl Gateway {
             mailbox,
             checkpoint_key: checkpoint::vkey(casebook.vault(), &public),
         });
-        let transport = config.transport(dir)?;
+        let transport = transport(&config)?;
         Ok(Self { casebook, opening, desk, config, dir: dir.to_owned(), transport })
     }
 
@@ -156,10 +160,7 @@ impl Gateway {
     ) -> Result<(), Error> {
         let (listeners, addresses) = self.listeners().await?;
         let staff = bind_socket(&addresses.socket)?;
-        let mut settings = self.config.inbox()?;
-        if let Some((certificate, key)) = self.config.tls(&self.dir) {
-            settings.tls = Some(inbox::tls::load(&certificate, &key)?);
-        }
+        let settings = inbox_settings(&self.config)?;
         let (stop, stopped) = watch::channel(false);
         let dead = Arc::new(tokio::sync::Notify::new());
         let deliver = deliver(Arc::clone(&self.casebook), Arc::clone(&dead));
@@ -189,28 +190,86 @@ impl Gateway {
         let mut listeners = Vec::new();
         let mut addresses =
             Addresses { socket: self.dir.join("kluis.sock"), ..Addresses::default() };
-        for (kind, wanted) in [(Kind::Smtp, &self.config.smtp), (Kind::Lmtp, &self.config.lmtp)] {
-            for place in wanted {
-                if place.starts_with('/') {
-                    let bound = Listener::unix(Path::new(place));
-                    listeners.push(bound.map_err(|e| cannot_listen(place, e))?);
-                    continue;
+        for place in &self.config.listen.smtp {
+            let (listener, bound) = bind(Kind::Smtp, *place).await?;
+            listeners.push(listener);
+            addresses.smtp.push(bound);
+        }
+        for place in &self.config.listen.lmtp {
+            match place {
+                Endpoint::Tcp(place) => {
+                    let (listener, bound) = bind(Kind::Lmtp, *place).await?;
+                    listeners.push(listener);
+                    addresses.lmtp.push(bound);
                 }
-                let socket = TcpListener::bind(place).await.map_err(|e| cannot_listen(place, e))?;
-                let bound = socket.local_addr().map_err(|e| cannot_listen(place, e))?;
-                match kind {
-                    Kind::Smtp => addresses.smtp.push(bound),
-                    Kind::Lmtp => addresses.lmtp.push(bound),
+                Endpoint::Unix(path) => {
+                    let bound = Listener::unix(path);
+                    listeners.push(bound.map_err(|e| cannot_listen(path.display(), e))?);
                 }
-                listeners.push(Listener::tcp(kind, socket));
             }
         }
         Ok((listeners, addresses))
     }
 }
 
-fn cannot_listen(place: &str, source: io::Error) -> Error {
+async fn bind(kind: Kind, place: SocketAddr) -> Result<(Listener, SocketAddr), Error> {
+    let bound = async {
+        let socket = TcpListener::bind(place).await?;
+        let address = socket.local_addr()?;
+        Ok((Listener::tcp(kind, socket), address))
+    };
+    bound.await.map_err(|source| cannot_listen(place, source))
+}
+
+fn cannot_listen(place: impl Display, source: io::Error) -> Error {
     Error::Io { what: format!("cannot listen on {place}"), source }
+}
+
+/// What the configuration says to the inbox.
+fn inbox_settings(config: &Config) -> Result<inbox::Settings, Error> {
+    let tls = config.tls.as_ref().map(|tls| inbox::tls::load(&tls.certificate, &tls.key));
+    Ok(inbox::Settings {
+        hostname: config.hostname.clone(),
+        recipients: Recipients::new(&config.addresses, true),
+        max_letter: usize::try_from(config.limits.letter_bytes).unwrap_or(usize::MAX),
+        max_connections: config.limits.connections as usize,
+        max_recipients: config.limits.recipients as usize,
+        command_timeout: Duration::from_secs(config.limits.idle_seconds),
+        trusted: config.listen.trusted.clone(),
+        tls: tls.transpose()?,
+        ..inbox::Settings::default()
+    })
+}
+
+/// Where the configuration sends mail. The password is read here, from its file.
+fn transport(config: &Config) -> Result<Transport, Error> {
+    let smarthost = match &config.outgoing {
+        Way::Folder(folder) => return Ok(Transport::Folder(folder.clone())),
+        Way::Smtp(smarthost) => smarthost,
+    };
+    let credentials = match (&smarthost.username, &smarthost.password_file) {
+        (Some(user), Some(file)) => {
+            let text = std::fs::read_to_string(file).map_err(|source| Error::Io {
+                what: format!("reading {}", file.display()),
+                source,
+            })?;
+            let text = Zeroizing::new(text);
+            let password = text.lines().next().unwrap_or_default().to_owned();
+            Some((user.clone(), Secret::new(password)))
+        }
+        _ => None,
+    };
+    Ok(Transport::Smtp(Smarthost {
+        host: smarthost.host.clone(),
+        port: smarthost.port,
+        tls: match smarthost.tls {
+            SmtpTls::Starttls => Tls::Required,
+            SmtpTls::Implicit => Tls::Implicit,
+            SmtpTls::None => Tls::None,
+        },
+        credentials,
+        helo: config.hostname.clone(),
+    }))
 }
 
 /// The pool of confined children that parse letters.
@@ -233,7 +292,7 @@ fn bind_socket(path: &Path) -> Result<UnixListener, Error> {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
         Ok(listener)
     };
-    bind().map_err(|source| cannot_listen(&path.display().to_string(), source))
+    bind().map_err(|source| cannot_listen(path.display(), source))
 }
 
 /// Reads roster and epochs: the admin signed them, and the ledger names them.

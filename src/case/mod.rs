@@ -207,10 +207,10 @@ pub fn may(case: &Case, today: Date, intent: Intent) -> Result<(), Refusal> {
     refusal.map_or(Ok(()), Err)
 }
 
-/// Leave to do what cannot be undone. Demanded by whatever forgets; it names a person, always.
+/// Leave to do what cannot be undone. Demanded by whatever forgets; it names a person or a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Approval {
-    staff: StaffId,
+    staff: Option<StaffId>,
     ground: Ground,
 }
 
@@ -225,6 +225,9 @@ pub enum Ground {
     NotNeeded,
     /// A retention rule, in the version of the policy with this hash (GDPR Art. 5(1)(e)).
     Retention(Digest),
+    /// The one rule that is built in: a reply address seven days after its case was closed, a mail
+    /// seven days after it was delivered (design §5). Neither holds what a person asked for.
+    ServedItsTime,
 }
 
 impl Approval {
@@ -232,12 +235,18 @@ impl Approval {
     /// who signed that version of the policy.
     #[must_use]
     pub fn by(staff: StaffId, ground: Ground) -> Self {
-        Self { staff, ground }
+        Self { staff: Some(staff), ground }
     }
 
-    /// Who approved.
+    /// The built-in rule approves; no person does.
     #[must_use]
-    pub fn staff(&self) -> StaffId {
+    pub fn served_its_time() -> Self {
+        Self { staff: None, ground: Ground::ServedItsTime }
+    }
+
+    /// Who approved; nobody for the built-in rule.
+    #[must_use]
+    pub fn staff(&self) -> Option<StaffId> {
         self.staff
     }
 

@@ -11,12 +11,12 @@ use super::{Casebook, Error};
 use crate::case::{self, Approval};
 use crate::ids::{CaseId, Digest, ItemId, SlotId};
 use crate::ledger::entry::{Entry, Fact};
-use crate::vault::seal::Kind;
+use crate::vault::{self, seal::Kind};
 
 /// Days that a backup of the cabinet is kept (design §8): part of the erasure horizon.
-pub const BACKUP_DAYS: u64 = 7;
+pub(super) const BACKUP_DAYS: u64 = 7;
 /// Days between two rotations of the cabinet key.
-pub const ROTATION_DAYS: u64 = 1;
+pub(super) const ROTATION_DAYS: u64 = 1;
 
 /// Proof that something was forgotten: the entry, where it stands in the ledger, and when the last
 /// copy of its key is gone.
@@ -62,8 +62,9 @@ impl Casebook {
             return Err(Error::Malformed("forgetting needs a reason"));
         }
         let records = self.to_forget(case, approval, items)?;
-        self.record(approval.staff(), reason)?;
-        let seqs = self.drop_keys(&records, Some(approval))?;
+        let staff = approval.staff().ok_or(Error::Malformed("a person forgets, not a rule"))?;
+        self.record(staff, reason)?;
+        let seqs = self.drop_keys(&records, approval)?;
         if now {
             self.rotate_cabinet()?;
         }
@@ -101,7 +102,7 @@ impl Casebook {
     pub(super) fn drop_keys(
         &self,
         records: &[BoxRecord],
-        approval: Option<&Approval>,
+        approval: &Approval,
     ) -> Result<Vec<u64>, Error> {
         let entries: Vec<Entry> = records
             .iter()
@@ -110,7 +111,7 @@ impl Casebook {
                 letter: Some(record.place.letter),
                 item: Some(record.place.item),
                 slot: Some(record.slot),
-                staff: approval.map(Approval::staff),
+                staff: approval.staff(),
                 ..self.entry(Fact::Forgotten)
             })
             .collect();
@@ -129,18 +130,22 @@ impl Casebook {
     /// # Errors
     /// What the store says.
     pub fn rotate_cabinet(&self) -> Result<(), Error> {
-        Ok(self.store.rotate_cabinet(self.clock.minutes())?)
+        let rotated = self.store.rotate_cabinet(self.clock.minutes())?;
+        let entries = self.store.entries(rotated.first_seq, 1)?;
+        let mut state = self.state_mut();
+        entries.iter().for_each(|entry| state.apply(self.vault, entry));
+        Ok(())
     }
 
     fn certificate(&self, seq: u64, rotated: bool) -> Result<Certificate, Error> {
-        let size = self.store.size();
-        let entry = self.store.leaf(seq)?;
+        let (checkpoint, size) = self.checkpoint()?;
+        let entry = self.store.entry_bytes(seq, 1)?.pop().ok_or(vault::Error::Missing)?;
         let rotation = if rotated { 0 } else { ROTATION_DAYS };
         Ok(Certificate {
             seq,
             entry,
-            path: self.store.inclusion(seq, size)?,
-            checkpoint: self.store.checkpoint_at(size)?,
+            path: self.store.inclusion(seq, size).ok_or(vault::Error::Missing)?,
+            checkpoint,
             horizon: self.clock.minutes() + (BACKUP_DAYS + rotation) * 24 * 60,
             rotated,
         })

@@ -20,6 +20,7 @@ pub mod state;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::case::Approval;
 use crate::clock::Clock;
 use crate::ids::{CaseId, Digest, EpochId, LetterId, StaffId, VaultId};
 use crate::keys::epoch::EpochPublic;
@@ -255,18 +256,8 @@ impl Casebook {
         content: Digest,
         epoch: Option<EpochId>,
     ) -> Entry {
-        let place = sealed.place();
-        Entry {
-            case: Some(case),
-            letter: Some(place.letter),
-            item: Some(place.item),
-            slot: Some(sealed.slot()),
-            boxed: Some(sealed.address()),
-            content: Some(content),
-            box_kind: Some(place.kind),
-            epoch,
-            ..self.entry(kind)
-        }
+        let of_box = Entry::of_box(kind, self.clock.minutes(), sealed, content);
+        Entry { case: Some(case), epoch, ..of_box }
     }
 
     fn epoch(&self) -> Result<(EpochId, EpochPublic), Error> {
@@ -344,6 +335,17 @@ impl Casebook {
         let (slot, _) =
             *self.state().server_keys.get(&number).ok_or(Error::Unknown("server key"))?;
         Ok(Secret::new(*self.store.box_key(slot)?))
+    }
+
+    /// The signed head of the ledger, and the size that it covers.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn checkpoint(&self) -> Result<(String, u64), Error> {
+        let note = self.store.checkpoint()?;
+        // The size is the second line of a checkpoint (C2SP tlog-checkpoint).
+        let size = note.lines().nth(1).and_then(|line| line.parse().ok());
+        Ok((note, size.ok_or(vault::Error::Tampered)?))
     }
 
     /// A case number that is not taken.
@@ -449,7 +451,7 @@ impl Casebook {
             old.filter(over).copied().collect()
         };
         if !records.is_empty() {
-            self.drop_keys(&records, None)?;
+            self.drop_keys(&records, &Approval::served_its_time())?;
         }
         Ok(records.len())
     }

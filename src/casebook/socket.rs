@@ -22,6 +22,7 @@ use crate::ids::{Address, CaseId, EpochId, StaffId, random};
 use crate::keys::challenge::Challenge;
 use crate::keys::roster::{Member, Roster};
 use crate::ledger::entry::Fact;
+use crate::store::Problem;
 
 /// Gives a fresh message id of ours for a case.
 pub type NewMessageId = dyn Fn(CaseId) -> String + Send + Sync;
@@ -237,15 +238,16 @@ impl Desk {
             Request::Log { from } => Response::Entries {
                 entries: casebook
                     .store()
-                    .leaves(from, ENTRIES_AT_ONCE)?
+                    .entry_bytes(from, ENTRIES_AT_ONCE)?
                     .into_iter()
                     .map(ByteVec::from)
                     .collect(),
             },
             Request::Checkpoint { since } => {
-                let size = casebook.store().size();
-                let proof = casebook.store().consistency(since, size)?;
-                Response::Checkpoint { note: casebook.store().checkpoint_at(size)?, proof }
+                let (note, size) = casebook.checkpoint()?;
+                let proof = casebook.store().consistency(since, size);
+                let proof = proof.ok_or(Error::Malformed("the ledger is shorter than that"))?;
+                Response::Checkpoint { note, proof }
             }
             Request::Prove { epoch, content } => {
                 casebook.take_proof(epoch, &content, staff)?;
@@ -254,7 +256,10 @@ impl Desk {
             Request::Status => Response::Status { status: casebook.status() },
             Request::Check => {
                 let report = casebook.store().check(false, &|_, _| {})?;
-                Response::Checked { looked_at: report.looked_at(), problems: report.lines() }
+                let looked_at = report.records + report.entries + report.slots;
+                let line = |p: &Problem| format!("{}: {} at byte {}", p.file.display(), p.what, p.offset);
+                let problems = report.problems.iter().map(line).collect();
+                Response::Checked { looked_at, problems }
             }
         })
     }

@@ -1,13 +1,14 @@
 //! Asymmetric keys: epochs, members, the admin, and the signed files that name them.
 //!
-//! `epoch` is what boxes are sealed to; `wrapped` is how a secret travels to those who may have it;
-//! `staff` and `admin` are the keys of people, each under a [`Passphrase`]; `roster` says who they
-//! are and is signed as a `note`; `challenge` proves that somebody holds a key. With
-//! `reply::answer` the one place that names age.
+//! `epoch` is what boxes are sealed to, `epoch_note` says so; `wrapped` is how a secret travels to
+//! those who may have it; `staff` and `admin` are the keys of people, each under a [`Passphrase`];
+//! `roster` says who they are and is signed as a `note`; `challenge` proves that somebody holds a
+//! key. With `reply::answer` the one place that names age.
 
 pub mod admin;
 pub mod challenge;
 pub mod epoch;
+pub mod epoch_note;
 pub mod note;
 pub mod passphrase;
 pub mod roster;

@@ -99,11 +99,8 @@ pub(super) fn key_id(name: &str, public: &[u8; 32]) -> [u8; 4] {
 pub(super) fn encode_key(name: &str, public: &[u8; 32], key: &[u8; 32]) -> String {
     let mut bytes = [ALGORITHM; 33];
     bytes[1..].copy_from_slice(key);
-    let text = format!(
-        "{name}+{}+{}",
-        HEXLOWER.encode(&key_id(name, public)),
-        BASE64.encode(&bytes)
-    );
+    let text =
+        format!("{name}+{}+{}", HEXLOWER.encode(&key_id(name, public)), BASE64.encode(&bytes));
     zeroize::Zeroize::zeroize(&mut bytes);
     text
 }

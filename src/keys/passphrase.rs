@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use age::secrecy::{ExposeSecret as _, SecretString};
-use minicbor::{Decode, Encode};
+use minicbor::{CborLen, Decode, Encode};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{epoch, file};
@@ -88,7 +88,7 @@ fn invalid(text: &'static str) -> io::Error {
 }
 
 /// Why a key did not unlock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Encode, Decode, CborLen)]
 #[cbor(index_only)]
 pub enum UnlockError {
     /// There is no such file.
@@ -161,12 +161,13 @@ pub(super) fn unprotect(
     }
     let mut identity = age::scrypt::Identity::new(passphrase.secret());
     identity.set_max_work_factor(MOST_WORK);
-    let reader = decryptor
-        .decrypt(std::iter::once(&identity as &dyn age::Identity))
-        .map_err(|error| match error {
-            DecryptError::DecryptionFailed => UnlockError::WrongPassphrase,
-            DecryptError::ExcessiveWork { .. } => UnlockError::TooMuchWork,
-            _ => UnlockError::NotAKey,
+    let reader =
+        decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity)).map_err(|error| {
+            match error {
+                DecryptError::DecryptionFailed => UnlockError::WrongPassphrase,
+                DecryptError::ExcessiveWork { .. } => UnlockError::TooMuchWork,
+                _ => UnlockError::NotAKey,
+            }
         })?;
     let mut text = Zeroizing::new(Vec::with_capacity(bytes.len()));
     let read = reader.take(LONGEST_FILE as u64).read_to_end(&mut text);

@@ -1,4 +1,4 @@
-//! Who may do what, and which epochs there are: text files that the admin signs.
+//! Who may do what: a text file that the admin signs.
 //!
 //! ```text
 //! kluis roster 1
@@ -20,10 +20,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::admin::{self, AdminKey};
-use super::epoch::{EpochPublic, EpochSecret};
 use super::note;
 use super::staff::{StaffRecipient, is_throwaway};
-use crate::ids::{Digest, EpochId, StaffId, VaultId};
+use crate::ids::{Digest, StaffId, VaultId};
 
 /// What a member may do. The order is that of the roster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +65,12 @@ impl Role {
     #[must_use]
     pub fn may_verify(self) -> bool {
         matches!(self, Role::Admin | Role::Dpo | Role::Auditor)
+    }
+
+    /// Whether its members run upkeep: rotate the cabinet key.
+    #[must_use]
+    pub fn may_administer(self) -> bool {
+        matches!(self, Role::Admin)
     }
 }
 
@@ -113,6 +118,12 @@ impl Member {
     #[must_use]
     pub fn may_verify(&self) -> bool {
         self.roles.iter().any(|role| role.may_verify())
+    }
+
+    /// Whether they run upkeep.
+    #[must_use]
+    pub fn may_administer(&self) -> bool {
+        self.roles.iter().any(|role| role.may_administer())
     }
 }
 
@@ -186,14 +197,16 @@ pub enum Rule {
     TooMany,
 }
 
-const MOST_MEMBERS: usize = 256;
+/// The most members.
+pub(super) const MOST_MEMBERS: usize = 256;
+/// The most backup keys.
 const MOST_BACKUPS: usize = 64;
 /// The longest signed file that is read, in bytes: the largest roster has about 50 KiB.
 const LONGEST: usize = 128 << 10;
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 32;
 /// The version of the layout.
-const LAYOUT: &str = "1";
+pub(super) const LAYOUT: &str = "1";
 
 impl Roster {
     /// Reads a roster that the admin signed, and checks it.
@@ -341,138 +354,8 @@ pub fn digest(note: &str) -> Digest {
     Digest::new(*blake3::hash(note.as_bytes()).as_bytes())
 }
 
-/// The signed note of an epoch.
-///
-/// ```text
-/// kluis epoch 1
-/// vault 00112233445566778899aabbccddeeff
-/// number 2
-/// public age1…
-/// file <BLAKE3 of <n>.age, hexadecimal>
-/// reader lotte age1…
-/// recovery age1…
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EpochNote {
-    /// The vault it is for.
-    pub vault: VaultId,
-    /// Its number, above every earlier one.
-    pub number: EpochId,
-    /// The public half, as age writes it.
-    public: String,
-    /// BLAKE3 of `<n>.age`.
-    pub file: Digest,
-    /// Whom the secret is wrapped to, besides recovery: names and keys, by number of the member.
-    pub readers: Vec<(String, StaffRecipient)>,
-    /// The recovery recipient.
-    pub recovery: StaffRecipient,
-}
-
-impl EpochNote {
-    /// The note of an epoch whose secret was wrapped, as `file`, to `roster`.
-    #[must_use]
-    pub fn new(number: EpochId, public: &EpochPublic, roster: &Roster, file: &[u8]) -> Self {
-        let mut readers: Vec<&Member> = roster.readers().collect();
-        readers.sort_by_key(|member| member.id);
-        Self {
-            vault: roster.vault,
-            number,
-            public: public.to_string(),
-            file: Digest::new(*blake3::hash(file).as_bytes()),
-            readers: readers
-                .into_iter()
-                .map(|member| (member.name.clone(), member.recipient.clone()))
-                .collect(),
-            recovery: roster.recovery.clone(),
-        }
-    }
-
-    /// The public half.
-    #[must_use]
-    pub fn public(&self) -> EpochPublic {
-        self.public.parse().expect("it was parsed when the note was made")
-    }
-
-    /// Whether `file` is the `<n>.age` it speaks of.
-    #[must_use]
-    pub fn is_of(&self, file: &[u8]) -> bool {
-        blake3::hash(file) == *self.file.as_bytes()
-    }
-
-    /// Whether `secret` is the other half.
-    #[must_use]
-    pub fn is_opened_by(&self, secret: &EpochSecret) -> bool {
-        secret.public().to_string() == self.public
-    }
-
-    /// Reads a note that the admin signed.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub fn parse_signed(note: &str, admin: &[u8; 32]) -> Result<Self, Error> {
-        let text = signed_text(note, admin)?;
-        let read = Self::parse(text)?;
-        if read.to_text() != text {
-            return Err(Error::Malformed);
-        }
-        read.check()?;
-        Ok(read)
-    }
-
-    fn parse(text: &str) -> Result<Self, Error> {
-        let mut lines = Lines::of(text, "kluis epoch ")?;
-        let vault = lines.parsed("vault ")?;
-        let number = EpochId(lines.number("number ")?);
-        let public = lines.parsed::<EpochPublic>("public ")?.to_string();
-        let file = lines.parsed("file ")?;
-        let mut readers = Vec::new();
-        while let Some(rest) = lines.optional("reader ") {
-            readers.push(named(rest)?);
-        }
-        let recovery = lines.parsed("recovery ")?;
-        lines.end()?;
-        Ok(Self { vault, number, public, file, readers, recovery })
-    }
-
-    /// The one way to write it.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        let mut text = format!("kluis epoch {LAYOUT}\nvault {}\n", self.vault);
-        text.push_str(&format!("number {}\npublic {}\n", self.number.0, self.public));
-        text.push_str(&format!("file {}\n", self.file));
-        for (name, recipient) in &self.readers {
-            text.push_str(&format!("reader {name} {recipient}\n"));
-        }
-        text.push_str(&format!("recovery {}\n", self.recovery));
-        text
-    }
-
-    /// Checks and signs it; gives the note.
-    ///
-    /// # Errors
-    /// [`Error::Rule`].
-    pub fn sign(&self, admin: &AdminKey) -> Result<String, Error> {
-        self.check()?;
-        Ok(admin.sign_note(&self.to_text()))
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        let keys = self.readers.iter().map(|(_, recipient)| recipient);
-        let keys = keys.chain([&self.recovery]).map(ToString::to_string);
-        let checks = [
-            (Rule::TooMany, self.readers.len() > MOST_MEMBERS),
-            (Rule::Version, self.number.0 == 0),
-            (Rule::Name, !self.readers.iter().all(|(name, _)| is_name(name))),
-            (Rule::Unique, !unique(self.readers.iter().map(|(name, _)| name))),
-            (Rule::SameKey, !unique(keys)),
-            (Rule::TwoReaders, self.readers.len() < 2),
-        ];
-        let broken = checks.into_iter().find_map(|(rule, is_broken)| is_broken.then_some(rule));
-        broken.map_or(Ok(()), |rule| Err(Error::Rule(rule)))
-    }
-}
-
-fn signed_text<'a>(note: &'a str, admin: &[u8; 32]) -> Result<&'a str, Error> {
+/// The text of a signed file of the admin's.
+pub(super) fn signed_text<'a>(note: &'a str, admin: &[u8; 32]) -> Result<&'a str, Error> {
     if note.len() > LONGEST {
         return Err(Error::Malformed);
     }
@@ -480,10 +363,10 @@ fn signed_text<'a>(note: &'a str, admin: &[u8; 32]) -> Result<&'a str, Error> {
 }
 
 /// The lines of a signed text, each with a first word that says what it is.
-struct Lines<'a>(std::iter::Peekable<std::str::Lines<'a>>);
+pub(super) struct Lines<'a>(std::iter::Peekable<std::str::Lines<'a>>);
 
 impl<'a> Lines<'a> {
-    fn of(text: &'a str, first: &str) -> Result<Self, Error> {
+    pub(super) fn of(text: &'a str, first: &str) -> Result<Self, Error> {
         let mut lines = Self(text.lines().peekable());
         match lines.optional(first) {
             Some(LAYOUT) => Ok(lines),
@@ -492,21 +375,21 @@ impl<'a> Lines<'a> {
         }
     }
 
-    fn optional(&mut self, word: &str) -> Option<&'a str> {
+    pub(super) fn optional(&mut self, word: &str) -> Option<&'a str> {
         let rest = self.0.peek()?.strip_prefix(word)?;
         self.0.next();
         Some(rest)
     }
 
-    fn parsed<T: FromStr>(&mut self, word: &str) -> Result<T, Error> {
+    pub(super) fn parsed<T: FromStr>(&mut self, word: &str) -> Result<T, Error> {
         self.optional(word).and_then(|rest| rest.parse().ok()).ok_or(Error::Malformed)
     }
 
-    fn number(&mut self, word: &str) -> Result<u32, Error> {
+    pub(super) fn number(&mut self, word: &str) -> Result<u32, Error> {
         self.parsed(word)
     }
 
-    fn end(mut self) -> Result<(), Error> {
+    pub(super) fn end(mut self) -> Result<(), Error> {
         if self.0.next().is_some() { Err(Error::Malformed) } else { Ok(()) }
     }
 }
@@ -525,7 +408,8 @@ fn member(rest: &str) -> Result<Member, Error> {
     })
 }
 
-fn named(rest: &str) -> Result<(String, StaffRecipient), Error> {
+/// `name recipient`.
+pub(super) fn named(rest: &str) -> Result<(String, StaffRecipient), Error> {
     let (name, recipient) = rest.split_once(' ').ok_or(Error::Malformed)?;
     Ok((name.to_owned(), recipient.parse().map_err(|_| Error::Malformed)?))
 }
@@ -539,7 +423,8 @@ pub fn is_name(name: &str) -> bool {
         && name.bytes().all(|c| is_plain(c) || matches!(c, b'.' | b'_' | b'-'))
 }
 
-fn unique<T: Eq + std::hash::Hash>(items: impl Iterator<Item = T>) -> bool {
+/// Whether no item comes twice.
+pub(super) fn unique<T: Eq + std::hash::Hash>(items: impl Iterator<Item = T>) -> bool {
     let mut seen = HashSet::new();
     items.into_iter().all(|item| seen.insert(item))
 }

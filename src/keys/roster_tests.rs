@@ -1,7 +1,5 @@
 use super::*;
-use crate::keys::epoch::EpochSecret;
 use crate::keys::staff::StaffKey;
-use crate::keys::wrapped;
 
 /// The keys of [`sample`].
 pub(crate) struct Keys {
@@ -15,7 +13,8 @@ pub(crate) struct Keys {
 /// A roster of three members and two backup keys.
 pub(crate) fn sample() -> (Roster, Keys) {
     let make = StaffKey::generate;
-    let keys = Keys { lotte: make(), dpo: make(), auditor: make(), recovery: make(), backup: make() };
+    let keys =
+        Keys { lotte: make(), dpo: make(), auditor: make(), recovery: make(), backup: make() };
     let member = |id, name: &str, roles: &[Role], key: &StaffKey| Member {
         id: StaffId(id),
         name: name.to_owned(),
@@ -156,40 +155,6 @@ fn roles_say_who_reads_answers_and_verifies() {
     assert_eq!(rights("d.p-o_1"), (true, false, true));
     assert_eq!(rights("auditor"), (false, false, true));
     assert!(roster.member("nobody").is_none());
-}
-
-#[test]
-fn an_epoch_note_binds_number_key_and_file() {
-    let (roster, keys) = sample();
-    let admin = AdminKey::generate();
-    let secret = EpochSecret::generate();
-    let file = wrapped::wrap_epoch(&secret, &roster);
-    let made = EpochNote::new(EpochId(4), &secret.public(), &roster, &file);
-    let note = made.sign(&admin).expect("follows the rules");
-    let read = EpochNote::parse_signed(&note, &admin.public()).expect("reads");
-    assert_eq!(read, made);
-    assert_eq!((read.number, read.vault), (EpochId(4), roster.vault));
-    assert_eq!(read.readers.len(), 2, "the auditor reads nothing");
-    assert!(read.is_of(&file) && !read.is_of(b"other"));
-    let opened = wrapped::unwrap_epoch(&file, &keys.dpo).expect("opens");
-    assert!(read.is_opened_by(&opened) && !read.is_opened_by(&EpochSecret::generate()));
-    assert_eq!(read.public().to_string(), secret.public().to_string());
-
-    assert_ne!(digest(&note), digest(&made.to_text()));
-    let other = AdminKey::generate().public();
-    assert_eq!(EpochNote::parse_signed(&note, &other).err(), Some(Error::Signature));
-    let as_roster = Roster::parse_signed(&note, &admin.public());
-    assert_eq!(as_roster.err(), Some(Error::Malformed));
-    for (from, to, wanted) in [
-        ("number 4", "number 0", Error::Rule(Rule::Version)),
-        ("number 4", "number 4 ", Error::Malformed),
-        ("epoch 1", "epoch 9", Error::FutureVersion),
-        ("public age1", "public age2", Error::Malformed),
-    ] {
-        let changed = admin.sign_note(&made.to_text().replacen(from, to, 1));
-        let read = EpochNote::parse_signed(&changed, &admin.public());
-        assert_eq!(read.err(), Some(wanted), "{to}");
-    }
 }
 
 #[test]

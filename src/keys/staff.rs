@@ -26,14 +26,14 @@ pub struct StaffRecipient {
 #[derive(Clone)]
 enum Recipient {
     Age(age::x25519::Recipient),
-    Ssh(age::ssh::Recipient),
+    Ssh(Box<age::ssh::Recipient>),
 }
 
 impl StaffRecipient {
     pub(super) fn for_age(&self) -> &dyn age::Recipient {
         match &self.key {
             Recipient::Age(recipient) => recipient,
-            Recipient::Ssh(recipient) => recipient,
+            Recipient::Ssh(recipient) => recipient.as_ref(),
         }
     }
 }
@@ -57,7 +57,7 @@ impl FromStr for StaffRecipient {
         let text = text.trim();
         if text.starts_with("ssh-ed25519 ") {
             let recipient: age::ssh::Recipient = text.parse().map_err(|_| BadRecipient)?;
-            Ok(Self { text: recipient.to_string(), key: Recipient::Ssh(recipient) })
+            Ok(Self { text: recipient.to_string(), key: Recipient::Ssh(Box::new(recipient)) })
         } else {
             text.parse::<age::x25519::Recipient>().map(Self::from).map_err(|_| BadRecipient)
         }
@@ -158,7 +158,9 @@ impl StaffKey {
             return Err(io::ErrorKind::Unsupported.into());
         };
         let mut text = Zeroizing::new(Vec::with_capacity(256));
-        text.extend_from_slice(format!("# kluis key\n# public key: {}\n", self.recipient).as_bytes());
+        text.extend_from_slice(
+            format!("# kluis key\n# public key: {}\n", self.recipient).as_bytes(),
+        );
         text.extend_from_slice(secret.expose());
         text.push(b'\n');
         Ok(passphrase::protect(&text, passphrase, work_factor))
@@ -332,7 +334,8 @@ mod tests {
         let own = StaffKey::generate().recipient().clone();
         assert_eq!(own.to_string().parse(), Ok(own.clone()));
         assert!(!is_throwaway(&own));
-        let ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN";
+        let ssh =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN";
         let read: StaffRecipient = format!("{ssh} lotte@desk\n").parse().expect("parses");
         assert_eq!(read.to_string(), ssh);
         for bad in ["", "age1", "ssh-rsa AAAA", "ssh-ed25519 AAAA", &own.to_string()[1..]] {

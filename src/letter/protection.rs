@@ -97,11 +97,7 @@ fn starts_with_session_key(content: &[u8]) -> bool {
         0x80..=0xbf if first & 3 < 3 => (first >> 2 & 0xf, 1 << (first & 3)),
         _ => return false,
     };
-    match (tag, rest.get(length)) {
-        (1, Some(2 | 3 | 6)) => true,
-        (3, Some(4..=6)) => true,
-        _ => false,
-    }
+    matches!((tag, rest.get(length)), (1, Some(2 | 3 | 6)) | (3, Some(4..=6)))
 }
 
 /// How the letter is protected, and whether a mail program mangled the encryption.

@@ -70,11 +70,15 @@ pub fn cut(raw: &[u8], letter: &Letter) -> Option<(Skeleton, Vec<Vec<u8>>)> {
 /// item, with a finding. Nothing is sealed that was not compared here first.
 #[must_use]
 pub fn cut_or_whole(parsed: Option<Letter>, raw: &[u8]) -> (Letter, Skeleton, Vec<Vec<u8>>) {
-    if let Some(letter) = parsed
+    if let Some(mut letter) = parsed
         && let Some((skeleton, contents)) = cut(raw, &letter)
     {
         let parts: Vec<_> = contents.iter().map(|content| Some(content.as_slice())).collect();
         if skeleton.rebuild(&parts) == raw {
+            // What was stored is what counts, not what was proposed.
+            for (item, hole) in letter.items.iter_mut().zip(&skeleton.holes) {
+                item.storage = hole.storage.clone();
+            }
             return (letter, skeleton, contents);
         }
     }
@@ -153,7 +157,7 @@ mod tests {
     #[test]
     fn a_forgotten_item_leaves_a_marked_hole_and_nothing_else_changes() {
         let (_, skeleton, contents) = parts();
-        let text = String::from_utf8(RAW.to_vec()).unwrap();
+        let text = String::from_utf8_lossy(RAW);
         let hole = text.replace("iVBORw0KGgo=\r\n", "[kluis: forgotten]");
         assert_eq!(skeleton.rebuild(&[Some(&contents[0]), None]), hole.as_bytes());
         assert_eq!(skeleton.rebuild(&[Some(&contents[0])]), hole.as_bytes());

@@ -292,7 +292,8 @@ mod tests {
             assert_eq!(recipe(body.as_bytes()), wanted, "{body:?}");
             if let Some(storage) = wanted {
                 let mut again = Vec::new();
-                together(&storage, &apart(&storage, body.as_bytes()).unwrap(), &mut again);
+                let content = apart(&storage, body.as_bytes()).expect("the recipe was found");
+                together(&storage, &content, &mut again);
                 assert_eq!(again, body.as_bytes());
             }
         }

@@ -57,8 +57,10 @@ pub struct Smarthost {
 pub enum Tls {
     /// STARTTLS where the server has it.
     Opportunistic,
-    /// STARTTLS or nothing.
+    /// STARTTLS or nothing (RFC 3207).
     Required,
+    /// From the first byte (RFC 8314).
+    Implicit,
     /// None: to this machine only.
     None,
 }
@@ -124,7 +126,7 @@ fn envelope(outgoing: &Outgoing) -> Option<Envelope> {
 async fn submit(smarthost: &Smarthost, envelope: &Envelope, mail: &[u8]) -> Result<(), SendError> {
     let Smarthost { host, port, tls, credentials, helo } = smarthost;
     let local = is_local(host);
-    let exposed = credentials.is_some() && *tls != Tls::Required;
+    let exposed = credentials.is_some() && !matches!(tls, Tls::Required | Tls::Implicit);
     if !local && (*tls == Tls::None || exposed) {
         return Err(SendError::Permanent(None));
     }
@@ -137,6 +139,7 @@ async fn submit(smarthost: &Smarthost, envelope: &Envelope, mail: &[u8]) -> Resu
             Tls::None => LettreTls::None,
             Tls::Opportunistic => LettreTls::Opportunistic(parameters()?),
             Tls::Required => LettreTls::Required(parameters()?),
+            Tls::Implicit => LettreTls::Wrapper(parameters()?),
         });
     if let Some((user, password)) = credentials {
         builder = builder.credentials(Credentials::new(user.clone(), password.expose().clone()));

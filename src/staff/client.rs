@@ -207,8 +207,12 @@ impl Client {
     fn compare(&mut self, seen: &Seen) -> Result<(), Error> {
         let last = seen.last(self.vault)?;
         let since = last.as_ref().map_or(0, |checkpoint| checkpoint.size);
-        let Response::Checkpoint { note, proof } = self.ask(&Request::Checkpoint { since })? else {
-            return Err(Error::Unexpected);
+        let (note, proof) = match self.ask(&Request::Checkpoint { since }) {
+            Ok(Response::Checkpoint { note, proof }) => (note, proof),
+            Ok(_) => return Err(Error::Unexpected),
+            // A shorter ledger has no proof to give.
+            Err(Error::Refused(_)) if last.is_some() => return Err(Error::Forked),
+            Err(error) => return Err(error),
         };
         seen.advance(self.vault, &self.checkpoint_key, &note, last.as_ref(), &proof)
     }

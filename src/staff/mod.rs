@@ -1,3 +1,16 @@
 //! What runs with a person's key: the other side of the glass.
+//!
+//! `home` is where a member's files lie, `agent` holds the unlocked key, `client` logs in and opens
+//! what the server discloses, `letters` opens encrypted letters, `answers` composes, `sealing`
+//! makes boxes, `seen` remembers checkpoints, `found` makes what a new vault starts with. The
+//! gateway never imports any of it.
 
+pub mod agent;
+pub mod answers;
+pub mod client;
+pub mod found;
+pub mod home;
+pub mod letters;
 pub mod openpgp;
+pub mod sealing;
+pub mod seen;

@@ -1,8 +1,5 @@
 //! The inbox over real sockets: a hand-made client, swaks, and many senders at once.
 
-#[path = "../support/mail_client.rs"]
-mod mail_client;
-
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::{self, Write as _};
@@ -20,7 +17,7 @@ use kluis::inbox::{
     self, BareNewlines, Deliver, Delivery, Kind, Listener, Recipients, Settings, Verdict,
 };
 use kluis::letter::Source;
-use mail_client::{Client, Plan, letter, send_all, stuffed};
+use crate::mail_client::{Client, Plan, letter, send_all, stuffed};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot};
@@ -293,7 +290,7 @@ fn lmtp_answers_every_recipient_over_tcp_and_over_a_unix_socket() {
     };
     let server = Server::deciding(Kind::Lmtp, Some(&path), settings(), refuse_odd);
     let to = [OURS, "nobody@jobexpert.be", "desk@jobexpert.be"];
-    let codes = |answers: Vec<mail_client::Answer>| {
+    let codes = |answers: Vec<crate::mail_client::Answer>| {
         answers.iter().map(|answer| answer.code).collect::<Vec<_>>()
     };
     let mut tcp = server.client(true);

@@ -9,5 +9,10 @@ mod letters;
 mod openpgp;
 #[cfg(kluis_lab)]
 mod sandbox;
-mod store;
 mod tree;
+mod way;
+
+#[path = "../support/mail_client.rs"]
+mod mail_client;
+#[path = "../support/world.rs"]
+mod world;

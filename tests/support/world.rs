@@ -1,0 +1,231 @@
+//! A small agency for the tests: a founded vault, its people's keys, and the server around it.
+//!
+//! Everything is real: keys are made, files are signed, the gateway listens on port 0 of loopback.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kluis::casebook::{Casebook, founding};
+use kluis::clock::Clock;
+use kluis::config::Config;
+use kluis::gateway::{Addresses, Gateway};
+use kluis::ids::{StaffId, VaultId};
+use kluis::keys::admin::AdminKey;
+use kluis::keys::passphrase::Passphrase;
+use kluis::keys::roster::{BackupKey, Member, Role, Roster};
+use kluis::keys::staff::StaffKey;
+use kluis::staff::agent::Opener;
+use kluis::staff::client::{Client, Error as ClientError};
+use kluis::staff::found::found;
+use kluis::staff::seen::Seen;
+
+/// The mailbox of the tests.
+pub(crate) const MAILBOX: &str = "backoffice@jobexpert.be";
+/// The program under test.
+pub(crate) const KLUIS: &str = env!("CARGO_BIN_EXE_kluis");
+
+/// A founded vault and its people's keys, gone when dropped.
+pub(crate) struct World {
+    /// Everything lies in here.
+    pub(crate) root: tempfile::TempDir,
+    /// The vault.
+    pub(crate) vault: VaultId,
+    /// The public key of checkpoints.
+    pub(crate) checkpoint_key: String,
+    clock: Clock,
+}
+
+impl World {
+    /// Founds a vault; epoch 1 is proven by anna.
+    pub(crate) fn found() -> Self {
+        Self::found_with(Clock::System, true)
+    }
+
+    /// Founds a vault whose epoch nobody proved yet.
+    pub(crate) fn found_unproven() -> Self {
+        Self::found_with(Clock::System, false)
+    }
+
+    fn found_with(clock: Clock, proven: bool) -> Self {
+        let root = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(root.path().join("keys")).expect("a directory");
+        let key = |name: &str| {
+            let key = StaffKey::generate();
+            key.save(&key_file(root.path(), name), &passphrase(), Some(1)).expect("is saved");
+            key
+        };
+        let member = |id, name: &str, role, key: &StaffKey| Member {
+            id: StaffId(id),
+            name: name.into(),
+            roles: [role].into(),
+            recipient: key.recipient().clone(),
+        };
+        let (anna, bert, olga) = (key("anna"), key("bert"), key("olga"));
+        let vault = VaultId::random();
+        let roster = Roster {
+            version: 1,
+            vault,
+            members: vec![
+                member(1, "anna", Role::Backoffice, &anna),
+                member(2, "bert", Role::Backoffice, &bert),
+                member(3, "olga", Role::Auditor, &olga),
+            ],
+            recovery: key("recovery").recipient().clone(),
+            backups: ["carla", "dirk"]
+                .map(|name| BackupKey { name: name.into(), recipient: key(name).recipient().clone() })
+                .into(),
+        };
+        let state = root.path().join("state");
+        let config = Config::text_for(&state, &[MAILBOX])
+            .replace("\"127.0.0.1:2525\"", "\"127.0.0.1:0\"")
+            .replace("lmtp = []", "lmtp = [\"127.0.0.1:0\"]");
+        let admin = AdminKey::generate();
+        let foundation =
+            found(&roster, &admin, MAILBOX, proven.then_some(&anna), config, clock.seconds()).expect("founds");
+        let cabinet_key = root.path().join("state.cabinet-key");
+        let checkpoint_key =
+            founding::lay(&state, &cabinet_key, &foundation, clock).expect("is laid");
+        Self { root, vault, checkpoint_key, clock }
+    }
+
+    /// The state directory.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.root.path().join("state")
+    }
+
+    /// The cabinet key's directory.
+    pub(crate) fn cabinet_key(&self) -> PathBuf {
+        self.root.path().join("state.cabinet-key")
+    }
+
+    /// Where answers are delivered.
+    pub(crate) fn outgoing(&self) -> PathBuf {
+        self.state().join("outgoing")
+    }
+
+    /// A person's key, unlocked.
+    pub(crate) fn key(&self, name: &str) -> StaffKey {
+        StaffKey::unlock(&key_file(self.root.path(), name), &passphrase()).expect("unlocks")
+    }
+
+    /// Opens the vault in this process, without serving.
+    pub(crate) fn open(&self) -> Gateway {
+        Gateway::open(&self.state(), Path::new(KLUIS), self.clock).expect("opens")
+    }
+
+    /// Serves in this process.
+    pub(crate) async fn serve(&self) -> Server {
+        let gateway = self.open();
+        let casebook = Arc::clone(&gateway.casebook);
+        let (ready, is_ready) = tokio::sync::oneshot::channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let tell = |addresses: &Addresses| {
+                let _ = ready.send(addresses.clone());
+            };
+            gateway.run(tell, async { drop(stopped.await) }).await.expect("serves");
+        });
+        let addresses = is_ready.await.expect("gets ready");
+        Server { addresses, casebook, stop, task }
+    }
+
+    /// Serves in a process of its own, with these environment variables.
+    pub(crate) fn spawn(&self, variables: &[(&str, &str)]) -> Process {
+        let mut child = Command::new(KLUIS)
+            .arg("--json")
+            .arg("serve")
+            .arg(self.state())
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("is read");
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        let address = |kind: &str| ready[kind][0].as_str().and_then(|text| text.parse().ok());
+        Process { smtp: address("smtp"), lmtp: address("lmtp"), child }
+    }
+
+    /// Logs a member in.
+    pub(crate) fn log_in(&self, name: &str) -> Result<Client, ClientError> {
+        let seen = Seen::in_dir(self.root.path().join("seen"));
+        let socket = self.state().join("kluis.sock");
+        Client::connect(&socket, name, Opener::Key(self.key(name)), Some(&seen))
+    }
+}
+
+fn key_file(root: &Path, name: &str) -> PathBuf {
+    root.join("keys").join(format!("{name}.key"))
+}
+
+/// The passphrase of every key.
+pub(crate) fn passphrase() -> Passphrase {
+    Passphrase::new("correct horse battery staple".into())
+}
+
+/// A server in this process.
+pub(crate) struct Server {
+    /// Where it listens.
+    pub(crate) addresses: Addresses,
+    /// Its casebook.
+    pub(crate) casebook: Arc<Casebook>,
+    stop: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// Its SMTP address.
+    pub(crate) fn smtp(&self) -> SocketAddr {
+        self.addresses.smtp[0]
+    }
+
+    /// Its LMTP address.
+    pub(crate) fn lmtp(&self) -> SocketAddr {
+        self.addresses.lmtp[0]
+    }
+
+    /// Stops it and waits.
+    pub(crate) async fn stop(self) {
+        let _ = self.stop.send(());
+        self.task.await.expect("ends well");
+        // The store's lock goes with the last holder; a connection's task may be one for a moment.
+        for _ in 0..200 {
+            if Arc::strong_count(&self.casebook) == 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// A server in a process of its own.
+pub(crate) struct Process {
+    /// Its SMTP address; none if it died before it was ready.
+    pub(crate) smtp: Option<SocketAddr>,
+    /// Its LMTP address.
+    pub(crate) lmtp: Option<SocketAddr>,
+    /// The process.
+    pub(crate) child: Child,
+}
+
+impl Process {
+    /// Ends it as a power cut would, and waits.
+    pub(crate) fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
