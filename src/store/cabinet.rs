@@ -1,0 +1,345 @@
+//! The cabinet: the keys of all boxes, each wrapped in its slot (vault-format §5).
+//!
+//! A file that only grows, of `add(slot)` and `drop(slot id)`. In memory a map from slot id to
+//! wrapped key; the cabinet key rests in locked memory. What makes dropping final is the rotation
+//! to a new key, in `rotation`.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::disk::{self, Tail};
+use super::frame::{self, Bad, Header, Type, Walk};
+use super::{Error, rotation};
+use crate::ids::{SlotId, VaultId};
+use crate::secret::Secret;
+use crate::vault::slot::{self, Slot};
+use crate::vault::{self};
+
+const SLOT: usize = size_of::<Slot>();
+/// Where in the address of a record its group is written.
+const GROUP: usize = 24;
+
+/// Where a cabinet and its key lie.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) dir: PathBuf,
+    pub(super) keys: PathBuf,
+    pub(super) vault: VaultId,
+}
+
+impl Place {
+    pub(super) fn cabinet(&self, generation: u64) -> PathBuf {
+        self.dir.join(format!("cabinet.{generation}"))
+    }
+
+    pub(super) fn key(&self, generation: u64) -> PathBuf {
+        self.keys.join(format!("{generation}.key"))
+    }
+
+    /// The generations of which there is a whole cabinet.
+    pub(super) fn cabinets(&self) -> Result<Vec<u64>, Error> {
+        numbered(&self.dir, |name| name.strip_prefix("cabinet."))
+    }
+
+    /// The generations of which there is a key file.
+    pub(super) fn key_files(&self) -> Result<Vec<u64>, Error> {
+        numbered(&self.keys, |name| name.strip_suffix(".key"))
+    }
+}
+
+fn numbered(dir: &Path, number: impl Fn(&str) -> Option<&str>) -> Result<Vec<u64>, Error> {
+    let names = disk::names(dir)?;
+    Ok(names.iter().filter_map(|name| number(name)?.parse().ok()).collect())
+}
+
+/// A wrapped key, and when it came.
+#[derive(Clone, Copy)]
+pub(super) struct Kept {
+    pub(super) slot: Slot,
+    pub(super) minute: u64,
+}
+
+/// What readers share.
+pub(super) struct Slots {
+    pub(super) generation: u64,
+    pub(super) key: Secret<[u8; 32]>,
+    pub(super) kept: HashMap<SlotId, Kept>,
+    /// Where the durable part of the file ends.
+    pub(super) end: u64,
+}
+
+impl Slots {
+    /// The key in a slot.
+    pub(super) fn open(&self, id: SlotId) -> Result<Zeroizing<[u8; 32]>, Error> {
+        let kept = self.kept.get(&id).ok_or(vault::Error::NoKey)?;
+        Ok(slot::unwrap(self.key.expose(), id, &kept.slot)?)
+    }
+
+    /// Wraps a key for its slot.
+    pub(super) fn wrap(&self, id: SlotId, key: &[u8; 32], minute: u64) -> Kept {
+        Kept { slot: slot::wrap(self.key.expose(), id, key), minute }
+    }
+}
+
+/// A cabinet as it was read.
+pub(super) struct Loaded {
+    pub(super) slots: Slots,
+    pub(super) tail: Tail,
+    /// The whole file, if its end is the rest of a write that was cut off; `slots.end` is where.
+    pub(super) torn: Option<Vec<u8>>,
+}
+
+/// Makes the key file of a generation, durable, and gives the key.
+pub(super) fn make_key(place: &Place, generation: u64) -> Result<Secret<[u8; 32]>, Error> {
+    let mut key = Zeroizing::new([0u8; 32]);
+    getrandom::fill(key.as_mut_slice()).expect("the kernel gives randomness");
+    let address = frame::file_address(place.vault, generation, 0);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(frame::HEADER + key.len()));
+    frame::put(&mut bytes, Type::CabinetKey, &address, key.as_slice());
+    disk::create_with(&place.key(generation), &bytes)?;
+    Ok(Secret::new(*key))
+}
+
+/// Reads the key file of a generation.
+pub(super) fn read_key(place: &Place, generation: u64) -> Result<Secret<[u8; 32]>, Error> {
+    let path = place.key(generation);
+    if !path.exists() {
+        return Err(Error::damaged(&path, 0, "the key of the cabinet is not there"));
+    }
+    let bytes = Zeroizing::new(disk::read(&path)?);
+    let mut walk = Walk::new(&bytes);
+    let frame = walk.next().map_err(|bad| bad.at(&path, 0))?;
+    let frame = frame.ok_or_else(|| Error::damaged(&path, 0, "an empty key file"))?;
+    let expected = frame::file_address(place.vault, generation, 0);
+    match <[u8; 32]>::try_from(frame.payload) {
+        Ok(mut key) if frame.header.kind == Type::CabinetKey && frame.header.address == expected => {
+            let secret = Secret::new(key);
+            key.zeroize();
+            Ok(secret)
+        }
+        _ => Err(Error::damaged(&path, 0, "not the key of this cabinet")),
+    }
+}
+
+/// The address of the record of a slot, in a group that starts at `group`.
+fn address(id: SlotId, minute: u64, group: u64) -> [u8; 32] {
+    let mut address = [0; 32];
+    address[..16].copy_from_slice(id.as_bytes());
+    address[16..GROUP].copy_from_slice(&minute.to_le_bytes());
+    address[GROUP..].copy_from_slice(&group.to_le_bytes());
+    address
+}
+
+/// Appends the record that adds a slot.
+pub(super) fn put_add(bytes: &mut Vec<u8>, id: SlotId, kept: &Kept, group: u64) {
+    frame::put(bytes, Type::SlotAdd, &address(id, kept.minute, group), &kept.slot);
+}
+
+/// The first frame of a cabinet that begins with so many slots.
+pub(super) fn head(place: &Place, generation: u64, count: u64) -> [u8; frame::HEADER] {
+    Header::of(Type::Cabinet, &frame::file_address(place.vault, generation, count), &[])
+}
+
+/// Reads the cabinet of a generation. Of a torn end nothing counts, and nothing is changed yet.
+pub(super) fn load(place: &Place, generation: u64) -> Result<Loaded, Error> {
+    let key = read_key(place, generation)?;
+    let path = place.cabinet(generation);
+    let bytes = disk::read(&path)?;
+    let (kept, end) = replay(place, generation, &path, &bytes)?;
+    let file = disk::open(&path)?;
+    let slots = Slots { generation, key, kept, end };
+    if let Some(id) = slots.kept.keys().next() {
+        slots.open(*id).map_err(|_| {
+            Error::damaged(&place.key(generation), 0, "this key does not open the cabinet")
+        })?;
+    }
+    let torn = (end < bytes.len() as u64).then_some(bytes);
+    Ok(Loaded { slots, tail: Tail::new(file, end), torn })
+}
+
+/// Reads the records of a cabinet file; says what is kept and where the good part ends.
+pub(super) fn replay(
+    place: &Place,
+    generation: u64,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(HashMap<SlotId, Kept>, u64), Error> {
+    let mut walk = Walk::new(bytes);
+    let mut kept = HashMap::new();
+    let (mut records, mut begun_with, mut end) = (0u64, 0, 0);
+    loop {
+        let at = walk.at();
+        let frame = match walk.next() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break,
+            Err(Bad::Later) => return Err(Bad::Later.at(path, at)),
+            Err(bad) => {
+                let at = walk.at();
+                if end == 0 || records < begun_with || frame::committed_behind(bytes, at, GROUP) {
+                    return Err(bad.at(path, at));
+                }
+                return Ok((kept, at));
+            }
+        };
+        let header = &frame.header;
+        let id = SlotId::new(header.address[..16].try_into().expect("16 bytes"));
+        match (header.kind, <Slot>::try_from(frame.payload)) {
+            (Type::Cabinet, _) if frame.offset == 0 => {
+                if header.address != frame::file_address(place.vault, generation, header.number(24)) {
+                    return Err(Error::damaged(path, 0, "the cabinet of another vault or time"));
+                }
+                begun_with = header.number(24);
+            }
+            (Type::SlotAdd, Ok(slot)) if end > 0 => {
+                kept.insert(id, Kept { slot, minute: header.number(16) });
+                records += 1;
+            }
+            (Type::SlotDrop, _) if end > 0 && frame.payload.is_empty() => {
+                kept.remove(&id);
+            }
+            _ => {
+                let what = "a frame that does not belong in a cabinet";
+                return Err(Error::damaged(path, frame.offset, what));
+            }
+        }
+        end = frame.offset + frame::HEADER as u64 + header.length;
+    }
+    if end == 0 || records < begun_with {
+        return Err(Error::damaged(path, end, "the cabinet ends too early"));
+    }
+    Ok((kept, bytes.len() as u64))
+}
+
+/// Appends to the cabinet. Belongs to the committer alone.
+pub(super) struct Writer {
+    pub(super) place: Place,
+    pub(super) tail: Tail,
+}
+
+impl Writer {
+    /// Appends slots and drops, one group; durable with [`Writer::sync`].
+    pub(super) fn append(&mut self, adds: &[(SlotId, Kept)], drops: &[SlotId]) -> Result<(), Error> {
+        if adds.is_empty() && drops.is_empty() {
+            return Ok(());
+        }
+        let group = self.tail.start();
+        let mut bytes = Vec::with_capacity(adds.len() * 2 * (SLOT + 16) + drops.len() * frame::HEADER);
+        for (id, kept) in adds {
+            put_add(&mut bytes, *id, kept, group);
+        }
+        for id in drops {
+            frame::put(&mut bytes, Type::SlotDrop, &address(*id, 0, group), &[]);
+        }
+        self.tail.append(&bytes)
+    }
+
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        self.tail.sync()
+    }
+}
+
+/// Makes the first cabinet and its key.
+pub(super) fn create(place: &Place) -> Result<(), Error> {
+    make_key(place, rotation::FIRST)?;
+    disk::create_with(&place.cabinet(rotation::FIRST), &head(place, rotation::FIRST, 0))?;
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::ids::random;
+
+    pub(crate) struct Desk {
+        _dir: tempfile::TempDir,
+        pub(crate) place: Place,
+    }
+
+    pub(crate) fn desk() -> Desk {
+        let dir = tempfile::tempdir().expect("a directory");
+        let keys = dir.path().join("keys");
+        disk::make_dir(&keys).expect("made");
+        let place = Place { dir: dir.path().to_owned(), keys, vault: VaultId::random() };
+        create(&place).expect("created");
+        Desk { _dir: dir, place }
+    }
+
+    /// Adds `count` keys in one group and gives them.
+    pub(crate) fn fill(writer: &mut Writer, slots: &mut Slots, count: u64) -> Vec<(SlotId, [u8; 32])> {
+        let keys: Vec<(SlotId, [u8; 32])> =
+            (0..count).map(|_| (SlotId::random(), random())).collect();
+        let adds: Vec<_> = keys.iter().map(|(id, key)| (*id, slots.wrap(*id, key, 5))).collect();
+        writer.append(&adds, &[]).expect("appended");
+        writer.sync().expect("durable");
+        slots.kept.extend(adds);
+        keys
+    }
+
+    pub(crate) fn opened(desk: &Desk) -> (Writer, Slots) {
+        let loaded = load(&desk.place, 1).expect("loads");
+        assert!(loaded.torn.is_none());
+        (Writer { place: desk.place.clone(), tail: loaded.tail }, loaded.slots)
+    }
+
+    #[test]
+    fn a_cabinet_reads_back_what_was_added_and_not_dropped() {
+        let desk = desk();
+        let (mut writer, mut slots) = opened(&desk);
+        let keys = fill(&mut writer, &mut slots, 3);
+        writer.append(&[], &[keys[1].0]).expect("appended");
+        let (_, slots) = opened(&desk);
+        assert_eq!(*slots.open(keys[0].0).expect("opens"), keys[0].1);
+        assert_eq!(*slots.open(keys[2].0).expect("opens"), keys[2].1);
+        let dropped = slots.open(keys[1].0);
+        assert!(matches!(dropped, Err(Error::Vault(vault::Error::NoKey))));
+        assert_eq!(slots.kept[&keys[0].0].minute, 5);
+    }
+
+    #[test]
+    fn a_torn_last_group_is_not_counted_and_damage_before_it_is_named() {
+        let desk = desk();
+        let (mut writer, mut slots) = opened(&desk);
+        fill(&mut writer, &mut slots, 2);
+        let first_end = writer.tail.end();
+        fill(&mut writer, &mut slots, 3);
+        let path = desk.place.cabinet(1);
+        let whole = disk::read(&path).expect("read");
+
+        // Cut off anywhere in the last group, or its middle never written.
+        let start = first_end.next_multiple_of(frame::SECTOR) as usize;
+        for cut in (start + 1..whole.len()).step_by(7) {
+            std::fs::write(&path, &whole[..cut]).expect("written");
+            let loaded = load(&desk.place, 1).expect("loads");
+            assert!(loaded.slots.kept.len() < 5 && loaded.slots.kept.len() >= 2, "{cut}");
+        }
+        let mut holed = whole.clone();
+        holed[start..start + 128].fill(0);
+        std::fs::write(&path, &holed).expect("written");
+        let loaded = load(&desk.place, 1).expect("loads");
+        assert_eq!((loaded.slots.kept.len(), loaded.slots.end), (2, start as u64));
+        assert!(loaded.torn.is_some());
+
+        // A flipped byte in the first group, with the last one behind it.
+        let mut flipped = whole.clone();
+        flipped[512 + 70] ^= 1;
+        std::fs::write(&path, &flipped).expect("written");
+        let Err(Error::Damaged { file, offset: 512, .. }) = load(&desk.place, 1) else {
+            panic!("damage is named");
+        };
+        assert_eq!(file, path);
+    }
+
+    #[test]
+    fn another_key_and_another_vault_are_refused() {
+        let desk = desk();
+        let (mut writer, mut slots) = opened(&desk);
+        fill(&mut writer, &mut slots, 1);
+        std::fs::remove_file(desk.place.key(1)).expect("removed");
+        make_key(&desk.place, 1).expect("made");
+        assert!(matches!(load(&desk.place, 1), Err(Error::Damaged { .. })));
+        let other = Place { vault: VaultId::random(), ..desk.place.clone() };
+        assert!(matches!(load(&other, 1), Err(Error::Damaged { .. })));
+    }
+}

@@ -1,0 +1,377 @@
+//! The one thread that makes anything durable (design §7).
+//!
+//! ```text
+//! chunks and boxes → packs ‖ box keys → cabinet, both fdatasync, side by side
+//!   → one ledger frame a batch, one fdatasync = commit point → drops → index → answer
+//! ```
+//!
+//! Whatever waits is taken together: many letters, one pair of barriers. A disk that is full before
+//! the commit point costs the group and nothing else; any other failed write or barrier ends it
+//! for good, because what the system failed to write it has forgotten.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use super::cabinet::{self, Kept};
+use super::packing::{self, Record};
+use super::packs::{PackId, Sort, Spot};
+use super::shared::Shared;
+use super::{Batch, Committed, Error, log, rotation};
+use crate::ids::{Address, SlotId};
+use crate::lab::step;
+use crate::ledger::{Entry, Fact};
+use crate::secret::Secret;
+use crate::vault::chunk::SealedChunk;
+use crate::vault::seal::SealedBox;
+
+/// The steps of a commit that a crash must survive, in order (the two syncs side by side).
+pub const COMMIT_STEPS: &[&str] = &[
+    "commit:begin",
+    "commit:packs-written",
+    "commit:cabinet-written",
+    "commit:packs-synced",
+    "commit:cabinet-synced",
+    "commit:ledger-written",
+    "commit:ledger-synced",
+    "commit:indexed",
+    "commit:answered",
+];
+/// The steps of forgetting that a crash must survive, between the ledger and the index.
+pub const FORGET_STEPS: &[&str] = &["forget:recorded", "forget:drop-written", "forget:dropped"];
+/// The steps of a rotation of the cabinet that a crash must survive, in order.
+pub const ROTATE_STEPS: &[&str] = &[
+    "rotate:begin",
+    "rotate:key-written",
+    "rotate:cabinet-written",
+    "rotate:verified",
+    "rotate:renamed",
+    "rotate:switched",
+    "rotate:recorded",
+    "rotate:key-overwritten",
+    "rotate:key-destroyed",
+    "rotate:done",
+];
+
+/// A group takes no further batch when it has so many bytes.
+const GROUP_BYTES: u64 = 64 << 20;
+/// After a shared group the next one waits so long for others that are about to come.
+const LINGER: Duration = Duration::from_micros(300);
+
+type Reply<T> = SyncSender<Result<T, Error>>;
+
+/// What is asked of the committer.
+pub(super) enum Job {
+    Commit(Work, Reply<Committed>),
+    Rotate { minute: u64, orphans: HashSet<SlotId>, reply: Reply<Committed> },
+}
+
+/// A batch, made ready to be written by the thread that brings it.
+#[derive(Default)]
+pub(super) struct Work {
+    chunks: Vec<Record>,
+    boxes: Vec<Record>,
+    sealed: Vec<SealedBox>,
+    keys: Vec<(SlotId, Secret<[u8; 32]>)>,
+    entries: Vec<Entry>,
+}
+
+impl Work {
+    pub(super) fn of(batch: Batch) -> Self {
+        let chunk = |chunk: SealedChunk| {
+            Record::new(Sort::Chunks, chunk.address(), chunk.into_record())
+        };
+        let boxed = |sealed: &SealedBox| {
+            let mut bytes = vec![0; super::frame::HEADER];
+            bytes.extend_from_slice(sealed.bytes());
+            Record::new(Sort::Boxes, sealed.address(), bytes)
+        };
+        Self {
+            chunks: batch.chunks.into_iter().map(chunk).collect(),
+            boxes: batch.boxes.iter().map(boxed).collect(),
+            sealed: batch.boxes,
+            keys: batch.keys,
+            entries: batch.entries,
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.chunks.iter().chain(&self.boxes).map(Record::len).sum()
+    }
+
+    /// Takes in what another batch keeps; its entries stay apart.
+    fn absorb(&mut self, other: Self) -> Vec<Entry> {
+        self.chunks.extend(other.chunks);
+        self.boxes.extend(other.boxes);
+        self.sealed.extend(other.sealed);
+        self.keys.extend(other.keys);
+        other.entries
+    }
+}
+
+pub(super) struct Committer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) chunks: packing::Writer,
+    pub(super) boxes: packing::Writer,
+    pub(super) cabinet: cabinet::Writer,
+    pub(super) ledger: log::Writer,
+    /// Recorded as forgotten, not yet dropped: the disk was full.
+    pub(super) undropped: Vec<SlotId>,
+}
+
+impl Committer {
+    /// Serves until every sender is gone; closes the packs then.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        let mut was_shared = false;
+        while let Ok(job) = jobs.recv() {
+            let (works, replies, rotation) = gather(job, jobs, was_shared);
+            was_shared = works.len() > 1;
+            if !works.is_empty() {
+                self.serve(works, replies);
+            }
+            if let Some((minute, orphans, reply)) = rotation {
+                let result = self.alive().and_then(|()| self.rotate(minute, &orphans));
+                self.note(&result);
+                let _ = reply.send(result);
+            }
+        }
+        if self.alive().is_ok() && self.close().is_err() {
+            tracing::warn!("a pack stays open; it is closed at the next start");
+        }
+    }
+
+    fn alive(&self) -> Result<(), Error> {
+        if self.shared.dead.load(Ordering::Acquire) { Err(Error::Dead) } else { Ok(()) }
+    }
+
+    /// Any failure but a full disk is final.
+    fn note<T>(&self, result: &Result<T, Error>) {
+        if let Err(error) = result
+            && !matches!(error, Error::Full | Error::Dead)
+        {
+            self.shared.dead.store(true, Ordering::Release);
+            tracing::error!(%error, "the store stops");
+        }
+    }
+
+    fn serve(&mut self, works: Vec<Work>, replies: Vec<Reply<Committed>>) {
+        let result = self.alive().and_then(|()| self.commit(works));
+        self.note(&result);
+        match result {
+            Ok(done) => {
+                for (reply, answer) in replies.into_iter().zip(done) {
+                    let _ = reply.send(answer);
+                }
+                step("commit:answered");
+            }
+            Err(error) => {
+                self.chunks.abandon();
+                self.boxes.abandon();
+                for reply in replies {
+                    let _ = reply.send(Err(error.again()));
+                }
+            }
+        }
+    }
+
+    /// Commits a group; what it gives for each batch may still be a failed drop.
+    fn commit(&mut self, works: Vec<Work>) -> Result<Vec<Result<Committed, Error>>, Error> {
+        step("commit:begin");
+        let mut all = Work::default();
+        let batches: Vec<_> = works.into_iter().map(|work| all.absorb(work)).collect();
+        let mut spots = self.chunks.write(&all.chunks)?;
+        spots.append(&mut self.boxes.write(&all.boxes)?);
+        step("commit:packs-written");
+        let adds = self.wrap(&all, &batches);
+        drop(all);
+        self.cabinet.append(&adds, &[])?;
+        step("commit:cabinet-written");
+        self.shared.barriers.fetch_add(1, Ordering::Relaxed);
+        if self.chunks.is_dirty() || self.boxes.is_dirty() || !adds.is_empty() {
+            self.sync_side_by_side()?;
+        }
+        let forgets: Vec<_> =
+            batches.iter().map(|entries| entries.iter().any(Entry::empties_slot)).collect();
+        let done = self.record(batches, adds)?;
+        let dropped = self.drop_forgotten();
+        self.index(&spots);
+        step("commit:indexed");
+        match dropped {
+            Ok(()) => Ok(done.into_iter().map(Ok).collect()),
+            Err(Error::Full) => Ok(done
+                .into_iter()
+                .zip(forgets)
+                .map(|(done, forgets)| if forgets { Err(Error::Full) } else { Ok(done) })
+                .collect()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Wraps every key of the group for its slot.
+    fn wrap(&self, all: &Work, batches: &[Vec<Entry>]) -> Vec<(SlotId, Kept)> {
+        let minute = batches.iter().flatten().map(|entry| entry.minute).max().unwrap_or(0);
+        let slots = self.shared.slots();
+        let boxes = all.sealed.iter().map(|sealed| (sealed.slot(), sealed.key()));
+        let own = all.keys.iter().map(|(id, key)| (*id, key.expose()));
+        boxes.chain(own).map(|(id, key)| (id, slots.wrap(id, key, minute))).collect()
+    }
+
+    /// Packs and cabinet durable, at the same time.
+    fn sync_side_by_side(&mut self) -> Result<(), Error> {
+        let (chunks, boxes, cabinet) = (&mut self.chunks, &mut self.boxes, &self.cabinet);
+        let mut sync_packs = || {
+            let synced = chunks.sync().and_then(|()| boxes.sync());
+            step("commit:packs-synced");
+            synced
+        };
+        let sync_cabinet = || {
+            let synced = cabinet.sync();
+            step("commit:cabinet-synced");
+            synced
+        };
+        std::thread::scope(|scope| {
+            let other = std::thread::Builder::new()
+                .name("kluis-sync".into())
+                .spawn_scoped(scope, sync_cabinet)
+                .map_err(Error::io("a thread cannot be started"))?;
+            let packs = sync_packs();
+            packs.and(other.join().unwrap_or(Err(Error::Dead)))
+        })
+    }
+
+    /// The commit point: one frame a batch, one barrier. Then memory follows.
+    fn record(
+        &mut self,
+        batches: Vec<Vec<Entry>>,
+        adds: Vec<(SlotId, Kept)>,
+    ) -> Result<Vec<Committed>, Error> {
+        let frames = self.ledger.write(batches)?;
+        step("commit:ledger-written");
+        self.ledger.sync()?;
+        step("commit:ledger-synced");
+        {
+            let mut slots = self.shared.slots_mut();
+            slots.kept.extend(adds);
+            slots.end = self.cabinet.tail.end();
+        }
+        // Whoever sees an entry finds its key, or the entry that says why not.
+        let empties = |(entry, _): &(Entry, Vec<u8>)| entry.slot.filter(|_| entry.empties_slot());
+        let emptied: Vec<_> =
+            frames.iter().flat_map(|(_, entries)| entries).filter_map(empties).collect();
+        let mut done = Vec::with_capacity(frames.len());
+        let mut history = self.shared.history_mut();
+        for (place, entries) in frames {
+            history.extend(place, &entries);
+            let last_seq = place.first + entries.len() as u64 - 1;
+            done.push(Committed { first_seq: place.first, last_seq });
+        }
+        drop(history);
+        let mut slots = self.shared.slots_mut();
+        self.undropped.extend(emptied.iter().filter(|slot| slots.kept.remove(slot).is_some()));
+        Ok(done)
+    }
+
+    /// Drops the slots of what the ledger calls forgotten. If there is no room the next group
+    /// tries again, or the next start.
+    pub(super) fn drop_forgotten(&mut self) -> Result<(), Error> {
+        if self.undropped.is_empty() {
+            return Ok(());
+        }
+        step("forget:recorded");
+        self.cabinet.append(&[], &self.undropped)?;
+        step("forget:drop-written");
+        self.cabinet.sync()?;
+        step("forget:dropped");
+        self.undropped.clear();
+        self.shared.slots_mut().end = self.cabinet.tail.end();
+        Ok(())
+    }
+
+    /// The index follows; what is wrong with it is found when it is asked.
+    fn index(&mut self, spots: &[(Address, Spot)]) {
+        let ends: Vec<(PackId, u64)> =
+            self.chunks.take_ends().into_iter().chain(self.boxes.take_ends()).collect();
+        self.shared.reach(&ends);
+        if (!spots.is_empty() || !ends.is_empty()) && self.shared.index.put(spots, &ends).is_err() {
+            tracing::warn!("the index is in doubt; it is made again when it is asked");
+        }
+    }
+
+    /// A step of the committer: nothing else is committed meanwhile.
+    fn rotate(&mut self, minute: u64, orphans: &HashSet<SlotId>) -> Result<Committed, Error> {
+        let place = self.cabinet.place.clone();
+        let next = rotation::prepare(&place, &self.shared.slots(), orphans)?;
+        let generation = next.generation;
+        let (slots, tail) = rotation::switch(&place, next)?;
+        self.cabinet.tail = tail;
+        self.undropped.clear();
+        *self.shared.slots_mut() = slots;
+        // The switch cannot be taken back: without room to record it, the next start does.
+        let committed = self.record_rotation(minute, generation).map_err(|error| match error {
+            Error::Full => Error::Io {
+                what: "a rotation of the cabinet cannot be recorded",
+                source: std::io::ErrorKind::StorageFull.into(),
+            },
+            other => other,
+        })?;
+        rotation::settle(&place, &self.shared.slots())?;
+        Ok(committed)
+    }
+
+    /// Enters a switch that is durable.
+    pub(super) fn record_rotation(
+        &mut self,
+        minute: u64,
+        generation: u64,
+    ) -> Result<Committed, Error> {
+        let entry = Entry { count: Some(generation), ..Entry::new(Fact::CabinetRotated, minute) };
+        let mut done = self.record(vec![vec![entry]], Vec::new())?;
+        step("rotate:recorded");
+        done.pop().ok_or(Error::Dead)
+    }
+
+    fn close(&mut self) -> Result<(), Error> {
+        for writer in [&mut self.chunks, &mut self.boxes] {
+            writer.close()?;
+            writer.sync()?;
+        }
+        self.index(&[]);
+        Ok(())
+    }
+}
+
+type Rotation = (u64, HashSet<SlotId>, Reply<Committed>);
+
+/// Takes what waits, up to a rotation or to [`GROUP_BYTES`]; lingers if the last group was shared.
+fn gather(
+    first: Job,
+    jobs: &Receiver<Job>,
+    was_shared: bool,
+) -> (Vec<Work>, Vec<Reply<Committed>>, Option<Rotation>) {
+    let (mut works, mut replies) = (Vec::new(), Vec::new());
+    let until = Instant::now() + if was_shared { LINGER } else { Duration::ZERO };
+    let mut bytes = 0;
+    let mut next = Some(first);
+    while let Some(job) = next {
+        match job {
+            Job::Commit(work, reply) => {
+                bytes += work.len();
+                works.push(work);
+                replies.push(reply);
+            }
+            Job::Rotate { minute, orphans, reply } => {
+                return (works, replies, Some((minute, orphans, reply)));
+            }
+        }
+        if bytes >= GROUP_BYTES {
+            break;
+        }
+        next = match jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(job) => Some(job),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        };
+    }
+    (works, replies, None)
+}

@@ -1,0 +1,92 @@
+//! Why the store could not do it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::vault;
+
+/// Why the store could not do it. Names files of ours and offsets, never content.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something sealed could not be found or opened.
+    #[error(transparent)]
+    Vault(#[from] vault::Error),
+    /// Bytes of ours are not what was written.
+    #[error("{what} ({} at byte {offset})", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Bytes that a later version wrote, or damage that looks like it.
+    #[error("written by a later version of kluis, or damaged ({} at byte {offset})", file.display())]
+    Later {
+        /// The file.
+        file: PathBuf,
+        /// Where in it, in bytes.
+        offset: u64,
+    },
+    /// Another process has the vault open.
+    #[error("another process has this vault open")]
+    InUse,
+    /// There is no vault in this directory.
+    #[error("there is no vault in this directory")]
+    NotAVault,
+    /// The disk is full. Nothing of the batch was kept; later ones may be.
+    #[error("the disk is full")]
+    Full,
+    /// A write failed before: this process keeps nothing any more. Start it again.
+    #[error("the store has stopped after a failed write")]
+    Dead,
+    /// The operating system refused.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(super) fn damaged(file: &Path, offset: u64, what: &'static str) -> Self {
+        Self::Damaged { file: file.to_owned(), offset, what }
+    }
+
+    /// The system's answer to something that needs no room.
+    pub(super) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what, source }
+    }
+
+    /// The system's answer to something that needs room: [`Error::Full`] if there is none.
+    pub(super) fn write(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::Full,
+            _ => Self::Io { what, source },
+        }
+    }
+
+    /// The same answer for another caller of the same group.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Full => Self::Full,
+            Self::Vault(e) => Self::Vault(*e),
+            Self::Io { what, source } => {
+                let source = source
+                    .raw_os_error()
+                    .map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
+                Self::Io { what, source }
+            }
+            Self::Damaged { file, offset, what } => Self::damaged(file, *offset, what),
+            Self::Later { file, offset } => Self::Later { file: file.clone(), offset: *offset },
+            Self::InUse => Self::InUse,
+            Self::NotAVault => Self::NotAVault,
+            Self::Dead => Self::Dead,
+        }
+    }
+}

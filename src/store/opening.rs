@@ -1,0 +1,328 @@
+//! Makes a vault, and opens one: finishes what a crash interrupted (design §7).
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, RwLock, mpsc};
+
+use super::cabinet::{self, Loaded};
+use super::commit::Committer;
+use super::index::Index;
+use super::packs::{PackId, Packs, Sort};
+use super::shared::Shared;
+use super::{Error, Store, disk, log, packing, rotation};
+use crate::clock::Clock;
+use crate::ids::{SlotId, VaultId};
+use crate::ledger::Entry;
+
+/// What was found and done when a vault was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// Entries in the ledger.
+    pub entries: u64,
+    /// Keys in the cabinet.
+    pub slots: u64,
+    /// Packs.
+    pub packs: u64,
+    /// Ends of writes that were cut off, moved there.
+    pub quarantined: Vec<PathBuf>,
+    /// Boxes whose key a crash had left in the cabinet though they were forgotten: dropped now.
+    pub forgets_finished: u64,
+    /// A rotation of the cabinet was interrupted; it was finished, or what it left was removed.
+    pub rotation_settled: bool,
+    /// The index was made again.
+    pub index_rebuilt: bool,
+    /// Boxes and keys that the ledger knows and whose slot is not in the cabinet, though they were
+    /// never forgotten.
+    pub lost: u64,
+}
+
+/// Makes the files of an empty vault. The ledger comes last: without it there is no vault.
+pub(super) fn create(dir: &Path, keys: &Path, vault: VaultId) -> Result<(), Error> {
+    for sub in [dir.to_owned(), dir.join("packs"), dir.join("ledger"), dir.join("quarantine")] {
+        disk::make_dir(&sub)?;
+    }
+    disk::make_dir(keys)?;
+    disk::create(&dir.join("lock"))?;
+    cabinet::create(&cabinet::Place { dir: dir.to_owned(), keys: keys.to_owned(), vault })?;
+    log::Place { dir: dir.join("ledger"), vault }.create(0)?;
+    for made in [dir, disk::parent(dir), disk::parent(keys)] {
+        disk::sync_dir(made)?;
+    }
+    Ok(())
+}
+
+/// Opens a vault and starts its committer.
+pub(super) fn open(dir: &Path, keys: &Path) -> Result<(Store, Opening), Error> {
+    let lock = lock(dir)?;
+    let (committer, opening) = prepare(dir, keys)?;
+    Ok((start(committer, lock)?, opening))
+}
+
+/// Reads everything and finishes what was interrupted.
+fn prepare(dir: &Path, keys: &Path) -> Result<(Committer, Opening), Error> {
+    let quarantine = dir.join("quarantine");
+    let log_place = log::Place { dir: dir.join("ledger"), vault: log::vault_of(&dir.join("ledger"))? };
+    let vault = log_place.vault;
+    let cabinet_place = cabinet::Place { dir: dir.to_owned(), keys: keys.to_owned(), vault };
+    let mut opening = Opening::default();
+
+    let mut loaded = load_cabinet(&cabinet_place)?;
+    let mut fold = Fold::default();
+    let ledger = log::open(log_place.clone(), &quarantine, &mut |entries| {
+        fold.take(&loaded.slots, entries);
+    })?;
+    opening.quarantined.extend(ledger.quarantined);
+    if let Some(bytes) = loaded.torn.take() {
+        opening.quarantined.extend(cut_cabinet(&mut loaded, &cabinet_place, &quarantine, &bytes, &fold)?);
+    }
+    // What a killed process wrote may be readable and not yet durable.
+    loaded.tail.sync()?;
+    disk::sync_dir(dir)?;
+
+    let packs = Packs::new(dir.join("packs"), vault);
+    let index = Index::open(dir.join("index"), quarantine);
+    let (index_rebuilt, left_open) = catch_up(&packs, &index)?;
+    opening.index_rebuilt = index_rebuilt;
+    opening.entries = ledger.history.tree.size();
+    opening.lost = fold.lost.len() as u64;
+
+    let shared = Arc::new(Shared {
+        vault,
+        cabinet_place: cabinet_place.clone(),
+        log_place,
+        slots: RwLock::new(loaded.slots),
+        history: RwLock::new(ledger.history),
+        packs: packs.clone(),
+        reached: Mutex::new(left_open),
+        index,
+        dead: AtomicBool::new(false),
+        barriers: AtomicU64::new(0),
+    });
+    let mut committer = Committer {
+        shared: Arc::clone(&shared),
+        chunks: packing::Writer::new(packs.clone(), Sort::Chunks),
+        boxes: packing::Writer::new(packs, Sort::Boxes),
+        cabinet: cabinet::Writer { place: cabinet_place, tail: loaded.tail },
+        ledger: ledger.writer,
+        undropped: Vec::new(),
+    };
+    finish_forgets(&mut committer, &fold, &mut opening)?;
+    settle_rotation(&mut committer, &mut opening)?;
+    opening.slots = shared.slots().kept.len() as u64;
+    opening.packs = shared.packs.list()?.len() as u64;
+    Ok((committer, opening))
+}
+
+fn start(committer: Committer, lock: File) -> Result<Store, Error> {
+    let shared = Arc::clone(&committer.shared);
+    let (jobs, waiting) = mpsc::channel();
+    let committer = std::thread::Builder::new()
+        .name("kluis-commit".into())
+        .spawn(move || committer.run(&waiting))
+        .map_err(Error::io("the committer cannot be started"))?;
+    Ok(Store { shared, jobs: Some(jobs), committer: Some(committer), _lock: lock })
+}
+
+fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("lock");
+    let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::NotAVault),
+        file => file.map_err(Error::io("the lock cannot be opened"))?,
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse),
+        Err(TryLockError::Error(e)) => Err(Error::io("the lock cannot be taken")(e)),
+    }
+}
+
+/// Loads the newest cabinet: a switch to it was a rename, whole or not there.
+fn load_cabinet(place: &cabinet::Place) -> Result<Loaded, Error> {
+    let generation = place.cabinets()?.into_iter().max();
+    let generation = generation.ok_or_else(|| {
+        Error::damaged(&place.cabinet(rotation::FIRST), 0, "the cabinet is not there")
+    })?;
+    cabinet::load(place, generation)
+}
+
+/// What the ledger says about slots, held against the cabinet.
+#[derive(Default)]
+struct Fold {
+    /// Named, never forgotten, not in the cabinet.
+    lost: HashSet<SlotId>,
+    /// Forgotten, still in the cabinet.
+    unfinished: Vec<SlotId>,
+    /// Those lost that the newest frame with slots brought.
+    newest_lost: HashSet<SlotId>,
+}
+
+impl Fold {
+    fn take(&mut self, slots: &cabinet::Slots, entries: &[(Entry, Vec<u8>)]) {
+        if entries.iter().any(|(entry, _)| entry.fills_slot()) {
+            self.newest_lost.clear();
+        }
+        for (entry, _) in entries {
+            let Some(slot) = entry.slot else { continue };
+            let is_there = slots.kept.contains_key(&slot);
+            if entry.fills_slot() && !is_there {
+                self.lost.insert(slot);
+                self.newest_lost.insert(slot);
+            } else if entry.empties_slot() {
+                self.lost.remove(&slot);
+                self.newest_lost.remove(&slot);
+                if is_there {
+                    self.unfinished.push(slot);
+                }
+            }
+        }
+    }
+}
+
+/// Cuts off the end of a write to the cabinet that was interrupted. If the ledger names what stood
+/// there, it was durable once: then it is damage.
+fn cut_cabinet(
+    loaded: &mut Loaded,
+    place: &cabinet::Place,
+    quarantine: &Path,
+    bytes: &[u8],
+    fold: &Fold,
+) -> Result<Option<PathBuf>, Error> {
+    let path = place.cabinet(loaded.slots.generation);
+    let end = loaded.slots.end;
+    if !fold.newest_lost.is_empty() {
+        return Err(Error::damaged(&path, end, "a slot that the ledger names is damaged"));
+    }
+    disk::quarantine_end(quarantine, &path, bytes, end)
+}
+
+/// Closes the packs that an earlier run left open, and tells the index what it does not know.
+/// Says whether the index was made again, and how far those packs count that could not be closed.
+fn catch_up(packs: &Packs, index: &Index) -> Result<(bool, HashMap<PackId, u64>), Error> {
+    let mut left_open = HashMap::new();
+    let mut total = 0;
+    let mut behind = Vec::new();
+    let mut doubt = false;
+    for pack in packs.list()? {
+        let closed = match packing::close_left_open(packs, pack) {
+            Ok(None) => continue,
+            Ok(Some(closed)) => Some(closed),
+            // Read by scanning until there is room to close it.
+            Err(Error::Full) => None,
+            Err(error) => return Err(error),
+        };
+        let (end, records) = match closed {
+            Some(closed) => closed,
+            None => {
+                let end = packs.open(pack)?.1;
+                left_open.insert(pack, end);
+                (end, 0)
+            }
+        };
+        total += records;
+        match index.end(pack) {
+            Ok(Some(known)) if known == end => {}
+            Ok(Some(known)) if known > end => doubt = true,
+            Ok(_) => behind.push(pack),
+            Err(_) => doubt = true,
+        }
+    }
+    if doubt || index.is_bloated(total) {
+        index.rebuild(packs, &|_| None)?;
+        return Ok((true, left_open));
+    }
+    for pack in behind {
+        index.take_in(packs, pack, None)?;
+    }
+    Ok((false, left_open))
+}
+
+/// Drops every slot that the ledger calls forgotten and the cabinet still has.
+fn finish_forgets(
+    committer: &mut Committer,
+    fold: &Fold,
+    opening: &mut Opening,
+) -> Result<(), Error> {
+    {
+        let mut slots = committer.shared.slots_mut();
+        for slot in &fold.unfinished {
+            if slots.kept.remove(slot).is_some() {
+                committer.undropped.push(*slot);
+            }
+        }
+    }
+    opening.forgets_finished = committer.undropped.len() as u64;
+    match committer.drop_forgotten() {
+        // No room: nothing reads them any more, and the next batch tries again.
+        Err(Error::Full) => Ok(()),
+        other => other,
+    }
+}
+
+/// Records a switch of the cabinet that the ledger does not know of, then removes what is left of
+/// other generations.
+fn settle_rotation(committer: &mut Committer, opening: &mut Opening) -> Result<(), Error> {
+    let generation = committer.shared.slots().generation;
+    if committer.shared.history().generation < generation {
+        match committer.record_rotation(Clock::System.minutes(), generation) {
+            Ok(_) => opening.entries += 1,
+            // No room: what is left of other generations stays until the next start.
+            Err(Error::Full) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    let place = committer.cabinet.place.clone();
+    opening.rotation_settled = rotation::settle(&place, &committer.shared.slots())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Fact;
+    use crate::store::Batch;
+    use crate::store::disk::Tail;
+
+    fn vault() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a directory");
+        create(&dir.path().join("state"), &dir.path().join("keys"), VaultId::random())
+            .expect("created");
+        dir
+    }
+
+    /// Opens with a ledger that cannot be written to.
+    fn broken(dir: &Path) -> Store {
+        let (state, keys) = (dir.join("state"), dir.join("keys"));
+        let lock = lock(&state).expect("locked");
+        let (mut committer, _) = prepare(&state, &keys).expect("prepared");
+        let read_only = File::open(state.join("ledger/0000000000000000.log")).expect("opens");
+        committer.ledger.tail = Tail::new(read_only, 64);
+        start(committer, lock).expect("started")
+    }
+
+    #[test]
+    fn after_a_failed_write_nothing_is_acknowledged_any_more() {
+        let dir = vault();
+        let batch = || Batch::of(vec![Entry::new(Fact::LoggedIn, 1)]);
+        let store = broken(dir.path());
+        assert!(!store.is_dead());
+        assert!(matches!(store.commit(batch()), Err(Error::Io { .. })));
+        assert!(store.is_dead());
+        assert!(matches!(store.commit(batch()), Err(Error::Dead)));
+        assert!(matches!(store.rotate_cabinet(1), Err(Error::Dead)));
+        drop(store);
+        let (store, opening) = open(&dir.path().join("state"), &dir.path().join("keys"))
+            .expect("a new process goes on");
+        assert_eq!(opening.entries, 0);
+        assert_eq!(store.commit(batch()).expect("committed").first_seq, 0);
+    }
+
+    #[test]
+    fn a_vault_is_made_once() {
+        let dir = vault();
+        let (state, keys) = (dir.path().join("state"), dir.path().join("keys"));
+        assert!(matches!(create(&state, &keys, VaultId::random()), Err(Error::Io { .. })));
+        assert!(open(&state, &keys).is_ok());
+    }
+}

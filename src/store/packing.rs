@@ -1,0 +1,323 @@
+//! Writes packs: records in, durable before the ledger names them (vault-format §2).
+
+use std::fs::File;
+use std::io::IoSlice;
+use std::os::unix::fs::FileExt as _;
+
+use super::frame::{self, GRAIN, HEADER, Header};
+use super::packs::{Closing, PackId, Packs, Sort, Spot, UNIT, closing_bytes, put_row};
+use super::{Error, disk};
+use crate::ids::{Address, random};
+
+/// A pack is closed when it would grow beyond this.
+const CLOSE_AT: u64 = 128 << 20;
+
+/// A record ready to be written: header and payload in one piece.
+pub(super) struct Record {
+    pub(super) address: Address,
+    bytes: Vec<u8>,
+}
+
+impl Record {
+    /// Fills in the header: `bytes` are [`HEADER`] bytes of room, then the payload.
+    pub(super) fn new(sort: Sort, address: Address, mut bytes: Vec<u8>) -> Self {
+        let (room, payload) = bytes.split_at_mut(HEADER);
+        room.copy_from_slice(&Header::of(sort.record(), address.as_bytes(), payload));
+        Self { address, bytes }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+}
+
+/// Writes the packs of one sort. After a failure it begins a new pack.
+pub(super) struct Writer {
+    packs: Packs,
+    sort: Sort,
+    current: Option<Current>,
+    /// Written to, not yet durable.
+    unsynced: Vec<File>,
+    /// How far each pack that was written to since the last [`Writer::take_ends`] reaches.
+    ends: Vec<(PackId, u64)>,
+}
+
+struct Current {
+    id: PackId,
+    file: File,
+    /// Where the next unit starts.
+    end: u64,
+    rows: Vec<u8>,
+    is_dirty: bool,
+}
+
+impl Writer {
+    pub(super) fn new(packs: Packs, sort: Sort) -> Self {
+        Self { packs, sort, current: None, unsynced: Vec::new(), ends: Vec::new() }
+    }
+
+    /// Writes the records; says where each is.
+    pub(super) fn write(&mut self, records: &[Record]) -> Result<Vec<(Address, Spot)>, Error> {
+        let mut spots = Vec::with_capacity(records.len());
+        let mut rest = records;
+        while let Some(first) = rest.first() {
+            let room = self.room_for(first.len())?;
+            let mut size = 0;
+            let count = rest
+                .iter()
+                .take_while(|record| {
+                    size += record.len().next_multiple_of(GRAIN);
+                    size <= room
+                })
+                .count()
+                .max(1);
+            self.write_unit(&rest[..count], &mut spots)?;
+            rest = &rest[count..];
+        }
+        Ok(spots)
+    }
+
+    /// Opens a pack with room for a record of `length` bytes, or a fresh one; says how much room.
+    fn room_for(&mut self, length: u64) -> Result<u64, Error> {
+        if self.current.as_ref().is_some_and(|c| c.end > UNIT && c.end + length > CLOSE_AT) {
+            self.close()?;
+        }
+        if self.current.is_none() {
+            self.current = Some(self.begin()?);
+        }
+        Ok(self.current.as_ref().map_or(0, |c| CLOSE_AT.saturating_sub(c.end)))
+    }
+
+    fn begin(&self) -> Result<Current, Error> {
+        let id = PackId(random());
+        let address = frame::file_address(self.packs.vault(), 0, 0);
+        let head = Header::of(self.sort.pack(), &address, &[]);
+        let file = disk::create_with(&self.packs.path(id), &head)?;
+        Ok(Current { id, file, end: UNIT, rows: Vec::new(), is_dirty: false })
+    }
+
+    fn write_unit(
+        &mut self,
+        records: &[Record],
+        spots: &mut Vec<(Address, Spot)>,
+    ) -> Result<(), Error> {
+        let current = self.current.as_mut().expect("room was made in a pack");
+        let mut slices = Vec::with_capacity(2 * records.len() + 1);
+        let mut at = current.end;
+        for record in records {
+            let offset = at.next_multiple_of(GRAIN);
+            push_zeros(&mut slices, offset - at);
+            slices.push(IoSlice::new(&record.bytes));
+            let length = record.len() - HEADER as u64;
+            let spot = Spot { pack: current.id, offset, length };
+            spots.push((record.address, spot));
+            put_row(&mut current.rows, record.address, spot);
+            at = offset + record.len();
+        }
+        push_zeros(&mut slices, at.next_multiple_of(UNIT) - at);
+        current.is_dirty = true;
+        disk::write_all_at(&current.file, &mut slices, current.end)
+            .map_err(Error::write("a pack cannot be written"))?;
+        current.end = at.next_multiple_of(UNIT);
+        self.ends.push((current.id, current.end));
+        Ok(())
+    }
+
+    /// Closes the current pack with its table; durable with the next [`Writer::sync`].
+    pub(super) fn close(&mut self) -> Result<(), Error> {
+        let Some(current) = self.current.take() else { return Ok(()) };
+        let bytes = closing_bytes(current.end, &current.rows);
+        current
+            .file
+            .write_all_at(&bytes, current.end)
+            .map_err(Error::write("a pack cannot be closed"))?;
+        self.ends.push((current.id, current.end + bytes.len() as u64));
+        self.unsynced.push(current.file);
+        Ok(())
+    }
+
+    /// Whether there is something to make durable.
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.unsynced.is_empty() || self.current.as_ref().is_some_and(|c| c.is_dirty)
+    }
+
+    /// Makes all that was written durable.
+    pub(super) fn sync(&mut self) -> Result<(), Error> {
+        for file in &self.unsynced {
+            disk::sync(file)?;
+        }
+        self.unsynced.clear();
+        if let Some(current) = self.current.as_mut().filter(|c| c.is_dirty) {
+            disk::sync(&current.file)?;
+            current.is_dirty = false;
+        }
+        Ok(())
+    }
+
+    /// How far each pack reaches that was written to since the last call.
+    pub(super) fn take_ends(&mut self) -> Vec<(PackId, u64)> {
+        std::mem::take(&mut self.ends)
+    }
+
+    /// Leaves the current pack as it is, for ever unclosed in this run: what was written last is
+    /// not to be counted.
+    pub(super) fn abandon(&mut self) {
+        self.current = None;
+        self.unsynced.clear();
+        self.ends.clear();
+    }
+}
+
+static ZEROS: [u8; UNIT as usize] = [0; UNIT as usize];
+
+fn push_zeros(slices: &mut Vec<IoSlice<'_>>, count: u64) {
+    if count > 0 {
+        slices.push(IoSlice::new(&ZEROS[..count as usize]));
+    }
+}
+
+/// Closes what an earlier run left open: a pack without a record is removed, any other gets the
+/// table of its true records. Gives the end of the pack, or nothing if it was removed.
+pub(super) fn close_left_open(packs: &Packs, pack: PackId) -> Result<Option<(u64, u64)>, Error> {
+    let (file, length) = packs.open(pack)?;
+    if let Closing::Table { records, .. } = Packs::closing(&file, length) {
+        return Ok(Some((length, records)));
+    }
+    if length <= UNIT {
+        disk::remove(&packs.path(pack))?;
+        return Ok(None);
+    }
+    let mut rows = Vec::new();
+    let mut put = |address, spot| {
+        put_row(&mut rows, address, spot);
+        Ok(())
+    };
+    packs.scan(pack, &file, length, &mut put, &mut |_| {})?;
+    let records = (rows.len() / super::packs::ROW) as u64;
+    let end = length.next_multiple_of(UNIT);
+    let bytes = closing_bytes(end, &rows);
+    let writable = disk::open(&packs.path(pack))?;
+    writable.write_all_at(&bytes, end).map_err(Error::write("a pack cannot be closed"))?;
+    disk::sync(&writable)?;
+    Ok(Some((end + bytes.len() as u64, records)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::VaultId;
+
+    struct Place {
+        _dir: tempfile::TempDir,
+        packs: Packs,
+    }
+
+    fn place() -> Place {
+        let dir = tempfile::tempdir().expect("a directory");
+        let packs = Packs::new(dir.path().to_owned(), VaultId::random());
+        Place { _dir: dir, packs }
+    }
+
+    fn record(fill: u8, length: usize) -> Record {
+        let mut bytes = vec![0; HEADER];
+        bytes.resize(HEADER + length, fill);
+        Record::new(Sort::Boxes, Address::new([fill; 32]), bytes)
+    }
+
+    fn scanned(packs: &Packs, pack: PackId) -> (Vec<Address>, Vec<u64>) {
+        let (file, length) = packs.open(pack).expect("opens");
+        let (mut found, mut faults) = (Vec::new(), Vec::new());
+        let mut put = |address, _| {
+            found.push(address);
+            Ok(())
+        };
+        packs
+            .scan(pack, &file, length, &mut put, &mut |fault| faults.push(fault.offset))
+            .expect("scanned");
+        (found, faults)
+    }
+
+    #[test]
+    fn records_are_read_back_from_where_they_were_written() {
+        let place = place();
+        let mut writer = Writer::new(place.packs.clone(), Sort::Boxes);
+        let first = writer.write(&[record(1, 100), record(2, 5000)]).expect("written");
+        let second = writer.write(&[record(3, 0)]).expect("written");
+        writer.sync().expect("durable");
+        assert!(!writer.is_dirty());
+        assert_eq!(first[0].1.offset, UNIT);
+        assert!(first[1].1.offset.is_multiple_of(GRAIN));
+        assert!(second[0].1.offset.is_multiple_of(UNIT));
+        for (fill, length, (address, spot)) in
+            [(1u8, 100, first[0]), (2, 5000, first[1]), (3, 0, second[0])]
+        {
+            let payload = place.packs.read(spot, address, Sort::Boxes).expect("read");
+            assert_eq!(payload, vec![fill; length]);
+            assert!(place.packs.read(spot, address, Sort::Chunks).is_err());
+            assert!(!place.packs.stands(spot, Address::new([9; 32]), Sort::Boxes));
+        }
+        let pack = first[0].1.pack;
+        assert_eq!(scanned(&place.packs, pack).0.len(), 3);
+        writer.close().expect("closed");
+        let (file, length) = place.packs.open(pack).expect("opens");
+        let Closing::Table { offset, records: 3 } = Packs::closing(&file, length) else {
+            panic!("closed with three records");
+        };
+        let table = Packs::table(pack, &file, length, offset).expect("a true table");
+        assert_eq!(table, [first, second].concat());
+    }
+
+    #[test]
+    fn a_full_pack_is_closed_and_the_next_begun() {
+        let place = place();
+        let mut writer = Writer::new(place.packs.clone(), Sort::Boxes);
+        let big: Vec<_> = (0..3).map(|fill| record(fill, 50 << 20)).collect();
+        let spots = writer.write(&big).expect("written");
+        assert_eq!(spots[0].1.pack, spots[1].1.pack);
+        assert_ne!(spots[1].1.pack, spots[2].1.pack);
+        let (file, length) = place.packs.open(spots[0].1.pack).expect("opens");
+        assert!(matches!(Packs::closing(&file, length), Closing::Table { records: 2, .. }));
+    }
+
+    #[test]
+    fn a_scan_goes_on_behind_a_bad_record_and_names_it() {
+        let place = place();
+        let mut writer = Writer::new(place.packs.clone(), Sort::Boxes);
+        let mut spots = Vec::new();
+        for fill in 1..=3 {
+            spots.extend(writer.write(&[record(fill, 9000)]).expect("written"));
+        }
+        let (address, spot) = spots[1];
+        let path = place.packs.path(spot.pack);
+        let mut bytes = disk::read(&path).expect("read");
+        bytes[spot.offset as usize + 4000] ^= 1;
+        std::fs::write(&path, bytes).expect("written");
+        let (found, faults) = scanned(&place.packs, spot.pack);
+        assert_eq!(found, [spots[0].0, spots[2].0]);
+        assert_eq!(faults, [spot.offset]);
+        let Err(super::super::packs::ReadError::Failed(Error::Damaged { offset, .. })) =
+            place.packs.read(spot, address, Sort::Boxes)
+        else {
+            panic!("damaged");
+        };
+        assert_eq!(offset, spot.offset);
+    }
+
+    #[test]
+    fn what_a_crash_left_open_is_closed_without_its_torn_end() {
+        let place = place();
+        let mut writer = Writer::new(place.packs.clone(), Sort::Boxes);
+        let spots = writer.write(&[record(1, 10), record(2, 9000)]).expect("written");
+        let pack = spots[0].1.pack;
+        let file = disk::open(&place.packs.path(pack)).expect("opens");
+        file.set_len(spots[1].1.offset + 5000).expect("torn");
+        let (end, records) = close_left_open(&place.packs, pack).expect("closed").expect("kept");
+        assert_eq!((records, place.packs.open(pack).expect("opens").1), (1, end));
+        let again = close_left_open(&place.packs, pack).expect("closed");
+        assert_eq!(again, Some((end, 1)));
+
+        let begun = writer.begin().expect("begun");
+        assert_eq!(close_left_open(&place.packs, begun.id).expect("removed"), None);
+        assert!(!place.packs.path(begun.id).exists());
+    }
+}

@@ -1,0 +1,356 @@
+//! Packs: where chunks and boxes lie (vault-format §2).
+//!
+//! A pack is written by one process, in write units that start on 4 KiB boundaries, and closed
+//! with a table of what it holds; then it never grows again. What a crash left unclosed is closed
+//! at the next start. Records never move. Reading and checking need no keys; where an address is
+//! to be found is the business of `index`.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use data_encoding::HEXLOWER;
+
+use super::frame::{self, Bad, GRAIN, HEADER, Header, Type};
+use super::{Error, disk};
+use crate::ids::{Address, VaultId};
+use crate::vault::TAG;
+use crate::vault::chunk::BODY;
+
+/// Write units start on multiples of this; a scan that meets a bad record resumes there.
+pub(super) const UNIT: u64 = 4096;
+/// The longest box in bytes: the manifest of an item of 64 GiB fits.
+pub(super) const MAX_BOX: usize = 96 << 20;
+const EXTENSION: &str = "pack";
+
+/// The name of a pack: random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct PackId(pub(super) [u8; 16]);
+
+/// What a pack holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sort {
+    Chunks,
+    Boxes,
+}
+
+impl Sort {
+    pub(super) fn pack(self) -> Type {
+        match self {
+            Sort::Chunks => Type::ChunkPack,
+            Sort::Boxes => Type::BoxPack,
+        }
+    }
+
+    pub(super) fn record(self) -> Type {
+        match self {
+            Sort::Chunks => Type::Chunk,
+            Sort::Boxes => Type::Box,
+        }
+    }
+
+    /// The longest payload of a record.
+    fn longest(self) -> u64 {
+        match self {
+            Sort::Chunks => (BODY + TAG) as u64,
+            Sort::Boxes => MAX_BOX as u64,
+        }
+    }
+}
+
+/// Where a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub(super) pack: PackId,
+    /// Offset of its header in bytes.
+    pub(super) offset: u64,
+    /// Bytes of payload.
+    pub(super) length: u64,
+}
+
+/// A place in a pack that is not what was written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fault {
+    pub(super) offset: u64,
+    pub(super) bad: Bad,
+}
+
+/// Why a record could not be read from a spot.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// Another record, or none, is there: the index is wrong.
+    Elsewhere,
+    /// It is there and damaged, or the system refused.
+    Failed(Error),
+}
+
+/// What a pack says of its content at its end.
+pub(super) enum Closing {
+    /// Not closed.
+    Open,
+    /// The table is here, for so many records.
+    Table { offset: u64, records: u64 },
+}
+
+/// The packs of a vault, to read.
+#[derive(Clone)]
+pub(super) struct Packs {
+    dir: PathBuf,
+    vault: VaultId,
+}
+
+impl Packs {
+    pub(super) fn new(dir: PathBuf, vault: VaultId) -> Self {
+        Self { dir, vault }
+    }
+
+    pub(super) fn path(&self, pack: PackId) -> PathBuf {
+        self.dir.join(format!("{}.{EXTENSION}", HEXLOWER.encode(&pack.0)))
+    }
+
+    pub(super) fn vault(&self) -> VaultId {
+        self.vault
+    }
+
+    /// Every pack, sorted by name.
+    pub(super) fn list(&self) -> Result<Vec<PackId>, Error> {
+        let parse = |name: &String| {
+            let hex = name.strip_suffix(EXTENSION)?.strip_suffix('.')?;
+            HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok().map(PackId)
+        };
+        Ok(disk::names(&self.dir)?.iter().filter_map(parse).collect())
+    }
+
+    pub(super) fn open(&self, pack: PackId) -> Result<(File, u64), Error> {
+        let open = || {
+            let file = File::open(self.path(pack))?;
+            let length = file.metadata()?.len();
+            Ok((file, length))
+        };
+        open().map_err(Error::io("a pack cannot be opened"))
+    }
+
+    /// Reads the record of `address` at `spot` and checks all that can be checked without keys.
+    pub(super) fn read(
+        &self,
+        spot: Spot,
+        address: Address,
+        sort: Sort,
+    ) -> Result<Vec<u8>, ReadError> {
+        let (file, header) = self.header(spot, address, sort)?;
+        let mut payload = vec![0; header.length as usize];
+        let at = spot.offset + HEADER as u64;
+        let damaged = |what| {
+            ReadError::Failed(Error::damaged(&self.path(spot.pack), spot.offset, what))
+        };
+        file.read_exact_at(&mut payload, at).map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => damaged("a record longer than its pack"),
+            _ => ReadError::Failed(Error::Io { what: "a record cannot be read", source: e }),
+        })?;
+        if header.holds(&payload) {
+            Ok(payload)
+        } else {
+            Err(damaged("a record with a wrong checksum"))
+        }
+    }
+
+    /// Whether the header of `address` stands at `spot`.
+    pub(super) fn stands(&self, spot: Spot, address: Address, sort: Sort) -> bool {
+        self.header(spot, address, sort).is_ok()
+    }
+
+    fn header(
+        &self,
+        spot: Spot,
+        address: Address,
+        sort: Sort,
+    ) -> Result<(File, Header), ReadError> {
+        let file = match File::open(self.path(spot.pack)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                let what = "a pack cannot be opened";
+                return Err(ReadError::Failed(Error::Io { what, source: e }));
+            }
+            file => file.map_err(|_| ReadError::Elsewhere)?,
+        };
+        let mut bytes = [0; HEADER];
+        file.read_exact_at(&mut bytes, spot.offset).map_err(|_| ReadError::Elsewhere)?;
+        match Header::parse(&bytes) {
+            Ok(header)
+                if header.kind == sort.record()
+                    && header.address == *address.as_bytes()
+                    && header.length == spot.length
+                    && header.length <= sort.longest() =>
+            {
+                Ok((file, header))
+            }
+            _ => Err(ReadError::Elsewhere),
+        }
+    }
+
+    /// What the first frame says the pack holds.
+    pub(super) fn sort(&self, file: &File) -> Result<Sort, Bad> {
+        let header = header_at(file, 0)?;
+        if !header.holds(&[]) {
+            return Err(Bad::Damaged("a file head with a wrong checksum"));
+        }
+        if frame::vault_of(&header) != self.vault {
+            return Err(Bad::Damaged("a pack of another vault"));
+        }
+        match header.kind {
+            Type::ChunkPack => Ok(Sort::Chunks),
+            Type::BoxPack => Ok(Sort::Boxes),
+            _ => Err(Bad::Damaged("not the head of a pack")),
+        }
+    }
+
+    /// Whether the pack is closed, by its last frame.
+    pub(super) fn closing(file: &File, length: u64) -> Closing {
+        let Some(at) = length.checked_sub(HEADER as u64).filter(|at| at.is_multiple_of(GRAIN))
+        else {
+            return Closing::Open;
+        };
+        match header_at(file, at) {
+            Ok(end) if end.kind == Type::PackEnd && end.holds(&[]) => {
+                Closing::Table { offset: end.number(0), records: end.number(8) }
+            }
+            _ => Closing::Open,
+        }
+    }
+
+    /// The table at `offset` of a closed pack.
+    pub(super) fn table(
+        pack: PackId,
+        file: &File,
+        length: u64,
+        offset: u64,
+    ) -> Result<Vec<(Address, Spot)>, Bad> {
+        let header = header_at(file, offset)?;
+        let fits = header.length <= length && header.length.is_multiple_of(ROW as u64);
+        if header.kind != Type::PackTable || !fits {
+            return Err(Bad::Damaged("no table where the pack's end says"));
+        }
+        let mut bytes = vec![0; header.length as usize];
+        file.read_exact_at(&mut bytes, offset + HEADER as u64)
+            .map_err(|_| Bad::Damaged("an incomplete table"))?;
+        if !header.holds(&bytes) || *blake3::hash(&bytes).as_bytes() != header.address {
+            return Err(Bad::Damaged("a table with a wrong checksum"));
+        }
+        let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("8 bytes"));
+        let (rows, _) = bytes.as_chunks::<ROW>();
+        Ok(rows
+            .iter()
+            .map(|row| {
+                let address = Address::new(row[..32].try_into().expect("32 bytes"));
+                (address, Spot { pack, offset: number(&row[32..40]), length: number(&row[40..]) })
+            })
+            .collect())
+    }
+
+    /// Scans a pack of `length` bytes record by record and checks each. Gives every true record
+    /// to `found`, and the first bad place of each stretch to `faulty`.
+    pub(super) fn scan(
+        &self,
+        pack: PackId,
+        file: &File,
+        length: u64,
+        found: &mut dyn FnMut(Address, Spot) -> Result<(), Error>,
+        faulty: &mut dyn FnMut(Fault),
+    ) -> Result<(), Error> {
+        let sort = self.sort(file).map_err(|bad| faulty(Fault { offset: 0, bad })).ok();
+        let mut payload = Vec::new();
+        let mut at = UNIT;
+        let mut lost = false;
+        while at + HEADER as u64 <= length {
+            match record_at(file, at, length, sort, &mut payload) {
+                Ok(header) => {
+                    lost = false;
+                    if matches!(header.kind, Type::Chunk | Type::Box) {
+                        let spot = Spot { pack, offset: at, length: header.length };
+                        found(Address::new(header.address), spot)?;
+                    }
+                    at = (at + HEADER as u64 + header.length).next_multiple_of(GRAIN);
+                }
+                Err(bad) => {
+                    if bad != Bad::Nothing && !lost {
+                        faulty(Fault { offset: at, bad });
+                        lost = true;
+                    }
+                    at = (at + 1).next_multiple_of(UNIT);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every record of a pack to `found`: from its table, or by a scan if it has none.
+    pub(super) fn each(
+        &self,
+        pack: PackId,
+        limit: Option<u64>,
+        found: &mut dyn FnMut(Address, Spot) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (file, length) = self.open(pack)?;
+        if let Closing::Table { offset, .. } = Self::closing(&file, length)
+            && let Ok(table) = Self::table(pack, &file, length, offset)
+        {
+            return table.into_iter().try_for_each(|(address, spot)| found(address, spot));
+        }
+        let length = limit.map_or(length, |limit| limit.min(length));
+        self.scan(pack, &file, length, found, &mut |_| {})
+    }
+}
+
+/// Bytes of one row of a table: address, offset, length.
+pub(super) const ROW: usize = 48;
+
+/// The bytes that close a pack whose content ends at `end`: its table and its last frame.
+pub(super) fn closing_bytes(end: u64, rows: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(rows.len() + 3 * HEADER);
+    frame::put(&mut bytes, Type::PackTable, blake3::hash(rows).as_bytes(), rows);
+    let mut address = [0; 32];
+    address[..8].copy_from_slice(&end.to_le_bytes());
+    address[8..16].copy_from_slice(&((rows.len() / ROW) as u64).to_le_bytes());
+    frame::put(&mut bytes, Type::PackEnd, &address, &[]);
+    bytes
+}
+
+/// Appends a row to a table.
+pub(super) fn put_row(rows: &mut Vec<u8>, address: Address, spot: Spot) {
+    rows.extend_from_slice(address.as_bytes());
+    rows.extend_from_slice(&spot.offset.to_le_bytes());
+    rows.extend_from_slice(&spot.length.to_le_bytes());
+}
+
+fn header_at(file: &File, at: u64) -> Result<Header, Bad> {
+    let mut bytes = [0; HEADER];
+    file.read_exact_at(&mut bytes, at).map_err(|_| Bad::Damaged("an incomplete header"))?;
+    Header::parse(&bytes)
+}
+
+/// The whole, true record at `at`; its payload is left in `payload`.
+fn record_at(
+    file: &File,
+    at: u64,
+    length: u64,
+    sort: Option<Sort>,
+    payload: &mut Vec<u8>,
+) -> Result<Header, Bad> {
+    let header = header_at(file, at)?;
+    let longest = match (header.kind, sort) {
+        (Type::Chunk, None | Some(Sort::Chunks)) => Sort::Chunks.longest(),
+        (Type::Box, None | Some(Sort::Boxes)) => Sort::Boxes.longest(),
+        (Type::PackTable | Type::PackEnd, _) => length,
+        _ => return Err(Bad::Damaged("a frame that does not belong in this pack")),
+    };
+    if header.length > longest || at + HEADER as u64 + header.length > length {
+        return Err(Bad::Damaged("a record longer than it can be"));
+    }
+    payload.resize(header.length as usize, 0);
+    file.read_exact_at(payload, at + HEADER as u64)
+        .map_err(|_| Bad::Damaged("a record that cannot be read"))?;
+    if header.holds(payload) {
+        Ok(header)
+    } else {
+        Err(Bad::Damaged("a record with a wrong checksum"))
+    }
+}
