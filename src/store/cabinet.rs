@@ -253,7 +253,7 @@ pub(super) mod tests {
     use crate::ids::random;
 
     pub(crate) struct Desk {
-        pub(crate) dir: tempfile::TempDir,
+        _dir: tempfile::TempDir,
         pub(crate) place: Place,
     }
 
@@ -263,7 +263,7 @@ pub(super) mod tests {
         disk::make_dir(&keys).expect("made");
         let place = Place { dir: dir.path().to_owned(), keys, vault: VaultId::random() };
         create(&place).expect("created");
-        Desk { dir, place }
+        Desk { _dir: dir, place }
     }
 
     /// Adds `count` keys in one group and gives them.

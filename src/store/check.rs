@@ -248,7 +248,7 @@ fn check_cabinet(shared: &Shared, report: &mut Report) -> Result<(), Error> {
 /// Every box that an entry records and that is not forgotten: there, opens, has its chunks.
 fn check_boxes(shared: &Shared, size: u64, report: &mut Report) -> Result<(), Error> {
     let mut lost = std::collections::HashMap::new();
-    shared.each_entry(size, &mut |seq, bytes| {
+    shared.each_entry(0..size, &mut |seq, bytes| {
         let Ok(entry) = Entry::from_bytes(bytes) else { return Ok(()) };
         let Some(slot) = entry.slot else { return Ok(()) };
         if entry.empties_slot() {
@@ -266,6 +266,21 @@ fn check_boxes(shared: &Shared, size: u64, report: &mut Report) -> Result<(), Er
         Ok(())
     })
     .or_else(|error| report.take(error))?;
+    if !lost.is_empty() {
+        // Forgotten while the check was running?
+        let now = shared.history().tree.size();
+        let mut forgotten = |_, bytes: &[u8]| {
+            if let Ok(entry) = Entry::from_bytes(bytes)
+                && let Some(slot) = entry.slot.filter(|_| entry.empties_slot())
+            {
+                lost.remove(&slot);
+            }
+            Ok(())
+        };
+        shared
+            .each_entry(size..now, &mut forgotten)
+            .or_else(|error| report.take(error))?;
+    }
     report.lost = lost.len() as u64;
     for seq in lost.into_values() {
         let (file, offset) = place_of(shared, seq);

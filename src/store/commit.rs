@@ -188,7 +188,10 @@ impl Committer {
         drop(all);
         self.cabinet.append(&adds, &[])?;
         step("commit:cabinet-written");
-        self.sync_side_by_side()?;
+        self.shared.barriers.fetch_add(1, Ordering::Relaxed);
+        if self.chunks.is_dirty() || self.boxes.is_dirty() || !adds.is_empty() {
+            self.sync_side_by_side()?;
+        }
         let forgets: Vec<_> =
             batches.iter().map(|entries| entries.iter().any(Entry::empties_slot)).collect();
         let done = self.record(batches, adds)?;
@@ -228,7 +231,6 @@ impl Committer {
             step("commit:cabinet-synced");
             synced
         };
-        self.shared.barriers.fetch_add(1, Ordering::Relaxed);
         std::thread::scope(|scope| {
             let other = std::thread::Builder::new()
                 .name("kluis-sync".into())
@@ -249,24 +251,25 @@ impl Committer {
         step("commit:ledger-written");
         self.ledger.sync()?;
         step("commit:ledger-synced");
-        let mut slots = self.shared.slots_mut();
-        slots.kept.extend(adds);
-        slots.end = self.cabinet.tail.end();
-        for entry in frames.iter().flat_map(|(_, entries)| entries).map(|(entry, _)| entry) {
-            if let Some(slot) = entry.slot.filter(|_| entry.empties_slot())
-                && slots.kept.remove(&slot).is_some()
-            {
-                self.undropped.push(slot);
-            }
+        {
+            let mut slots = self.shared.slots_mut();
+            slots.kept.extend(adds);
+            slots.end = self.cabinet.tail.end();
         }
-        drop(slots);
-        let mut history = self.shared.history_mut();
+        // Whoever sees an entry finds its key, or the entry that says why not.
+        let empties = |(entry, _): &(Entry, Vec<u8>)| entry.slot.filter(|_| entry.empties_slot());
+        let emptied: Vec<_> =
+            frames.iter().flat_map(|(_, entries)| entries).filter_map(empties).collect();
         let mut done = Vec::with_capacity(frames.len());
+        let mut history = self.shared.history_mut();
         for (place, entries) in frames {
             history.extend(place, &entries);
             let last_seq = place.first + entries.len() as u64 - 1;
             done.push(Committed { first_seq: place.first, last_seq });
         }
+        drop(history);
+        let mut slots = self.shared.slots_mut();
+        self.undropped.extend(emptied.iter().filter(|slot| slots.kept.remove(slot).is_some()));
         Ok(done)
     }
 

@@ -276,3 +276,53 @@ fn settle_rotation(committer: &mut Committer, opening: &mut Opening) -> Result<(
     opening.rotation_settled = rotation::settle(&place, &committer.shared.slots())?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Fact;
+    use crate::store::Batch;
+    use crate::store::disk::Tail;
+
+    fn vault() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a directory");
+        create(&dir.path().join("state"), &dir.path().join("keys"), VaultId::random())
+            .expect("created");
+        dir
+    }
+
+    /// Opens with a ledger that cannot be written to.
+    fn broken(dir: &Path) -> Store {
+        let (state, keys) = (dir.join("state"), dir.join("keys"));
+        let lock = lock(&state).expect("locked");
+        let (mut committer, _) = prepare(&state, &keys).expect("prepared");
+        let read_only = File::open(state.join("ledger/0000000000000000.log")).expect("opens");
+        committer.ledger.tail = Tail::new(read_only, 64);
+        start(committer, lock).expect("started")
+    }
+
+    #[test]
+    fn after_a_failed_write_nothing_is_acknowledged_any_more() {
+        let dir = vault();
+        let batch = || Batch::of(vec![Entry::new(Fact::LoggedIn, 1)]);
+        let store = broken(dir.path());
+        assert!(!store.is_dead());
+        assert!(matches!(store.commit(batch()), Err(Error::Io { .. })));
+        assert!(store.is_dead());
+        assert!(matches!(store.commit(batch()), Err(Error::Dead)));
+        assert!(matches!(store.rotate_cabinet(1), Err(Error::Dead)));
+        drop(store);
+        let (store, opening) = open(&dir.path().join("state"), &dir.path().join("keys"))
+            .expect("a new process goes on");
+        assert_eq!(opening.entries, 0);
+        assert_eq!(store.commit(batch()).expect("committed").first_seq, 0);
+    }
+
+    #[test]
+    fn a_vault_is_made_once() {
+        let dir = vault();
+        let (state, keys) = (dir.path().join("state"), dir.path().join("keys"));
+        assert!(matches!(create(&state, &keys, VaultId::random()), Err(Error::Io { .. })));
+        assert!(open(&state, &keys).is_ok());
+    }
+}

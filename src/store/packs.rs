@@ -108,10 +108,6 @@ impl Packs {
         self.dir.join(format!("{}.{EXTENSION}", HEXLOWER.encode(&pack.0)))
     }
 
-    pub(super) fn dir(&self) -> &std::path::Path {
-        &self.dir
-    }
-
     pub(super) fn vault(&self) -> VaultId {
         self.vault
     }
