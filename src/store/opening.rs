@@ -14,7 +14,6 @@ use super::shared::Shared;
 use super::{Error, Store, disk, log, packing, rotation};
 use crate::clock::Clock;
 use crate::ids::{SlotId, VaultId};
-use crate::ledger::Entry;
 
 /// What was found and done when a vault was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,7 +62,8 @@ pub(super) fn open(dir: &Path, keys: &Path) -> Result<(Store, Opening), Error> {
 /// Reads everything and finishes what was interrupted.
 fn prepare(dir: &Path, keys: &Path) -> Result<(Committer, Opening), Error> {
     let quarantine = dir.join("quarantine");
-    let log_place = log::Place { dir: dir.join("ledger"), vault: log::vault_of(&dir.join("ledger"))? };
+    let log_place =
+        log::Place { dir: dir.join("ledger"), vault: log::vault_of(&dir.join("ledger"))? };
     let vault = log_place.vault;
     let cabinet_place = cabinet::Place { dir: dir.to_owned(), keys: keys.to_owned(), vault };
     let mut opening = Opening::default();
@@ -75,7 +75,13 @@ fn prepare(dir: &Path, keys: &Path) -> Result<(Committer, Opening), Error> {
     })?;
     opening.quarantined.extend(ledger.quarantined);
     if let Some(bytes) = loaded.torn.take() {
-        opening.quarantined.extend(cut_cabinet(&mut loaded, &cabinet_place, &quarantine, &bytes, &fold)?);
+        opening.quarantined.extend(cut_cabinet(
+            &mut loaded,
+            &cabinet_place,
+            &quarantine,
+            &bytes,
+            &fold,
+        )?);
     }
     // What a killed process wrote may be readable and not yet durable.
     loaded.tail.sync()?;
@@ -159,7 +165,7 @@ struct Fold {
 }
 
 impl Fold {
-    fn take(&mut self, slots: &cabinet::Slots, entries: &[(Entry, Vec<u8>)]) {
+    fn take(&mut self, slots: &cabinet::Slots, entries: &[log::Numbered]) {
         if entries.iter().any(|(entry, _)| entry.fills_slot()) {
             self.newest_lost.clear();
         }
@@ -280,7 +286,7 @@ fn settle_rotation(committer: &mut Committer, opening: &mut Opening) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Fact;
+    use crate::ledger::{Entry, Fact};
     use crate::store::Batch;
     use crate::store::disk::Tail;
 

@@ -100,7 +100,7 @@ impl Shared {
     pub(super) fn each_entry(
         &self,
         range: Range<u64>,
-        visit: &mut dyn FnMut(u64, &[u8]) -> Result<(), Error>,
+        mut visit: impl FnMut(u64, &[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut seq = range.start;
         while seq < range.end {

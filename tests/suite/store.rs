@@ -24,8 +24,7 @@ struct Vault {
 impl Vault {
     fn new() -> (Self, Store) {
         let this = Self { dir: tempfile::tempdir().expect("a directory") };
-        let store =
-            Store::create(&this.state(), &this.keys(), VaultId::random()).expect("created");
+        let store = Store::create(&this.state(), &this.keys(), VaultId::random()).expect("created");
         (this, store)
     }
 
@@ -53,7 +52,9 @@ impl Vault {
 
     /// Every file of the vault but the index and the lock.
     fn files(&self) -> Vec<PathBuf> {
-        let list = |dir: PathBuf| fs::read_dir(dir).expect("a directory").map(|e| e.expect("entry").path());
+        let list = |dir: PathBuf| {
+            fs::read_dir(dir).expect("a directory").map(|e| e.expect("entry").path())
+        };
         let mut files: Vec<_> = [self.state(), self.keys()]
             .into_iter()
             .chain(["packs", "ledger"].map(|sub| self.state().join(sub)))
@@ -334,18 +335,20 @@ fn an_index_that_points_elsewhere_is_made_again_while_the_vault_is_open() {
     let (vault, store) = Vault::new();
     let letters = some_letters(&store);
     drop(store);
-    // Another name for the same pack: every answer of the index is wrong now.
+    let (store, _) = vault.open();
+    assert_all_read(&store, &letters);
+    // Other names for the same packs: every answer of the index is wrong now.
     let packs = vault.state().join("packs");
     for entry in fs::read_dir(&packs).expect("a directory").collect::<Vec<_>>() {
         let name = entry.expect("an entry").path();
         fs::rename(&name, packs.join(format!("{}.pack", SlotId::random()))).expect("renamed");
     }
-    let (store, _) = vault.open();
     assert_all_read(&store, &letters);
-    let index = vault.state().join("index");
-    assert!(index.exists());
+    assert!(vault.state().join("quarantine/index.bad-0").exists());
+    assert_clean(&store);
     let report = store.check(true, &|_, _| {}).expect("checked");
     assert!(report.is_clean(), "{:?}", report.problems);
+    assert_all_read(&store, &letters);
 }
 
 /// The wrapped key of a slot in the bytes of a cabinet file, found as a thief would.
@@ -436,11 +439,14 @@ fn proofs_and_checkpoints_of_a_real_ledger_hold_and_a_fork_does_not() {
     let slot = SlotId::random();
     assert!(matches!(store.checkpoint(), Err(Error::Vault(vault::Error::NoKey))));
     let hash = Some(Digest::new(*blake3::hash(&public).as_bytes()));
-    let named = Entry { slot: Some(slot), hash, count: Some(CHECKPOINT_KEY), ..Entry::new(Fact::ServerKey, 1) };
+    let named = Entry {
+        slot: Some(slot),
+        hash,
+        count: Some(CHECKPOINT_KEY),
+        ..Entry::new(Fact::ServerKey, 1)
+    };
     let keys = vec![(slot, Secret::new(seed))];
-    store
-        .commit(Batch { keys, entries: vec![named], ..Batch::default() })
-        .expect("committed");
+    store.commit(Batch { keys, entries: vec![named], ..Batch::default() }).expect("committed");
     some_letters(&store);
     let early = store.checkpoint().expect("signed");
     let old = Checkpoint::verify(&early, &public).expect("verifies");
@@ -522,11 +528,8 @@ const LETTERS: usize = 4;
 
 /// What the child did, one line each: `try`, `kept`, `forget`, `forgotten`, then the letter.
 fn note(dir: &Path, what: &str, i: usize, letter: &Letter) {
-    let mut file = fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(dir.join("notes"))
-        .expect("opens");
+    let mut file =
+        fs::OpenOptions::new().create(true).append(true).open(dir.join("notes")).expect("opens");
     let Letter { place, slot, address, digest, .. } = letter;
     let line = format!("{what} {i} {} {} {slot} {address} {digest}\n", place.letter, place.item);
     file.write_all(line.as_bytes()).expect("written");
