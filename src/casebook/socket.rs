@@ -52,7 +52,7 @@ const IDLE_TIME: Duration = Duration::from_secs(15 * 60);
 /// Ledger entries in one answer.
 const ENTRIES_AT_ONCE: usize = 4096;
 
-/// Serves until `stop` is done; requests under way are finished.
+/// Serves until `stop` is done; then every connection ends.
 pub async fn run(listener: UnixListener, desk: Arc<Desk>, stop: impl Future<Output = ()>) {
     let mut connections = JoinSet::new();
     tokio::pin!(stop);

@@ -145,10 +145,7 @@ mod tests {
         let mut dropped = entries.clone();
         dropped.remove(4);
         assert_eq!(check(&dropped, &head, None), Err(Error::OutOfOrder(4)));
-        assert_eq!(
-            check(&entries[..19], &head, None),
-            Err(Error::Short { covers: 20, found: 19 })
-        );
+        assert_eq!(check(&entries[..19], &head, None), Err(Error::Short { covers: 20, found: 19 }));
 
         let mut swapped = entries.clone();
         swapped.swap(4, 5);

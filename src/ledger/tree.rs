@@ -148,7 +148,13 @@ fn node(left: Digest, right: Digest) -> Digest {
 /// Whether `proof` shows that `leaf` stands at `index` in the tree of `size` leaves with this
 /// `root` (RFC 9162 §2.1.3.2).
 #[must_use]
-pub fn verify_inclusion(leaf: Digest, index: u64, size: u64, proof: &[Digest], root: Digest) -> bool {
+pub fn verify_inclusion(
+    leaf: Digest,
+    index: u64,
+    size: u64,
+    proof: &[Digest],
+    root: Digest,
+) -> bool {
     if index >= size {
         return false;
     }
@@ -299,7 +305,9 @@ mod tests {
                 let own = tree.leaf(index).expect("within size");
                 assert!(verify_inclusion(own, index, size, &proof, root));
                 assert!(!verify_inclusion(leaf(b"other"), index, size, &proof, root));
-                assert!(!verify_inclusion(own, (index + 1) % size, size, &proof, root) || size == 1);
+                assert!(
+                    !verify_inclusion(own, (index + 1) % size, size, &proof, root) || size == 1
+                );
                 for cut in 0..proof.len() {
                     assert!(!verify_inclusion(own, index, size, &proof[..cut], root));
                     let mut changed = proof.clone();

@@ -114,7 +114,9 @@ pub(super) fn read_key(place: &Place, generation: u64) -> Result<Secret<[u8; 32]
     let frame = frame.ok_or_else(|| Error::damaged(&path, 0, "an empty key file"))?;
     let expected = frame::file_address(place.vault, generation, 0);
     match <[u8; 32]>::try_from(frame.payload) {
-        Ok(mut key) if frame.header.kind == Type::CabinetKey && frame.header.address == expected => {
+        Ok(mut key)
+            if frame.header.kind == Type::CabinetKey && frame.header.address == expected =>
+        {
             let secret = Secret::new(key);
             key.zeroize();
             Ok(secret)
@@ -187,7 +189,8 @@ pub(super) fn replay(
         let id = SlotId::new(header.address[..16].try_into().expect("16 bytes"));
         match (header.kind, <Slot>::try_from(frame.payload)) {
             (Type::Cabinet, _) if frame.offset == 0 => {
-                if header.address != frame::file_address(place.vault, generation, header.number(24)) {
+                if header.address != frame::file_address(place.vault, generation, header.number(24))
+                {
                     return Err(Error::damaged(path, 0, "the cabinet of another vault or time"));
                 }
                 begun_with = header.number(24);
@@ -220,12 +223,17 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Appends slots and drops, one group; durable with [`Writer::sync`].
-    pub(super) fn append(&mut self, adds: &[(SlotId, Kept)], drops: &[SlotId]) -> Result<(), Error> {
+    pub(super) fn append(
+        &mut self,
+        adds: &[(SlotId, Kept)],
+        drops: &[SlotId],
+    ) -> Result<(), Error> {
         if adds.is_empty() && drops.is_empty() {
             return Ok(());
         }
         let group = self.tail.start();
-        let mut bytes = Vec::with_capacity(adds.len() * 2 * (SLOT + 16) + drops.len() * frame::HEADER);
+        let mut bytes =
+            Vec::with_capacity(adds.len() * 2 * (SLOT + 16) + drops.len() * frame::HEADER);
         for (id, kept) in adds {
             put_add(&mut bytes, *id, kept, group);
         }
@@ -253,7 +261,7 @@ pub(super) mod tests {
     use crate::ids::random;
 
     pub(crate) struct Desk {
-        pub(crate) dir: tempfile::TempDir,
+        _dir: tempfile::TempDir,
         pub(crate) place: Place,
     }
 
@@ -263,11 +271,15 @@ pub(super) mod tests {
         disk::make_dir(&keys).expect("made");
         let place = Place { dir: dir.path().to_owned(), keys, vault: VaultId::random() };
         create(&place).expect("created");
-        Desk { dir, place }
+        Desk { _dir: dir, place }
     }
 
     /// Adds `count` keys in one group and gives them.
-    pub(crate) fn fill(writer: &mut Writer, slots: &mut Slots, count: u64) -> Vec<(SlotId, [u8; 32])> {
+    pub(crate) fn fill(
+        writer: &mut Writer,
+        slots: &mut Slots,
+        count: u64,
+    ) -> Vec<(SlotId, [u8; 32])> {
         let keys: Vec<(SlotId, [u8; 32])> =
             (0..count).map(|_| (SlotId::random(), random())).collect();
         let adds: Vec<_> = keys.iter().map(|(id, key)| (*id, slots.wrap(*id, key, 5))).collect();

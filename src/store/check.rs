@@ -128,11 +128,9 @@ fn check_pack(shared: &Shared, pack: PackId, report: &mut Report) -> Result<(), 
     if let Closing::Table { offset, .. } = Packs::closing(&file, length) {
         match (Packs::table(pack, &file, length, offset), sort) {
             (Ok(table), Some(sort)) => {
-                return table
-                    .into_iter()
-                    .try_for_each(|(address, spot)| {
-                        check_record(shared, address, spot, sort, report)
-                    });
+                return table.into_iter().try_for_each(|(address, spot)| {
+                    check_record(shared, address, spot, sort, report)
+                });
             }
             (Ok(_), None) => {}
             (Err(bad), _) => report.add(&path, offset, bad.what()),
@@ -168,8 +166,8 @@ fn check_record(
     let path = shared.packs.path(spot.pack);
     match shared.packs.read(spot, address, sort) {
         Ok(bytes) => {
-            let is_true = sort == Sort::Chunks
-                || blake3::hash(&bytes).as_bytes() == address.as_bytes();
+            let is_true =
+                sort == Sort::Chunks || blake3::hash(&bytes).as_bytes() == address.as_bytes();
             if !is_true {
                 report.add(&path, spot.offset, "a box that is not the one of its address");
             }
@@ -196,7 +194,7 @@ fn check_ledger(shared: &Shared, size: u64, report: &mut Report) -> Result<(), E
         let path = shared.log_place.path(file);
         let bytes = disk::read(&path)?;
         report.bytes += bytes.len() as u64;
-        let mut take = |_, entries: &[(Entry, Vec<u8>)]| {
+        let mut take = |_, entries: &[log::Numbered]| {
             for (_, bytes) in entries {
                 tree.append(tree::leaf(bytes));
             }
@@ -248,24 +246,40 @@ fn check_cabinet(shared: &Shared, report: &mut Report) -> Result<(), Error> {
 /// Every box that an entry records and that is not forgotten: there, opens, has its chunks.
 fn check_boxes(shared: &Shared, size: u64, report: &mut Report) -> Result<(), Error> {
     let mut lost = std::collections::HashMap::new();
-    shared.each_entry(size, &mut |seq, bytes| {
-        let Ok(entry) = Entry::from_bytes(bytes) else { return Ok(()) };
-        let Some(slot) = entry.slot else { return Ok(()) };
-        if entry.empties_slot() {
-            report.forgotten += u64::from(entry.kind == Fact::Forgotten);
-            lost.remove(&slot);
-        } else if entry.fills_slot() {
-            match shared.slots().open(slot) {
-                Ok(key) if entry.boxed.is_some() => check_box(shared, seq, &entry, &key, report)?,
-                Ok(_) => {}
-                Err(_) => {
-                    lost.insert(slot, seq);
+    shared
+        .each_entry(0..size, |seq, bytes| {
+            let Ok(entry) = Entry::from_bytes(bytes) else { return Ok(()) };
+            let Some(slot) = entry.slot else { return Ok(()) };
+            if entry.empties_slot() {
+                report.forgotten += u64::from(entry.kind == Fact::Forgotten);
+                lost.remove(&slot);
+            } else if entry.fills_slot() {
+                match shared.slots().open(slot) {
+                    Ok(key) if entry.boxed.is_some() => {
+                        check_box(shared, seq, &entry, &key, report)?
+                    }
+                    Ok(_) => {}
+                    Err(_) => {
+                        lost.insert(slot, seq);
+                    }
                 }
             }
-        }
-        Ok(())
-    })
-    .or_else(|error| report.take(error))?;
+            Ok(())
+        })
+        .or_else(|error| report.take(error))?;
+    if !lost.is_empty() {
+        // Forgotten while the check was running?
+        let now = shared.history().tree.size();
+        let mut forgotten = |_, bytes: &[u8]| {
+            if let Ok(entry) = Entry::from_bytes(bytes)
+                && let Some(slot) = entry.slot.filter(|_| entry.empties_slot())
+            {
+                lost.remove(&slot);
+            }
+            Ok(())
+        };
+        shared.each_entry(size..now, &mut forgotten).or_else(|error| report.take(error))?;
+    }
     report.lost = lost.len() as u64;
     for seq in lost.into_values() {
         let (file, offset) = place_of(shared, seq);
@@ -326,10 +340,8 @@ fn check_box(
 /// The frame that holds an entry.
 fn place_of(shared: &Shared, seq: u64) -> (PathBuf, u64) {
     let history = shared.history();
-    history
-        .frames_from(seq)
-        .first()
-        .map_or_else(|| (shared.log_place.path(0), 0), |place| {
-            (shared.log_place.path(place.file()), place.offset)
-        })
+    history.frames_from(seq).first().map_or_else(
+        || (shared.log_place.path(0), 0),
+        |place| (shared.log_place.path(place.file()), place.offset),
+    )
 }

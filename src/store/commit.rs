@@ -12,10 +12,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use super::cabinet::{self, Kept};
+use super::log::Numbered;
 use super::packing::{self, Record};
 use super::packs::{PackId, Sort, Spot};
 use super::shared::Shared;
@@ -80,9 +81,8 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn of(batch: Batch) -> Self {
-        let chunk = |chunk: SealedChunk| {
-            Record::new(Sort::Chunks, chunk.address(), chunk.into_record())
-        };
+        let chunk =
+            |chunk: SealedChunk| Record::new(Sort::Chunks, chunk.address(), chunk.into_record());
         let boxed = |sealed: &SealedBox| {
             let mut bytes = vec![0; super::frame::HEADER];
             bytes.extend_from_slice(sealed.bytes());
@@ -146,12 +146,20 @@ impl Committer {
         if self.shared.dead.load(Ordering::Acquire) { Err(Error::Dead) } else { Ok(()) }
     }
 
-    /// Any failure but a full disk is final.
+    /// A write that failed is final. A full disk, or damage found on the way, is not.
     fn note<T>(&self, result: &Result<T, Error>) {
         if let Err(error) = result
-            && !matches!(error, Error::Full | Error::Dead)
+            && !matches!(
+                error,
+                Error::Full | Error::Vault(_) | Error::Damaged { .. } | Error::Later { .. }
+            )
         {
-            self.shared.dead.store(true, Ordering::Release);
+            self.stop(error);
+        }
+    }
+
+    fn stop(&self, error: &Error) {
+        if !self.shared.dead.swap(true, Ordering::AcqRel) {
             tracing::error!(%error, "the store stops");
         }
     }
@@ -188,7 +196,10 @@ impl Committer {
         drop(all);
         self.cabinet.append(&adds, &[])?;
         step("commit:cabinet-written");
-        self.sync_side_by_side()?;
+        self.shared.barriers.fetch_add(1, Ordering::Relaxed);
+        if self.chunks.is_dirty() || self.boxes.is_dirty() || !adds.is_empty() {
+            self.sync_side_by_side()?;
+        }
         let forgets: Vec<_> =
             batches.iter().map(|entries| entries.iter().any(Entry::empties_slot)).collect();
         let done = self.record(batches, adds)?;
@@ -228,7 +239,6 @@ impl Committer {
             step("commit:cabinet-synced");
             synced
         };
-        self.shared.barriers.fetch_add(1, Ordering::Relaxed);
         std::thread::scope(|scope| {
             let other = std::thread::Builder::new()
                 .name("kluis-sync".into())
@@ -249,24 +259,25 @@ impl Committer {
         step("commit:ledger-written");
         self.ledger.sync()?;
         step("commit:ledger-synced");
-        let mut slots = self.shared.slots_mut();
-        slots.kept.extend(adds);
-        slots.end = self.cabinet.tail.end();
-        for entry in frames.iter().flat_map(|(_, entries)| entries).map(|(entry, _)| entry) {
-            if let Some(slot) = entry.slot.filter(|_| entry.empties_slot())
-                && slots.kept.remove(&slot).is_some()
-            {
-                self.undropped.push(slot);
-            }
+        {
+            let mut slots = self.shared.slots_mut();
+            slots.kept.extend(adds);
+            slots.end = self.cabinet.tail.end();
         }
-        drop(slots);
-        let mut history = self.shared.history_mut();
+        // Whoever sees an entry finds its key, or the entry that says why not.
+        let empties = |(entry, _): &Numbered| entry.slot.filter(|_| entry.empties_slot());
+        let emptied: Vec<_> =
+            frames.iter().flat_map(|(_, entries)| entries).filter_map(empties).collect();
         let mut done = Vec::with_capacity(frames.len());
+        let mut history = self.shared.history_mut();
         for (place, entries) in frames {
             history.extend(place, &entries);
             let last_seq = place.first + entries.len() as u64 - 1;
             done.push(Committed { first_seq: place.first, last_seq });
         }
+        drop(history);
+        let mut slots = self.shared.slots_mut();
+        self.undropped.extend(emptied.iter().filter(|slot| slots.kept.remove(slot).is_some()));
         Ok(done)
     }
 
@@ -298,21 +309,19 @@ impl Committer {
 
     /// A step of the committer: nothing else is committed meanwhile.
     fn rotate(&mut self, minute: u64, orphans: &HashSet<SlotId>) -> Result<Committed, Error> {
+        let next = rotation::prepare(&self.cabinet.place, &self.shared.slots(), orphans)?;
+        // A switch cannot be taken back: what fails from here on, the next start finishes.
+        self.switch(minute, next).inspect_err(|error| self.stop(error))
+    }
+
+    fn switch(&mut self, minute: u64, next: rotation::Next) -> Result<Committed, Error> {
         let place = self.cabinet.place.clone();
-        let next = rotation::prepare(&place, &self.shared.slots(), orphans)?;
         let generation = next.generation;
         let (slots, tail) = rotation::switch(&place, next)?;
         self.cabinet.tail = tail;
         self.undropped.clear();
         *self.shared.slots_mut() = slots;
-        // The switch cannot be taken back: without room to record it, the next start does.
-        let committed = self.record_rotation(minute, generation).map_err(|error| match error {
-            Error::Full => Error::Io {
-                what: "a rotation of the cabinet cannot be recorded",
-                source: std::io::ErrorKind::StorageFull.into(),
-            },
-            other => other,
-        })?;
+        let committed = self.record_rotation(minute, generation)?;
         rotation::settle(&place, &self.shared.slots())?;
         Ok(committed)
     }
@@ -365,10 +374,7 @@ fn gather(
         if bytes >= GROUP_BYTES {
             break;
         }
-        next = match jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(job) => Some(job),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        };
+        next = jobs.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
     }
     (works, replies, None)
 }

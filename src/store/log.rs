@@ -60,7 +60,7 @@ impl History {
     }
 
     /// Takes in one durable frame.
-    pub(super) fn extend(&mut self, place: FramePlace, entries: &[(Entry, Vec<u8>)]) {
+    pub(super) fn extend(&mut self, place: FramePlace, entries: &[Numbered]) {
         self.frames.push(place);
         for (entry, bytes) in entries {
             self.tree.append(tree::leaf(bytes));
@@ -138,7 +138,7 @@ impl Place {
 }
 
 /// A frame's payload: a CBOR array of byte strings, one an entry.
-fn encode_frame(entries: &[(Entry, Vec<u8>)]) -> Vec<u8> {
+fn encode_frame(entries: &[Numbered]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = minicbor::Encoder::new(&mut bytes);
     encoder.array(entries.len() as u64).expect("memory takes it");
@@ -158,8 +158,8 @@ fn decode_frame(payload: &[u8]) -> Option<Vec<Vec<u8>>> {
     (decoder.position() == payload.len()).then_some(entries)
 }
 
-/// A batch's entries with their numbers, as they are written.
-pub(super) type Numbered = Vec<(Entry, Vec<u8>)>;
+/// An entry with its number, and its exact bytes.
+pub(super) type Numbered = (Entry, Vec<u8>);
 
 /// Appends to the ledger. Belongs to the committer alone.
 pub(super) struct Writer {
@@ -174,7 +174,7 @@ impl Writer {
     pub(super) fn write(
         &mut self,
         batches: Vec<Vec<Entry>>,
-    ) -> Result<Vec<(FramePlace, Numbered)>, Error> {
+    ) -> Result<Vec<(FramePlace, Vec<Numbered>)>, Error> {
         if self.tail.end() >= ROLL_AT {
             self.tail = self.place.create(self.next)?;
             self.file = self.next;
@@ -185,7 +185,7 @@ impl Writer {
         let mut frames = Vec::with_capacity(batches.len());
         for entries in batches {
             let first = next;
-            let numbered: Numbered = entries
+            let numbered: Vec<Numbered> = entries
                 .into_iter()
                 .map(|entry| {
                     let entry = Entry { seq: next, ..entry };
@@ -244,7 +244,7 @@ pub(super) struct Opened {
 pub(super) fn open(
     place: Place,
     quarantine: &Path,
-    visit: &mut dyn FnMut(&[(Entry, Vec<u8>)]),
+    visit: &mut dyn FnMut(&[Numbered]),
 ) -> Result<Opened, Error> {
     let mut history = History::new();
     let mut quarantined = None;
@@ -256,7 +256,7 @@ pub(super) fn open(
             return Err(Error::damaged(&path, 0, "the ledger file before this one is not there"));
         }
         let bytes = disk::read(&path)?;
-        let mut take = |place: FramePlace, entries: &[(Entry, Vec<u8>)]| {
+        let mut take = |place: FramePlace, entries: &[Numbered]| {
             visit(entries);
             history.extend(place, entries);
         };
@@ -290,7 +290,7 @@ pub(super) fn replay_file(
     place: &Place,
     file: u64,
     bytes: &[u8],
-    take: &mut dyn FnMut(FramePlace, &[(Entry, Vec<u8>)]),
+    take: &mut dyn FnMut(FramePlace, &[Numbered]),
 ) -> Result<u64, Error> {
     let path = place.path(file);
     let mut walk = Walk::new(bytes);
@@ -319,17 +319,16 @@ pub(super) fn replay_file(
         if frame.header.kind != Type::Entries || frame.header.number(0) != next {
             return Err(damaged("not the frame that comes next in the ledger"));
         }
-        let entries = read_entries(frame.payload, next)
-            .map_err(|e| match e {
-                ledger::Error::FutureVersion => Bad::Later.at(&path, frame.offset),
-                _ => damaged("a frame that is no list of entries"),
-            })?;
+        let entries = read_entries(frame.payload, next).map_err(|e| match e {
+            ledger::Error::FutureVersion => Bad::Later.at(&path, frame.offset),
+            _ => damaged("a frame that is no list of entries"),
+        })?;
         next += entries.len() as u64;
         take(FramePlace { first: frame.header.number(0), file, offset: frame.offset }, &entries);
     }
 }
 
-fn read_entries(payload: &[u8], first: u64) -> Result<Numbered, ledger::Error> {
+fn read_entries(payload: &[u8], first: u64) -> Result<Vec<Numbered>, ledger::Error> {
     let list = decode_frame(payload).ok_or(ledger::Error::NotAnEntry)?;
     (first..)
         .zip(list)

@@ -189,7 +189,7 @@ impl Store {
             .map(|(id, _)| *id)
             .collect();
         if !orphans.is_empty() {
-            self.shared.each_entry(size, &mut |_, bytes| {
+            self.shared.each_entry(0..size, |_, bytes| {
                 if let Some(slot) = Entry::from_bytes(bytes).ok().and_then(|entry| entry.slot) {
                     orphans.remove(&slot);
                 }

@@ -14,7 +14,6 @@ use super::shared::Shared;
 use super::{Error, Store, disk, log, packing, rotation};
 use crate::clock::Clock;
 use crate::ids::{SlotId, VaultId};
-use crate::ledger::Entry;
 
 /// What was found and done when a vault was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,7 +62,8 @@ pub(super) fn open(dir: &Path, keys: &Path) -> Result<(Store, Opening), Error> {
 /// Reads everything and finishes what was interrupted.
 fn prepare(dir: &Path, keys: &Path) -> Result<(Committer, Opening), Error> {
     let quarantine = dir.join("quarantine");
-    let log_place = log::Place { dir: dir.join("ledger"), vault: log::vault_of(&dir.join("ledger"))? };
+    let log_place =
+        log::Place { dir: dir.join("ledger"), vault: log::vault_of(&dir.join("ledger"))? };
     let vault = log_place.vault;
     let cabinet_place = cabinet::Place { dir: dir.to_owned(), keys: keys.to_owned(), vault };
     let mut opening = Opening::default();
@@ -75,7 +75,13 @@ fn prepare(dir: &Path, keys: &Path) -> Result<(Committer, Opening), Error> {
     })?;
     opening.quarantined.extend(ledger.quarantined);
     if let Some(bytes) = loaded.torn.take() {
-        opening.quarantined.extend(cut_cabinet(&mut loaded, &cabinet_place, &quarantine, &bytes, &fold)?);
+        opening.quarantined.extend(cut_cabinet(
+            &mut loaded,
+            &cabinet_place,
+            &quarantine,
+            &bytes,
+            &fold,
+        )?);
     }
     // What a killed process wrote may be readable and not yet durable.
     loaded.tail.sync()?;
@@ -159,7 +165,7 @@ struct Fold {
 }
 
 impl Fold {
-    fn take(&mut self, slots: &cabinet::Slots, entries: &[(Entry, Vec<u8>)]) {
+    fn take(&mut self, slots: &cabinet::Slots, entries: &[log::Numbered]) {
         if entries.iter().any(|(entry, _)| entry.fills_slot()) {
             self.newest_lost.clear();
         }
@@ -275,4 +281,54 @@ fn settle_rotation(committer: &mut Committer, opening: &mut Opening) -> Result<(
     let place = committer.cabinet.place.clone();
     opening.rotation_settled = rotation::settle(&place, &committer.shared.slots())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Entry, Fact};
+    use crate::store::Batch;
+    use crate::store::disk::Tail;
+
+    fn vault() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a directory");
+        create(&dir.path().join("state"), &dir.path().join("keys"), VaultId::random())
+            .expect("created");
+        dir
+    }
+
+    /// Opens with a ledger that cannot be written to.
+    fn broken(dir: &Path) -> Store {
+        let (state, keys) = (dir.join("state"), dir.join("keys"));
+        let lock = lock(&state).expect("locked");
+        let (mut committer, _) = prepare(&state, &keys).expect("prepared");
+        let read_only = File::open(state.join("ledger/0000000000000000.log")).expect("opens");
+        committer.ledger.tail = Tail::new(read_only, 64);
+        start(committer, lock).expect("started")
+    }
+
+    #[test]
+    fn after_a_failed_write_nothing_is_acknowledged_any_more() {
+        let dir = vault();
+        let batch = || Batch::of(vec![Entry::new(Fact::LoggedIn, 1)]);
+        let store = broken(dir.path());
+        assert!(!store.is_dead());
+        assert!(matches!(store.commit(batch()), Err(Error::Io { .. })));
+        assert!(store.is_dead());
+        assert!(matches!(store.commit(batch()), Err(Error::Dead)));
+        assert!(matches!(store.rotate_cabinet(1), Err(Error::Dead)));
+        drop(store);
+        let (store, opening) = open(&dir.path().join("state"), &dir.path().join("keys"))
+            .expect("a new process goes on");
+        assert_eq!(opening.entries, 0);
+        assert_eq!(store.commit(batch()).expect("committed").first_seq, 0);
+    }
+
+    #[test]
+    fn a_vault_is_made_once() {
+        let dir = vault();
+        let (state, keys) = (dir.path().join("state"), dir.path().join("keys"));
+        assert!(matches!(create(&state, &keys, VaultId::random()), Err(Error::Io { .. })));
+        assert!(open(&state, &keys).is_ok());
+    }
 }

@@ -108,10 +108,6 @@ impl Packs {
         self.dir.join(format!("{}.{EXTENSION}", HEXLOWER.encode(&pack.0)))
     }
 
-    pub(super) fn dir(&self) -> &std::path::Path {
-        &self.dir
-    }
-
     pub(super) fn vault(&self) -> VaultId {
         self.vault
     }
@@ -144,9 +140,8 @@ impl Packs {
         let (file, header) = self.header(spot, address, sort)?;
         let mut payload = vec![0; header.length as usize];
         let at = spot.offset + HEADER as u64;
-        let damaged = |what| {
-            ReadError::Failed(Error::damaged(&self.path(spot.pack), spot.offset, what))
-        };
+        let damaged =
+            |what| ReadError::Failed(Error::damaged(&self.path(spot.pack), spot.offset, what));
         file.read_exact_at(&mut payload, at).map_err(|e| match e.kind() {
             std::io::ErrorKind::UnexpectedEof => damaged("a record longer than its pack"),
             _ => ReadError::Failed(Error::Io { what: "a record cannot be read", source: e }),

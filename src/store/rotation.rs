@@ -40,13 +40,17 @@ pub(super) struct Next {
 /// every slot of it again.
 ///
 /// # Errors
-/// After [`Error::Full`] the current generation is as before and nothing of the next is left.
-pub(super) fn prepare(place: &Place, slots: &Slots, left_out: &HashSet<SlotId>) -> Result<Next, Error> {
+/// After any but [`Error::Io`] the current generation is as before and nothing of the next is left.
+pub(super) fn prepare(
+    place: &Place,
+    slots: &Slots,
+    left_out: &HashSet<SlotId>,
+) -> Result<Next, Error> {
     let generation = slots.generation + 1;
     match prepare_files(place, slots, left_out, generation) {
-        Err(Error::Full) => {
+        Err(error) if !matches!(error, Error::Io { .. }) => {
             clear(place, generation)?;
-            Err(Error::Full)
+            Err(error)
         }
         other => other,
     }
@@ -162,9 +166,9 @@ pub(super) fn settle(place: &Place, slots: &Slots) -> Result<bool, Error> {
         return Ok(false);
     }
     for id in slots.kept.keys() {
-        slots.open(*id).map_err(|_| {
-            Error::damaged(&place.cabinet(current), 0, "a slot that does not open")
-        })?;
+        slots
+            .open(*id)
+            .map_err(|_| Error::damaged(&place.cabinet(current), 0, "a slot that does not open"))?;
     }
     disk::sync_dir(&place.dir)?;
     disk::sync_dir(&place.keys)?;
@@ -231,6 +235,21 @@ mod tests {
         let loaded = cabinet::load(&desk.place, 2).expect("loads");
         assert_eq!(*loaded.slots.open(more[0].0).expect("opens"), more[0].1);
         assert_eq!(loaded.slots.kept.len(), 20);
+    }
+
+    #[test]
+    fn a_slot_that_does_not_open_stops_a_rotation_and_leaves_all_as_it_was() {
+        let desk = desk();
+        let (mut writer, mut slots) = opened(&desk);
+        let keys = fill(&mut writer, &mut slots, 3);
+        slots.kept.get_mut(&keys[1].0).expect("kept").slot[7] ^= 1;
+        for _ in 0..2 {
+            let stopped = prepare(&desk.place, &slots, &HashSet::new());
+            assert!(matches!(stopped, Err(Error::Vault(_))));
+            assert_eq!(desk.place.key_files().expect("read"), [1]);
+            assert!(!unfinished(&desk.place, 2).exists());
+        }
+        assert_eq!(*slots.open(keys[0].0).expect("opens"), keys[0].1);
     }
 
     #[test]

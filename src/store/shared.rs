@@ -1,6 +1,7 @@
 //! What the committer and the readers share, and how a reader finds a record.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -95,15 +96,15 @@ impl Shared {
         Ok(spot)
     }
 
-    /// Shows every entry below `size` to `visit`, with its exact bytes.
+    /// Shows these entries to `visit`, with their exact bytes.
     pub(super) fn each_entry(
         &self,
-        size: u64,
-        visit: &mut dyn FnMut(u64, &[u8]) -> Result<(), Error>,
+        range: Range<u64>,
+        mut visit: impl FnMut(u64, &[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut seq = 0;
-        while seq < size {
-            let some = self.entry_bytes(seq, READ_AT_ONCE.min((size - seq) as usize))?;
+        let mut seq = range.start;
+        while seq < range.end {
+            let some = self.entry_bytes(seq, READ_AT_ONCE.min((range.end - seq) as usize))?;
             if some.is_empty() {
                 return Ok(());
             }

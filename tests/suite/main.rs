@@ -9,6 +9,7 @@ mod letters;
 mod openpgp;
 #[cfg(kluis_lab)]
 mod sandbox;
+mod store;
 mod tree;
 mod way;
 

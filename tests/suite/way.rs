@@ -2,16 +2,19 @@
 //! byte. With real clients, twice, after a restart, and with a look for what must not be there.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use kluis::casebook::detail::ItemDetail;
 use kluis::casebook::Filter;
 use kluis::ids::CaseId;
-use kluis::ledger::entry::Fact;
+use kluis::ledger::entry::{Entry, Fact};
 use kluis::letter::skeleton::Skeleton;
 use kluis::letter::{Finding, Source};
 use kluis::staff::client::{CaseView, Client};
+use kluis::store::Batch;
+use kluis::vault::chunk::{self, Base};
 use tokio::runtime::Runtime;
 
 use crate::mail_client::{Client as Sender, Plan, letter, send_all};
@@ -44,7 +47,7 @@ fn raw(client: &mut Client, case: &CaseView) -> Vec<u8> {
     skeleton.rebuild(&contents)
 }
 
-fn entries(server: &Server) -> Vec<kluis::ledger::entry::Entry> {
+fn entries(server: &Server) -> Vec<Entry> {
     server.casebook.store().entries(0, usize::MAX).expect("reads")
 }
 
@@ -234,18 +237,23 @@ fn a_letter_joins_a_case_by_its_sender_and_number_and_not_by_the_number_alone() 
 fn twenty_letters_at_once_take_at_most_three_pairs_of_barriers() {
     let (world, runtime) = (World::found(), runtime());
     let server = runtime.block_on(world.serve());
-    // What matters is the commit: the batches are sealed first, then all are handed over at once.
+    // Sealed beforehand and handed over at once, while an earlier letter is being written: so it
+    // is when many come, and so the test does not hang on how threads are scheduled.
     let before = server.casebook.store().barriers();
-    let gate = std::sync::Barrier::new(20);
+    let gate = std::sync::Barrier::new(21);
+    let large = vec![7; 32 << 20];
+    let (_, chunks) = chunk::seal(&Base::fresh(), &large, NonZeroUsize::MIN);
     std::thread::scope(|scope| {
-        for n in 0..20 {
-            let (server, gate) = (&server, &gate);
-            scope.spawn(move || {
-                let entry = kluis::ledger::entry::Entry::new(Fact::LoggedIn, n);
-                gate.wait();
-                let batch = kluis::store::Batch { entries: vec![entry], ..Default::default() };
-                server.casebook.store().commit(batch).expect("commits");
-            });
+        let (server, gate) = (&server, &gate);
+        let commit = move |chunks| {
+            let entries = vec![Entry::new(Fact::LoggedIn, 1)];
+            gate.wait();
+            let batch = Batch { entries, chunks, ..Batch::default() };
+            server.casebook.store().commit(batch).expect("commits");
+        };
+        scope.spawn(move || commit(chunks));
+        for _ in 0..20 {
+            scope.spawn(move || commit(Vec::new()));
         }
     });
     let pairs = server.casebook.store().barriers() - before;
