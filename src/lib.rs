@@ -12,10 +12,12 @@
 //! *Deciding* code (`letter → request → identity → case`) is pure: no I/O, no async, clock and
 //! randomness passed in. *Keeping* code (`keys → vault → ledger → store → upkeep`) knows no law and
 //! no mail. The two never import each other; `casebook` joins them. `inbox`, `reply`, `staff` and
-//! `cli` see `casebook` and the deciding code; `staff` also `vault` and `keys`. `gateway` sees all
-//! of the server's side and never `staff`. Only `vault` names a symmetric cipher, only `keys` and
-//! `reply::answer` name age, only `reply::openpgp` and `staff` name OpenPGP, only `store::index`
-//! names sled. `tests/suite/imports.rs` holds the code to this.
+//! `cli` see `casebook` and the deciding code; `staff` and `cli` also `keys` and the pure proofs of
+//! `ledger`, `staff` also `vault`, `cli` also what it starts: `gateway`, and `store` for a vault
+//! that nothing serves. `gateway` sees all of the server's side and never `staff`. Only `vault`
+//! names a symmetric cipher, only `keys` and `reply::answer` name age, only `reply::openpgp` and
+//! `staff` name OpenPGP, only `store::index` names sled, only `sandbox` and `staff::agent` start
+//! another program. `tests/suite/imports.rs` holds the code to this.
 
 pub mod clock;
 pub mod config;

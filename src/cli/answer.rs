@@ -21,7 +21,9 @@ use crate::staff::answers::{self, Draft};
 /// (--code) that you tell the person by another channel: telephone, letter, text message. Without
 /// either there is no answer. What shows who asked must be said with --proof; it is kept.
 #[derive(Args)]
-#[command(after_help = "Example:\n  kluis answer K-7F3Q-9M2X --text answer.txt --attach file.pdf --proof 'match:birth date and client number agree'\n  kluis answer K-7F3Q-9M2X --text - --code --proof in-person:'came to the office'\n\nKinds of proof:\n  address     the letter came, authenticated, from the address on file\n  challenge   a code sent to a contact on file came back\n  match       two details that you hold agree\n  signature   a signature with a key known to be theirs\n  id          a masked copy of an identity document agrees\n  in-person   the person was there\n  other       something else, which the words explain")]
+#[command(
+    after_help = "Example:\n  kluis answer K-7F3Q-9M2X --text answer.txt --attach file.pdf --proof 'match:birth date and client number agree'\n  kluis answer K-7F3Q-9M2X --text - --code --proof in-person:'came to the office'\n\nKinds of proof:\n  address     the letter came, authenticated, from the address on file\n  challenge   a code sent to a contact on file came back\n  match       two details that you hold agree\n  signature   a signature with a key known to be theirs\n  id          a masked copy of an identity document agrees\n  in-person   the person was there\n  other       something else, which the words explain"
+)]
 pub struct Answer {
     /// The case number
     #[arg(value_name = "CASE")]

@@ -69,7 +69,9 @@ struct Export {
 /// is what the checkpoint covers. A checkpoint that was kept elsewhere (--checkpoint) finds a
 /// ledger that was replaced as a whole, even by somebody who has all the server's keys.
 #[derive(Args)]
-#[command(after_help = "Example:\n  kluis audit verify ledger-2026-11.jsonl --checkpoint october.txt\n  kluis audit verify --checkpoint ledger-2026-10.jsonl")]
+#[command(
+    after_help = "Example:\n  kluis audit verify ledger-2026-11.jsonl --checkpoint october.txt\n  kluis audit verify --checkpoint ledger-2026-10.jsonl"
+)]
 struct Verify {
     /// A file that `kluis audit export` wrote; else the server is asked
     file: Option<PathBuf>,

@@ -32,7 +32,9 @@ struct Said {
 
 /// Remember something about a case
 #[derive(Args)]
-#[command(after_help = "Example:\n  kluis note K-7F3Q-9M2X called back, will send the form on Monday")]
+#[command(
+    after_help = "Example:\n  kluis note K-7F3Q-9M2X called back, will send the form on Monday"
+)]
 pub struct Note {
     #[command(flatten)]
     said: Said,
@@ -43,7 +45,9 @@ pub struct Note {
 /// A person decides, always: nothing here does it for you. Deciding sends nothing: `kluis answer`
 /// does.
 #[derive(Args)]
-#[command(after_help = "Example:\n  kluis decide K-7F3Q-9M2X access granted, payroll of 2024 included")]
+#[command(
+    after_help = "Example:\n  kluis decide K-7F3Q-9M2X access granted, payroll of 2024 included"
+)]
 pub struct Decide {
     #[command(flatten)]
     said: Said,
@@ -53,7 +57,9 @@ pub struct Decide {
 ///
 /// Only inside the first month, once, and the sender must be told with the reason: write to them.
 #[derive(Args)]
-#[command(after_help = "Example:\n  kluis extend K-7F3Q-9M2X eleven employers, files in three archives")]
+#[command(
+    after_help = "Example:\n  kluis extend K-7F3Q-9M2X eleven employers, files in three archives"
+)]
 pub struct Extend {
     #[command(flatten)]
     said: Said,
@@ -63,7 +69,9 @@ pub struct Extend {
 ///
 /// Both dates are shown from then on: plan on the earlier one. A letter of theirs ends the pause.
 #[derive(Args)]
-#[command(after_help = "Example:\n  kluis ask K-7F3Q-9M2X two people have this name: asked for the client number")]
+#[command(
+    after_help = "Example:\n  kluis ask K-7F3Q-9M2X two people have this name: asked for the client number"
+)]
 pub struct Ask {
     #[command(flatten)]
     said: Said,
@@ -87,7 +95,9 @@ pub struct Close {
 
 /// Put a case under a legal hold: nothing of it is forgotten until it is lifted
 #[derive(Args)]
-#[command(after_help = "Example:\n  kluis hold K-7F3Q-9M2X claim before the labour court\n  kluis hold --lift K-7F3Q-9M2X settled")]
+#[command(
+    after_help = "Example:\n  kluis hold K-7F3Q-9M2X claim before the labour court\n  kluis hold --lift K-7F3Q-9M2X settled"
+)]
 pub struct Hold {
     /// Lift the hold
     #[arg(long)]
@@ -242,7 +252,9 @@ fn confirm(fingerprint: &str, json: bool) -> Result<(), Error> {
             "compare the fingerprint {fingerprint} with the person, then use --yes"
         )));
     }
-    eprint!("The key's fingerprint:\n\n  {fingerprint}\n\nDid the person confirm it by another channel? [yes/no] ");
+    eprint!(
+        "The key's fingerprint:\n\n  {fingerprint}\n\nDid the person confirm it by another channel? [yes/no] "
+    );
     let mut answer = String::new();
     let read = std::io::stdin().lock().take(16).read_line(&mut answer);
     match read {

@@ -156,9 +156,9 @@ impl From<gateway::Error> for Error {
                 io::ErrorKind::AddrInUse => {
                     Self::new(text).code(LATER).hint("something else listens there already")
                 }
-                io::ErrorKind::PermissionDenied => Self::new(text).code(DENIED).hint(
-                    "ports below 1024 need CAP_NET_BIND_SERVICE; files, the right user",
-                ),
+                io::ErrorKind::PermissionDenied => Self::new(text)
+                    .code(DENIED)
+                    .hint("ports below 1024 need CAP_NET_BIND_SERVICE; files, the right user"),
                 _ => Self::new(text).hint("`kluis doctor` looks for what is missing"),
             },
             gateway::Error::Tls(_) => {
@@ -191,7 +191,9 @@ impl From<UnlockError> for Error {
     fn from(error: UnlockError) -> Self {
         let this = Self::new(error.to_string());
         match error {
-            UnlockError::NoFile => this.hint("`kluis key new NAME` makes one; --key-file names another"),
+            UnlockError::NoFile => {
+                this.hint("`kluis key new NAME` makes one; --key-file names another")
+            }
             UnlockError::WrongPassphrase => {
                 this.code(DENIED).hint("try again; nobody can tell you a forgotten passphrase")
             }
@@ -232,6 +234,7 @@ impl From<agent::Error> for Error {
             agent::Error::NotForThisKey(_) => this.code(DENIED),
             agent::Error::OtherUser => this.code(DENIED).hint("who made that socket?"),
             agent::Error::Malformed => this.hint("`kluis lock`, then `kluis unlock` again"),
+            agent::Error::Home(error) => error.into(),
             agent::Error::Io(_) => this.hint("is there room, and is the folder yours?"),
         }
     }
@@ -283,9 +286,8 @@ impl From<answers::Error> for Error {
         match error {
             answers::Error::Client(error) => error.into(),
             answers::Error::Compose(_) => this.hint("nothing was recorded and nothing leaves"),
-            answers::Error::NoLock => this.hint(
-                "`kluis confirm-key CASE FILE` confirms a key; --code locks it with a code",
-            ),
+            answers::Error::NoLock => this
+                .hint("`kluis confirm-key CASE FILE` confirms a key; --code locks it with a code"),
         }
     }
 }

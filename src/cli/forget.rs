@@ -23,7 +23,9 @@ use crate::staff::sealing::Sealing;
 /// proof that it stands in the ledger, and the day from which on no copy of the key exists. A legal
 /// hold forbids it.
 #[derive(Args)]
-#[command(after_help = "Example:\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' --dry-run\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' -o certificates.json")]
+#[command(
+    after_help = "Example:\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' --dry-run\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' -o certificates.json"
+)]
 pub struct Forget {
     /// The case number
     #[arg(value_name = "CASE")]
@@ -143,13 +145,10 @@ fn plan(case: &CaseView, wanted: &[ItemId]) -> Vec<Doomed> {
         if !seen.insert(doomed.item) {
             continue;
         }
-        let letter = case
-            .letters
-            .iter()
-            .find_map(|letter| {
-                let item = letter.card.items.iter().find(|item| item.0 == doomed.item)?;
-                Some((letter, item.2))
-            });
+        let letter = case.letters.iter().find_map(|letter| {
+            let item = letter.card.items.iter().find(|item| item.0 == doomed.item)?;
+            Some((letter, item.2))
+        });
         let Some((letter, is_forgotten)) = letter else { continue };
         if let Some(container) = letter.card.boxed.container {
             queue.push(Doomed { item: container, because_of: Some(doomed.item) });

@@ -33,7 +33,9 @@ enum KeyCommand {
 /// The secret half never leaves the file. The public half is printed: give it to whoever runs
 /// `kluis init`. One person may hold a member's key and a backup key, but they are two keys.
 #[derive(Args)]
-#[command(after_help = "Example:\n  kluis key new lotte\n  kluis key new nadia --backup --out nadia.key")]
+#[command(
+    after_help = "Example:\n  kluis key new lotte\n  kluis key new nadia --backup --out nadia.key"
+)]
 struct New {
     /// Your name in the roster: 1 to 32 of a-z 0-9 . _ -
     name: String,
@@ -76,7 +78,9 @@ struct Passwd {
 /// Starts an agent of your own that holds the key in locked memory and ends itself. Remembers
 /// server and member for all other commands.
 #[derive(Args)]
-#[command(after_help = "Example:\n  kluis unlock --server /var/lib/kluis/kluis.sock --member lotte")]
+#[command(
+    after_help = "Example:\n  kluis unlock --server /var/lib/kluis/kluis.sock --member lotte"
+)]
 pub struct Unlock {
     #[command(flatten)]
     connection: Connection,
@@ -253,7 +257,11 @@ impl Unlock {
         profile.save(&home)?;
         let minutes = profile.unlock_minutes;
         Ok(Report::new(
-            format!("{} is unlocked for {}", profile.member, print::count(minutes, "minute", "minutes")),
+            format!(
+                "{} is unlocked for {}",
+                profile.member,
+                print::count(minutes, "minute", "minutes")
+            ),
             json!({ "member": profile.member, "server": profile.socket, "minutes": minutes }),
         ))
     }

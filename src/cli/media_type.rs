@@ -53,6 +53,9 @@ mod tests {
             assert_eq!(of(&format!("a.b.{known}")), media_type);
         }
         assert_eq!(of("Scan.JPEG"), "image/jpeg");
-        assert_eq!((ending("application/x-sh"), of("noending")), ("bin", "application/octet-stream"));
+        assert_eq!(
+            (ending("application/x-sh"), of("noending")),
+            ("bin", "application/octet-stream")
+        );
     }
 }

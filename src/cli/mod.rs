@@ -1,1 +1,247 @@
-//! (to come)
+//! The command line: one file per command family, one table that names them all.
+//!
+//! Text for people on standard output, or JSON with `--json`; errors on standard error, with a hint
+//! and an exit code that says whose turn it is (`error`). Commands of the staff side log in through
+//! `session`; those of the server's side work on the state directory. Nothing that a letter says
+//! reaches a terminal un-encoded (`print`).
+
+mod answer;
+mod audit;
+mod case;
+mod check;
+mod config;
+mod deadline;
+mod doctor;
+mod error;
+mod forget;
+mod init;
+mod key;
+mod keys;
+mod media_type;
+mod print;
+mod queue;
+mod serve;
+mod session;
+mod show;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+pub use error::Error;
+pub use print::{Report, terminal_safe};
+
+use crate::letter::Letter;
+use crate::{sandbox, staff};
+
+/// Where a server's state lies unless it is said.
+const STATE_DIR: &str = "/var/lib/kluis";
+/// The hidden command that is a confined child: raw messages in, parsed letters out.
+const CONFINED_PARSE: &str = "confined-parse";
+/// The hidden command that is a member's agent.
+const AGENT: &str = "agent";
+
+/// The mailbox that answers privacy requests, and a vault that it cannot read itself
+#[derive(Parser)]
+#[command(name = "kluis", version, arg_required_else_help = true, after_help = AFTER)]
+struct Cli {
+    /// Print JSON, errors too
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "\
+Server side: init serve check doctor config
+Your own key: key unlock lock whoami
+Staff side: queue show get note confirm-key decide ask resume extend hold answer forget close
+Keys and proof: keys audit
+By itself: deadline
+
+Exit codes:
+  0   done, and nothing is wrong
+  1   it failed, or problems were found
+  2   the command line or a file that it names is wrong
+  75  try later: the server does not answer, or something else is at work
+  77  not permitted: a wrong key or passphrase, or a role that does not allow it";
+
+#[derive(Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "one value a process")]
+enum Command {
+    Init(init::Init),
+    Serve(serve::Serve),
+    Check(check::Check),
+    Doctor(doctor::Doctor),
+    Config(config::Settings),
+    Key(key::Key),
+    Unlock(key::Unlock),
+    Lock(key::Lock),
+    Whoami(key::Whoami),
+    Queue(queue::Queue),
+    Show(show::Show),
+    Get(show::Get),
+    Note(case::Note),
+    ConfirmKey(case::ConfirmKey),
+    Decide(case::Decide),
+    Ask(case::Ask),
+    Resume(case::Resume),
+    Extend(case::Extend),
+    Hold(case::Hold),
+    Answer(answer::Answer),
+    Forget(forget::Forget),
+    Close(case::Close),
+    Keys(keys::Keys),
+    Audit(audit::Audit),
+    Deadline(deadline::Deadline),
+}
+
+impl Command {
+    fn run(self, json: bool) -> Result<Report, Error> {
+        match self {
+            Command::Init(it) => it.run(),
+            Command::Serve(it) => it.run(json),
+            Command::Check(it) => it.run(json),
+            Command::Doctor(it) => it.run(),
+            Command::Config(it) => it.run(),
+            Command::Key(it) => it.run(),
+            Command::Unlock(it) => it.run(),
+            Command::Lock(it) => it.run(),
+            Command::Whoami(it) => it.run(),
+            Command::Queue(it) => it.run(),
+            Command::Show(it) => it.run(),
+            Command::Get(it) => it.run(),
+            Command::Note(it) => it.run(),
+            Command::ConfirmKey(it) => it.run(json),
+            Command::Decide(it) => it.run(),
+            Command::Ask(it) => it.run(),
+            Command::Resume(it) => it.run(),
+            Command::Extend(it) => it.run(),
+            Command::Hold(it) => it.run(),
+            Command::Answer(it) => it.run(),
+            Command::Forget(it) => it.run(),
+            Command::Close(it) => it.run(),
+            Command::Keys(it) => it.run(),
+            Command::Audit(it) => it.run(),
+            Command::Deadline(it) => it.run(),
+        }
+    }
+}
+
+/// Runs the program with these arguments, the first of which is its own name; gives the exit code.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(code) = hidden(&arguments) {
+        return code;
+    }
+    let wants_json = arguments.iter().any(|argument| argument == "--json");
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error, wants_json),
+    };
+    let outcome = cli.command.run(cli.json).and_then(|report| {
+        report.print(cli.json)?;
+        Ok(report.problems)
+    });
+    match outcome {
+        Ok(false) => error::OK,
+        Ok(true) => error::FAILED,
+        Err(error) => fail(&error, cli.json),
+    }
+}
+
+/// Commands that this program gives to itself. They come before the command line is looked at: a
+/// confined child does nothing else first.
+fn hidden(arguments: &[OsString]) -> Option<u8> {
+    match arguments.get(1)?.to_str()? {
+        CONFINED_PARSE => sandbox::child_main(parse),
+        #[cfg(kluis_lab)]
+        "confined-probe" => {
+            let rest = arguments.iter().skip(2);
+            sandbox::probe::child_main(rest.map(|word| word.to_string_lossy().into_owned()))
+        }
+        AGENT => {
+            // Whoever started it is told through the pipe, and by nothing else.
+            let ended = staff::agent::child(std::io::stdin(), std::io::stdout());
+            Some(if ended.is_ok() { error::OK } else { error::FAILED })
+        }
+        _ => None,
+    }
+}
+
+/// A raw message in, its `Letter` as CBOR out.
+fn parse(raw: &[u8]) -> Vec<u8> {
+    #[cfg(kluis_lab)]
+    sandbox::probe::poison(raw);
+    minicbor::to_vec(Letter::parse(raw)).expect("memory takes what is written to it")
+}
+
+/// Help and version are no errors; anything else is one of usage.
+fn unparsed(error: &clap::Error, json: bool) -> u8 {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let shown = print::write_out(error.render().to_string().as_bytes());
+            return shown.map_or_else(|error| fail(&error, json), |()| error::OK);
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !json => {
+            let _ = std::io::stderr().write_all(error.render().to_string().as_bytes());
+            return error::USAGE;
+        }
+        _ => {}
+    }
+    let rendered = error.render().to_string();
+    let (text, usage) = rendered.split_once("\n\nUsage: ").unwrap_or((&rendered, ""));
+    let text = text.trim_start_matches("error: ").trim();
+    let command = usage.lines().next().map(command_of).unwrap_or_default();
+    fail(&Error::usage(text).hint(format!("`kluis {command}--help` explains it")), json)
+}
+
+/// The words of a command in its line of usage, without options and values.
+fn command_of(usage: &str) -> String {
+    let words = usage.split_whitespace().skip(1);
+    let names = words.take_while(|word| {
+        word.bytes().all(|c| c.is_ascii_lowercase() || c == b'-') && !word.starts_with('-')
+    });
+    names.fold(String::new(), |command, word| command + word + " ")
+}
+
+fn fail(error: &Error, json: bool) -> u8 {
+    let text = if json { error.to_json() + "\n" } else { error.to_text() };
+    // If nobody listens, the exit code still says it.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    error.code
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_every_command_explains_itself() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands() {
+            let name = sub.get_name();
+            assert!(sub.get_about().is_some(), "{name} says what it does");
+            assert!(AFTER.contains(name), "{name} stands in the overview");
+            let leaves: Vec<_> = sub.get_subcommands().collect();
+            let leaves = if leaves.is_empty() { vec![sub] } else { leaves };
+            for leaf in leaves {
+                let example = leaf.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(example.contains(&format!("kluis {name}")), "{name} shows an example");
+            }
+        }
+    }
+
+    #[test]
+    fn the_command_in_a_line_of_usage_is_found() {
+        assert_eq!(command_of("kluis key new [OPTIONS] <NAME>"), "key new ");
+        assert_eq!(command_of("kluis <COMMAND>"), "");
+        assert_eq!(command_of("kluis show --raw <LETTER> <CASE>"), "show ");
+    }
+}

@@ -100,8 +100,7 @@ pub fn terminal_text(text: &str, margin: &str) -> String {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     for line in text.trim_end().lines() {
         let tabs = line.trim_end().replace('\t', "    ");
-        let line: String =
-            tabs.chars().map(|c| if is_unsafe(c) { HARMLESS } else { c }).collect();
+        let line: String = tabs.chars().map(|c| if is_unsafe(c) { HARMLESS } else { c }).collect();
         let _ = writeln!(shown, "{}", format!("{margin}{line}").trim_end());
     }
     shown
@@ -180,7 +179,7 @@ pub fn moment(minute: u64) -> String {
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
         .map_or_else(
             || "?".into(),
-            |at| at.to_zoned(zone).strftime("%Y-%m-%d %H:%M").to_string(),
+            |at| zone.to_datetime(at).strftime("%Y-%m-%d %H:%M").to_string(),
         )
 }
 
@@ -287,8 +286,18 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_does_not_reach_it() {
         for hostile in [
-            "\u{1b}[2J", "\u{9b}31m", "\u{7}", "\u{8}", "\u{7f}", "a\u{202e}gpj.exe",
-            "\u{2066}", "\u{200f}", "\u{feff}", "\u{2028}", "\u{e0041}", "\u{0}",
+            "\u{1b}[2J",
+            "\u{9b}31m",
+            "\u{7}",
+            "\u{8}",
+            "\u{7f}",
+            "a\u{202e}gpj.exe",
+            "\u{2066}",
+            "\u{200f}",
+            "\u{feff}",
+            "\u{2028}",
+            "\u{e0041}",
+            "\u{0}",
         ] {
             let safe = terminal_safe(hostile);
             assert!(safe.contains(HARMLESS), "{hostile:?}");

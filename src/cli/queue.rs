@@ -10,7 +10,7 @@ use crate::casebook::{CaseCard, Filter};
 use crate::ids::CaseId;
 use crate::letter::{Finding, Role};
 use crate::request::deadline;
-use crate::staff::client::{CaseView, Client, LetterView};
+use crate::staff::client::{self, CaseView, Client, LetterView};
 use crate::staff::letters::{self, Outcome};
 
 /// List the cases, soonest due first
@@ -92,9 +92,21 @@ pub(super) fn open_and_list(
     let mut closed = Vec::new();
     let mut opened = false;
     for case in encrypted {
-        for (letter, outcome) in
-            letters::open_encrypted(client, &sandbox, case, session::now())?
-        {
+        let outcomes = match letters::open_encrypted(client, &sandbox, case, session::now()) {
+            Ok(outcomes) => outcomes,
+            // Who may read and not answer is not given the mailbox's key.
+            Err(client::Error::Refused(why)) => {
+                let stay = case.letters.iter().filter(|l| letters::ciphertext(l).is_some());
+                closed.extend(stay.map(|letter| Closed {
+                    case: case.card.case,
+                    letter: print::brief(&letter.id()),
+                    why: why.clone(),
+                }));
+                continue;
+            }
+            Err(other) => return Err(other.into()),
+        };
+        for (letter, outcome) in outcomes {
             match outcome {
                 Outcome::Opened(_) => opened = true,
                 Outcome::Closed(why) => closed.push(Closed {

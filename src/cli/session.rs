@@ -169,7 +169,9 @@ pub fn complete<I: Copy + Eq + ToString>(
             "`{}` is not the beginning of an id",
             print::short(start, 40)
         ))
-        .hint(format!("at least {FEWEST} of its hexadecimal digits; `kluis show CASE` shows them")));
+        .hint(format!(
+            "at least {FEWEST} of its hexadecimal digits; `kluis show CASE` shows them"
+        )));
     }
     let mut found: Option<I> = None;
     for id in known {
@@ -216,9 +218,10 @@ pub fn item_anywhere(client: &mut Client, start: &str) -> Result<ItemId, Error> 
     let items = entries.iter().filter_map(|bytes| {
         let entry = Entry::from_bytes(bytes).ok()?;
         // Notes and letters have boxes too, but are no items.
-        entry.boxed.and(entry.item).filter(|item| {
-            entry.letter.is_some_and(|letter| letter.as_bytes() != item.as_bytes())
-        })
+        entry
+            .boxed
+            .and(entry.item)
+            .filter(|item| entry.letter.is_some_and(|letter| letter.as_bytes() != item.as_bytes()))
     });
     complete(items, start, "item")
 }

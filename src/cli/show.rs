@@ -27,7 +27,9 @@ use crate::staff::client::{self, CaseView, Client, ItemView, LetterView, NoteVie
 /// Each text that is opened is a look in the ledger. Attachments are listed and not opened: `kluis
 /// get` does that. Ids are shown by their first eight digits, which is enough to name them.
 #[derive(Args)]
-#[command(after_help = "Example:\n  kluis show K-7F3Q-9M2X\n  kluis show K-7F3Q-9M2X --raw 1f0a > letter.eml")]
+#[command(
+    after_help = "Example:\n  kluis show K-7F3Q-9M2X\n  kluis show K-7F3Q-9M2X --raw 1f0a > letter.eml"
+)]
 pub struct Show {
     /// The case number
     #[arg(value_name = "CASE")]
@@ -125,8 +127,7 @@ fn text_of(item: &ItemView) -> String {
         ItemDetail::Leaf(leaf) => leaf.text.as_ref().map(|text| text.expose().clone()),
         ItemDetail::Skeleton => None,
     };
-    let text =
-        decoded.unwrap_or_else(|| String::from_utf8_lossy(&item.content()).into_owned());
+    let text = decoded.unwrap_or_else(|| String::from_utf8_lossy(&item.content()).into_owned());
     if item.media_type == HTML { print::html_as_text(&text) } else { text }
 }
 
@@ -199,7 +200,8 @@ fn letter_text(text: &mut String, letter: &LetterView, texts: &HashMap<ItemId, S
         print::moment(card.boxed.minute)
     );
     if card.redelivered > 0 {
-        let _ = write!(text, "  delivered {} more", print::count(card.redelivered, "time", "times"));
+        let _ =
+            write!(text, "  delivered {} more", print::count(card.redelivered, "time", "times"));
     }
     text.push('\n');
     let Some(detail) = &letter.detail else {
@@ -303,8 +305,7 @@ fn letter_json(letter: &LetterView, texts: &HashMap<ItemId, String>) -> Value {
     value["to"] = json!(list(&headers.to));
     value["reply_to"] = json!(list(&headers.reply_to));
     value["envelope_from"] = json!(detail.envelope.mail_from.expose());
-    value["envelope_to"] =
-        detail.envelope.rcpt_to.iter().map(|to| to.expose().clone()).collect();
+    value["envelope_to"] = detail.envelope.rcpt_to.iter().map(|to| to.expose().clone()).collect();
     value["subject"] = json!(queue::subject(letter));
     value["message_id"] = json!(headers.message_id.as_ref().map(|id| id.expose()));
     value["protection"] = json!(print::words(&detail.protection));
@@ -426,6 +427,9 @@ mod tests {
         };
         assert_eq!(mailbox(&sender(Some("Lotte"))), "Lotte <lotte@example.org>");
         assert_eq!(mailbox(&sender(Some(" "))), "lotte@example.org");
-        assert_eq!(mailboxes(&[sender(None), sender(None)]), "lotte@example.org, lotte@example.org");
+        assert_eq!(
+            mailboxes(&[sender(None), sender(None)]),
+            "lotte@example.org, lotte@example.org"
+        );
     }
 }

@@ -123,6 +123,12 @@ impl Home {
         self.runtime.join("agent.sock")
     }
 
+    /// The folder of the checkpoints seen last, one a vault (`seen`).
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
+        self.state.join("seen")
+    }
+
     fn checkpoint(&self) -> PathBuf {
         self.state.join("checkpoint")
     }

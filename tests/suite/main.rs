@@ -1,5 +1,6 @@
 //! The one binary of integration tests; each module opens with what it holds the program to.
 
+mod cli;
 mod deadline;
 mod docs;
 mod imports;

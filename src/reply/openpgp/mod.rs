@@ -33,6 +33,13 @@ pub(crate) fn time(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds.min(u32::MAX.into()))
 }
 
+/// Whether the library's backend has OCB, without which our key cannot invite the newer and
+/// stronger form of encryption (SEIPDv2, RFC 9580 §5.13.2).
+#[must_use]
+pub fn has_ocb() -> bool {
+    pgp::types::AEADAlgorithm::OCB.is_supported()
+}
+
 /// Encrypts `payload` to a certificate, signed by the mailbox, as armor with CRLF line ends and
 /// without any armor header. The signature names the certificate as the one it is meant for.
 ///

@@ -1,0 +1,117 @@
+//! Checking the vault without keys: every record, frame, slot and box, compared and not changed.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::session::Connection;
+use super::{Error, Report, STATE_DIR, print};
+use crate::config::{Config, FILE};
+use crate::store::{self, Store};
+
+/// Read and compare everything in a vault; change nothing
+///
+/// Works on the state directory while nothing serves it; a running server is asked to do it over
+/// its socket, which needs a member. One line for each problem; exit code 1 if there is one.
+#[derive(Args)]
+#[command(after_help = "Example:\n  sudo -u kluis kluis check /var/lib/kluis")]
+pub struct Check {
+    /// The state directory
+    #[arg(default_value = STATE_DIR)]
+    dir: PathBuf,
+    /// Make the index again, which is only a copy of what the packs say
+    #[arg(long)]
+    rebuild: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Check {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn run(mut self, json: bool) -> Result<Report, Error> {
+        let config = Config::load(&self.dir.join(FILE))?;
+        match Store::open(&self.dir, &config.cabinet_key) {
+            Ok((store, _)) => self.offline(&store, json),
+            Err(store::Error::InUse) if self.rebuild => Err(Error::from(store::Error::InUse)
+                .hint("stop `kluis serve`: the index is not made again under it")),
+            Err(store::Error::InUse) => {
+                self.connection.server.get_or_insert_with(|| self.dir.join("kluis.sock"));
+                self.ask()
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn offline(&self, store: &Store, json: bool) -> Result<Report, Error> {
+        let bar = progress(json);
+        let report = store.check(self.rebuild, &|done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        });
+        bar.finish_and_clear();
+        let report = report?;
+        let mut problems: Vec<String> =
+            report.problems.iter().map(|p| problem(&p.file, p.offset, p.what)).collect();
+        if report.more_problems > 0 {
+            problems.push(format!("and {} more", report.more_problems));
+        }
+        let looked_at = report.records + report.entries + report.slots;
+        let mut shown = found(looked_at, problems);
+        let summary = format!(
+            "{}, {}, {}: {} open, {} forgotten",
+            print::count(report.records, "record", "records"),
+            print::count(report.entries, "entry", "entries"),
+            print::count(report.slots, "key", "keys"),
+            print::count(report.boxes, "box", "boxes"),
+            report.forgotten,
+        );
+        shown.text = format!("{summary}\n{}", shown.text);
+        shown.json[0]["records"] = report.records.into();
+        shown.json[0]["entries"] = report.entries.into();
+        shown.json[0]["slots"] = report.slots.into();
+        shown.json[0]["boxes"] = report.boxes.into();
+        shown.json[0]["forgotten"] = report.forgotten.into();
+        shown.json[0]["bytes"] = report.bytes.into();
+        Ok(shown)
+    }
+
+    fn ask(&self) -> Result<Report, Error> {
+        let mut client = self.connection.open().map_err(|error| {
+            let text =
+                format!("something has this vault open, and it was not asked: {}", error.text);
+            Error { text, ..error }
+        })?;
+        let (looked_at, problems) = client.check()?;
+        Ok(found(looked_at, problems))
+    }
+}
+
+fn problem(file: &Path, offset: u64, what: &str) -> String {
+    format!("{}: {what} at byte {offset}", file.display())
+}
+
+fn found(looked_at: u64, problems: Vec<String>) -> Report {
+    let text = if problems.is_empty() {
+        format!("{} looked at: nothing is wrong", print::count(looked_at, "thing", "things"))
+    } else {
+        problems.iter().map(|line| print::terminal_safe(line)).collect::<Vec<_>>().join("\n")
+    };
+    let is_bad = !problems.is_empty();
+    let json = json!({ "looked_at": looked_at, "problems": problems });
+    Report { problems: is_bad, ..Report::new(text, json) }
+}
+
+/// A bar on standard error; none for programs, and none where there is no terminal.
+fn progress(json: bool) -> ProgressBar {
+    if json {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style)
+}

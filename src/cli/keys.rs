@@ -1,0 +1,203 @@
+//! The vault's keys: who has one, what is sealed to which epoch, and a new key for the cabinet.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::session::Connection;
+use super::{Error, Report, STATE_DIR, print};
+use crate::cli::error::USAGE;
+use crate::keys::note::Vkey;
+use crate::keys::roster::Roster;
+
+/// The keys of the vault: who may what, epochs, the cabinet's key
+#[derive(Args)]
+pub struct Keys {
+    #[command(subcommand)]
+    command: KeysCommand,
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    List(List),
+    Status(Status),
+    Rotate(Rotate),
+}
+
+/// List the members, backup keys and the recovery key of the signed roster
+///
+/// Reads the state directory, and verifies the admin's signature.
+#[derive(Args)]
+#[command(after_help = "Example:\n  sudo -u kluis kluis keys list /var/lib/kluis")]
+struct List {
+    /// The state directory
+    #[arg(default_value = STATE_DIR)]
+    dir: PathBuf,
+}
+
+/// Say how many boxes are sealed to which epoch, and what is kept and forgotten
+#[derive(Args)]
+#[command(after_help = "Example:\n  kluis keys status")]
+struct Status {
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Give the cabinet a new key: what was forgotten dies in every older copy of the cabinet
+///
+/// The server does so by itself in the night after something was forgotten. Needs a member with the
+/// admin role.
+#[derive(Args)]
+#[command(after_help = "Example:\n  kluis keys rotate --cabinet")]
+struct Rotate {
+    /// The cabinet's key
+    #[arg(long, required = true)]
+    cabinet: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Keys {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn run(self) -> Result<Report, Error> {
+        match self.command {
+            KeysCommand::List(list) => list.run(),
+            KeysCommand::Status(status) => status.run(),
+            KeysCommand::Rotate(rotate) => rotate.run(),
+        }
+    }
+}
+
+/// The newest roster in a state directory that its pinned admin key signed.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub(super) fn roster(dir: &Path) -> Result<Roster, Error> {
+    let pinned = dir.join("admin.pub");
+    let text = std::fs::read_to_string(&pinned).map_err(|error| {
+        Error::io(pinned.display(), &error).hint("name the folder that `kluis init` made")
+    })?;
+    let admin: Vkey = text.trim().parse().map_err(|_| {
+        Error::new(format!("{}: not a public key", pinned.display()))
+            .hint("put back the file that `kluis init` made")
+    })?;
+    let folder = dir.join("roster");
+    let listed = std::fs::read_dir(&folder).map_err(|error| Error::io(folder.display(), &error))?;
+    let notes = listed.flatten().filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+    let signed = notes.filter_map(|note| Roster::parse_signed(&note, &admin.public).ok());
+    signed.max_by_key(|roster| roster.version).ok_or_else(|| {
+        Error::new(format!("{}: no roster that the admin signed", folder.display()))
+            .code(USAGE)
+            .hint("put back the files that `kluis init` made")
+    })
+}
+
+impl List {
+    fn run(self) -> Result<Report, Error> {
+        let roster = roster(&self.dir)?;
+        let mut rows: Vec<Vec<String>> = Vec::new();
+        for member in &roster.members {
+            let roles: Vec<String> = member.roles.iter().map(ToString::to_string).collect();
+            rows.push(vec![
+                member.id.0.to_string(),
+                member.name.clone(),
+                roles.join(", "),
+                member.recipient.to_string(),
+            ]);
+        }
+        for backup in &roster.backups {
+            let recipient = backup.recipient.to_string();
+            rows.push(vec![String::new(), backup.name.clone(), "backup key".into(), recipient]);
+        }
+        let recovery = roster.recovery.to_string();
+        rows.push(vec![String::new(), String::new(), "recovery".into(), recovery.clone()]);
+        let members: Vec<Value> = roster
+            .members
+            .iter()
+            .map(|member| {
+                json!({
+                    "number": member.id.0,
+                    "name": member.name,
+                    "roles": member.roles.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                    "recipient": member.recipient.to_string(),
+                })
+            })
+            .collect();
+        let backups: Vec<Value> = roster
+            .backups
+            .iter()
+            .map(|backup| json!({ "name": backup.name, "recipient": backup.recipient.to_string() }))
+            .collect();
+        let table = print::table(&["NO", "NAME", "ROLES", "PUBLIC KEY"], &rows);
+        Ok(Report::new(
+            format!("vault {}, roster {}\n\n{table}", roster.vault, roster.version),
+            json!({
+                "vault": roster.vault.to_string(),
+                "version": roster.version,
+                "members": members,
+                "backups": backups,
+                "recovery": recovery,
+            }),
+        ))
+    }
+}
+
+impl Status {
+    fn run(self) -> Result<Report, Error> {
+        let status = self.connection.open()?.status()?;
+        let epoch = status.epoch.map_or_else(
+            || "none is proven yet: nothing can be received".into(),
+            |epoch| epoch.0.to_string(),
+        );
+        let by_epoch: Vec<String> =
+            status.by_epoch.iter().map(|(epoch, boxes)| format!("{} ({boxes})", epoch.0)).collect();
+        let (due, failed, held) = status.outgoing;
+        let rows = [
+            ("epoch", epoch),
+            ("boxes by epoch", by_epoch.join(", ")),
+            ("boxes", format!("{} kept, {} forgotten", status.boxes.0, status.boxes.1)),
+            ("cases", format!("{}, {} open", status.cases.0, status.cases.1)),
+            ("letters", status.letters.to_string()),
+            ("mail", format!("{due} due, {failed} refused, {held} held")),
+            ("ledger", print::count(status.entries, "entry", "entries")),
+            (
+                "horizon",
+                format!("{} after forgetting", print::count(status.horizon_days, "day", "days")),
+            ),
+        ];
+        let lines: Vec<String> = rows
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(word, value)| format!("{word:<15} {value}"))
+            .collect();
+        let by_epoch: Vec<Value> = status
+            .by_epoch
+            .iter()
+            .map(|(epoch, boxes)| json!({ "epoch": epoch.0, "boxes": boxes }))
+            .collect();
+        Ok(Report::new(
+            lines.join("\n"),
+            json!({
+                "epoch": status.epoch.map(|epoch| epoch.0),
+                "by_epoch": by_epoch,
+                "boxes": { "kept": status.boxes.0, "forgotten": status.boxes.1 },
+                "cases": { "all": status.cases.0, "open": status.cases.1 },
+                "letters": status.letters,
+                "outgoing": { "due": due, "failed": failed, "held": held },
+                "entries": status.entries,
+                "horizon_days": status.horizon_days,
+            }),
+        ))
+    }
+}
+
+impl Rotate {
+    fn run(self) -> Result<Report, Error> {
+        self.connection.open()?.rotate_cabinet()?;
+        Ok(Report::new("the cabinet has a new key", json!({ "rotated": "cabinet" })))
+    }
+}

@@ -1,0 +1,118 @@
+//! Serving: opens the vault, says what it found and where it listens, runs until it is told to stop.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::session::{self, absolute};
+use super::{Error, Report, STATE_DIR, print};
+use crate::clock::Clock;
+use crate::gateway::{self, Addresses, Gateway};
+use crate::store::Opening;
+
+/// Take letters, keep them, and answer the staff side
+///
+/// Runs until SIGINT or SIGTERM: letters that came to their end are kept and answered first. Says
+/// on standard output where it listens, one line, and logs to standard error (RUST_LOG, at first
+/// `info`). Holds no key that opens a letter.
+#[derive(Args)]
+#[command(after_help = "Example:\n  sudo -u kluis kluis serve /var/lib/kluis")]
+pub struct Serve {
+    /// The state directory that `kluis init` made
+    #[arg(default_value = STATE_DIR)]
+    dir: PathBuf,
+}
+
+impl Serve {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn run(self, json: bool) -> Result<Report, Error> {
+        let program = session::program()?;
+        session::harden()?;
+        log_to_stderr();
+        let dir = absolute(&self.dir)?;
+        let runtime = tokio::runtime::Runtime::new()
+            .map_err(|error| Error::io("starting the server's threads", &error))?;
+        runtime.block_on(async {
+            let stop = stop().map_err(|error| Error::io("listening for signals", &error))?;
+            let gateway = Gateway::open(&dir, &program, Clock::System)?;
+            tell(&gateway.opening);
+            let mut told = Ok(());
+            let ran = gateway.run(|addresses| told = listens(addresses, json), stop).await;
+            ran.map_err(|error: gateway::Error| Error::from(error))?;
+            tracing::info!("stopped");
+            told.map(|()| Report::default())
+        })
+    }
+}
+
+/// Done at SIGINT or SIGTERM. The handlers are in place when this returns.
+fn stop() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+    })
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // A second one in the same process, in a test, changes nothing.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
+}
+
+/// What the opening found.
+fn tell(opening: &Opening) {
+    let Opening { entries, slots, packs, .. } = opening;
+    tracing::info!(entries, slots, packs, "the vault is open");
+    for file in &opening.quarantined {
+        tracing::warn!(file = %file.display(), "the end of a write that a crash cut off was set aside");
+    }
+    if opening.forgets_finished > 0 {
+        tracing::warn!(boxes = opening.forgets_finished, "an interrupted forgetting was finished");
+    }
+    if opening.rotation_settled {
+        tracing::warn!("an interrupted rotation of the cabinet's key was settled");
+    }
+    if opening.index_rebuilt {
+        tracing::info!("the index was made again");
+    }
+    if opening.lost > 0 {
+        tracing::error!(
+            boxes = opening.lost,
+            "keys are missing in the cabinet though nobody forgot them: see kluis check"
+        );
+    }
+}
+
+fn listens(addresses: &Addresses, json: bool) -> Result<(), Error> {
+    let list = |sockets: &[std::net::SocketAddr]| -> Vec<String> {
+        sockets.iter().map(ToString::to_string).collect()
+    };
+    let (smtp, lmtp) = (list(&addresses.smtp), list(&addresses.lmtp));
+    let line = if json {
+        print::json_line(&json!({ "smtp": smtp, "lmtp": lmtp, "socket": addresses.socket }))
+    } else {
+        let mut line = format!("staff {}", addresses.socket.display());
+        for (word, places) in [("smtp", &smtp), ("lmtp", &lmtp)] {
+            for place in places {
+                line.push_str(&format!(", {word} {place}"));
+            }
+        }
+        format!("listens: {line}")
+    };
+    print::write_out(format!("{line}\n").as_bytes())
+}

@@ -1,0 +1,572 @@
+//! The program as people use it: arguments in, text or JSON out, an exit code, a hint.
+//!
+//! Everything runs in the real binary. A day in a small office goes from `init` to `lock` over a
+//! real socket, with a key under a real passphrase.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The program under test.
+const KLUIS: &str = env!("CARGO_BIN_EXE_kluis");
+/// The passphrase of every key here.
+const WORDS: &str = "four words are good";
+
+/// A folder with everything of one test in it, the member's home among it.
+struct Office {
+    root: tempfile::TempDir,
+}
+
+impl Office {
+    fn new() -> Self {
+        let root = tempfile::tempdir().expect("a folder");
+        std::fs::write(root.path().join("words"), format!("{WORDS}\n")).expect("written");
+        std::fs::write(root.path().join("wrong"), "not these words\n").expect("written");
+        Self { root }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(KLUIS);
+        command
+            .args(arguments)
+            .current_dir(self.root.path())
+            .env("KLUIS_HOME", self.path("home"))
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("kluis runs")
+    }
+
+    /// Runs what must succeed; gives its JSON.
+    fn json(&self, arguments: &[&str]) -> Value {
+        let arguments = [arguments, &["--json"]].concat();
+        let output = self.run(&arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// Runs what must fail so, first for people, then for programs; gives error and hint.
+    fn fails(&self, arguments: &[&str], code: i32) -> (String, String) {
+        let output = self.run(arguments);
+        let text = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        assert!(output.stdout.is_empty(), "{arguments:?} fails on standard error alone");
+        assert!(text.starts_with("error: "), "{text}");
+        assert!(text.lines().any(|line| line.starts_with("hint: ")), "{arguments:?}: {text}");
+
+        let output = self.run(&[arguments, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(code), "{arguments:?} --json");
+        let value: Value = serde_json::from_slice(&output.stderr).expect("JSON on stderr");
+        let word = |name: &str| value[name].as_str().expect("a text").to_owned();
+        let (error, hint) = (word("error"), word("hint"));
+        assert!(!error.is_empty() && !hint.is_empty(), "{arguments:?}");
+        (error, hint)
+    }
+
+    /// Founds a vault with every key made, one passphrase for all; SMTP on a port of the kernel's.
+    fn found(&self) -> Value {
+        let made = self.json(&[
+            "init",
+            "vault",
+            "--address",
+            "backoffice@jobexpert.be",
+            "--generate",
+            "keys",
+            "--passphrase-file",
+            "words",
+        ]);
+        let file = self.path("vault/kluis.toml");
+        let text = std::fs::read_to_string(&file).expect("settings");
+        assert!(text.contains("127.0.0.1:2525"));
+        std::fs::write(&file, text.replace("127.0.0.1:2525", "127.0.0.1:0")).expect("written");
+        made
+    }
+
+    fn serve(&self) -> Server {
+        let mut child = self
+            .command(&["serve", "vault", "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kluis serves");
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().expect("piped"));
+        out.read_line(&mut line).expect("a line");
+        let listens: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+            let mut error = String::new();
+            let _ = child.stderr.take().expect("piped").read_to_string(&mut error);
+            panic!("not a line of JSON: {line:?}; {error}")
+        });
+        Server { child, listens }
+    }
+}
+
+/// A serving process, stopped when dropped.
+struct Server {
+    child: Child,
+    listens: Value,
+}
+
+impl Server {
+    fn smtp(&self) -> SocketAddr {
+        self.listens["smtp"][0].as_str().expect("listens").parse().expect("an address")
+    }
+
+    /// Asks it to stop as a service manager does; gives its log.
+    fn stop(mut self) -> String {
+        let id = i32::try_from(self.child.id()).expect("a process id");
+        let id = rustix::process::Pid::from_raw(id).expect("a process id");
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("is told");
+        let status = self.child.wait().expect("ends");
+        let mut log = String::new();
+        let _ = self.child.stderr.take().expect("piped").read_to_string(&mut log);
+        assert!(status.success(), "{log}");
+        log
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends one letter over SMTP.
+fn send(smtp: SocketAddr, letter: &str) {
+    let mut stream = TcpStream::connect(smtp).expect("connects");
+    let mut replies = BufReader::new(stream.try_clone().expect("cloned"));
+    let data = format!("{}\r\n.\r\n", letter.replace('\n', "\r\n"));
+    for (line, code) in [
+        ("", "220"),
+        ("EHLO test.example\r\n", "250"),
+        ("MAIL FROM:<lotte@example.org>\r\n", "250"),
+        ("RCPT TO:<backoffice@jobexpert.be>\r\n", "250"),
+        ("DATA\r\n", "354"),
+        (data.as_str(), "250"),
+        ("QUIT\r\n", "221"),
+    ] {
+        stream.write_all(line.as_bytes()).expect("sent");
+        loop {
+            let mut reply = String::new();
+            replies.read_line(&mut reply).expect("a reply");
+            assert!(reply.starts_with(code), "{line:?}: {reply}");
+            if reply.as_bytes().get(3) == Some(&b' ') {
+                break;
+            }
+        }
+    }
+}
+
+const LETTER: &str = "From: \"Lotte \u{9b}31m\" <lotte@example.org>
+To: backoffice@jobexpert.be
+Subject: =?utf-8?q?Inzage_=1B[2J?=
+Message-ID: <1@example.org>
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary=b
+
+--b
+Content-Type: text/plain; charset=utf-8
+
+Beste, ik wil graag mijn gegevens \u{1b}[31minzien.
+notes
+--b
+Content-Type: application/pdf; name=\"../../etc/passwd\"
+Content-Transfer-Encoding: base64
+
+JVBERi0xLjQK
+--b--";
+
+#[test]
+fn the_deadline_is_json_with_exactly_these_keys() {
+    let office = Office::new();
+    let due = office.json(&["deadline", "2027-01-31"]);
+    let expected = serde_json::json!({
+        "received": "2027-01-31",
+        "one_month_raw": "2027-02-28",
+        "one_month_due": "2027-03-01",
+        "three_months_raw": "2027-04-30",
+        "three_months_due": "2027-04-30",
+    });
+    assert_eq!(due, expected);
+    let text = office.run(&["deadline", "2027-01-31"]).stdout;
+    assert!(String::from_utf8_lossy(&text).contains("2027-03-01"));
+    let (error, hint) = office.fails(&["deadline", "31-01-2027"], 2);
+    assert!(error.contains("31-01-2027") && hint.contains("2026-11-25"));
+}
+
+/// The names in the list of commands that a help text shows.
+fn commands_in(help: &str) -> Vec<String> {
+    let list = help.split("Commands:\n").nth(1).unwrap_or_default();
+    list.lines()
+        .take_while(|line| line.starts_with("  "))
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_help_of_each_command_explains_it_with_an_example() {
+    let office = Office::new();
+    let help = |words: &[&str]| {
+        let output = office.run(&[words, &["--help"]].concat());
+        assert!(output.status.success(), "{words:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let top = help(&[]);
+    assert!(top.contains("75") && top.contains("77"), "exit codes are documented");
+    let commands = commands_in(&top);
+    assert!(commands.len() > 20, "{commands:?}");
+    assert!(!commands.iter().any(|name| name == "agent" || name.starts_with("confined")));
+    for name in &commands {
+        let text = help(&[name]);
+        let below = commands_in(&text);
+        for words in below.iter().map(|sub| vec![name.as_str(), sub]) {
+            assert!(help(&words).contains("Example"), "{words:?}");
+        }
+        assert!(text.contains("Example") || !below.is_empty(), "{name}");
+        assert!(text.contains("--json"), "{name}");
+    }
+}
+
+#[test]
+fn errors_say_what_to_do_and_whose_turn_it_is() {
+    let office = Office::new();
+    office.fails(&["nonsense"], 2);
+    office.fails(&["deadline"], 2);
+    let (_, hint) = office.fails(&["key", "new"], 2);
+    assert!(hint.contains("kluis key new --help"), "{hint}");
+    office.fails(&["show", "K-0000-0001"], 2);
+    let (error, hint) = office.fails(&["queue"], 2);
+    assert!(error.contains("server") && hint.contains("unlock"), "{error} {hint}");
+    let (error, _) = office.fails(&["serve", "nowhere"], 2);
+    assert!(error.contains("nowhere/kluis.toml"), "{error}");
+    office.fails(&["check", "nowhere"], 2);
+    office.fails(&["keys", "list", "nowhere"], 1);
+    office.fails(&["audit", "verify", "nowhere"], 1);
+    let known = ["--server", "no.sock", "--member", "lotte"];
+    office.fails(&[&["unlock"], &known[..]].concat(), 1);
+    office.fails(&[&["queue"], &known[..]].concat(), 1);
+    assert!(!office.run(&[]).status.success(), "no command is no success");
+}
+
+#[test]
+fn a_wrong_line_of_the_settings_is_named_with_its_field() {
+    let office = Office::new();
+    std::fs::create_dir(office.path("vault")).expect("made");
+    let settings = "addresses = [\"a@example.org\"]\n\n[limits]\nparsers = 0\n";
+    std::fs::write(office.path("vault/kluis.toml"), settings).expect("written");
+    for command in [&["config", "vault"][..], &["serve", "vault"], &["check", "vault"]] {
+        let (error, _) = office.fails(command, 2);
+        assert!(error.contains("kluis.toml:4: limits.parsers: "), "{error}");
+    }
+    let doctor = office.run(&["doctor", "vault"]);
+    assert_eq!(doctor.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains("limits.parsers"));
+
+    let sample = office.run(&["config"]).stdout;
+    std::fs::write(office.path("sample.toml"), &sample).expect("written");
+    assert!(office.run(&["config", "sample.toml"]).status.success(), "the sample is well formed");
+}
+
+#[test]
+fn init_checks_everything_first_and_overwrites_nothing() {
+    let office = Office::new();
+    let base = ["init", "vault", "--address", "backoffice@jobexpert.be"];
+    let with = |more: &[&'static str]| [&base[..], more].concat();
+    office.fails(&base, 2);
+    office.fails(&with(&["--staff", "lotte=age1nonsense"]), 2);
+    office.fails(&with(&["--staff", "lotte", "--passphrase-file", "words"]), 2);
+    office.fails(&with(&["--generate", "vault/keys", "--passphrase-file", "words"]), 2);
+    office.fails(&with(&["--cabinet-key", "vault", "--generate", "k"]), 2);
+    office.fails(&["init", "a/b/vault", "--address", "a@b.example", "--generate", "k"], 2);
+    office.fails(&["init", "vault", "--address", "nobody", "--generate", "k"], 2);
+    let plan = office.json(&with(&["--generate", "keys", "--dry-run"]));
+    assert_eq!(plan["would_make"].as_array().map(Vec::len), Some(8));
+    for name in ["vault", "keys", "k", "home", "vault.cabinet-key"] {
+        assert!(!office.path(name).exists(), "{name} was written");
+    }
+    std::fs::create_dir(office.path("vault")).expect("made");
+    std::fs::write(office.path("vault/letter"), "mine").expect("written");
+    let (error, _) = office.fails(&with(&["--generate", "keys", "--passphrase-file", "words"]), 1);
+    assert!(error.contains("not empty"), "{error}");
+    assert!(!office.path("keys").exists());
+}
+
+#[test]
+fn keys_of_ones_own_are_made_changed_and_never_overwritten() {
+    let office = Office::new();
+    let new = ["key", "new", "lotte", "--passphrase-file", "words"];
+    let made = office.json(&new);
+    let public = made["public"].as_str().expect("a public key");
+    assert!(public.starts_with("age1"), "{public}");
+    assert!(office.path("home/staff.key").exists());
+    office.fails(&new, 1);
+    std::fs::write(office.path("short"), "short\n").expect("written");
+    office.fails(&["key", "new", "lotte", "--backup", "--passphrase-file", "short"], 2);
+    office.fails(&["key", "new", "Lotte!", "--passphrase-file", "words"], 2);
+    let admin = office.json(&["key", "new", "lotte", "--admin", "--passphrase-file", "words"]);
+    assert!(admin["public"].as_str().expect("a key").starts_with("kluis-admin+"));
+
+    std::fs::write(office.path("next"), "another four good words\n").expect("written");
+    let change = |old: &'static str, new: &'static str| {
+        ["key", "passwd", "--passphrase-file", old, "--new-passphrase-file", new]
+    };
+    office.fails(&change("wrong", "next"), 77);
+    office.json(&change("words", "next"));
+    office.fails(&change("words", "next"), 77);
+    let admin = [&change("words", "next")[..], &["--admin"]].concat();
+    office.json(&admin);
+}
+
+#[test]
+fn a_day_in_a_small_office_goes_from_init_to_lock() {
+    let office = Office::new();
+    let made = office.found();
+    assert_eq!(made["proven"], true);
+    let vkey = made["checkpoint_key"].as_str().expect("a key").to_owned();
+    let roster = office.json(&["keys", "list", "vault"]);
+    assert_eq!(roster["members"].as_array().map(Vec::len), Some(2));
+    office.json(&["check", "vault"]);
+
+    let server = office.serve();
+    let (error, _) = office.fails(&["serve", "vault"], 75);
+    assert!(error.contains("another process"), "{error}");
+    let (_, hint) = office.fails(&["check", "vault", "--rebuild"], 75);
+    assert!(hint.contains("stop"), "{hint}");
+
+    let unlock = |words: &'static str| {
+        [
+            "unlock",
+            "--server",
+            "vault/kluis.sock",
+            "--member",
+            "staff1",
+            "--key-file",
+            "keys/staff1.key",
+            "--passphrase-file",
+            words,
+        ]
+    };
+    office.fails(&unlock("wrong"), 77);
+    office.json(&unlock("words"));
+    office.fails(&unlock("words"), 1);
+
+    let whoami = office.json(&["whoami"]);
+    assert_eq!(whoami["member"], "staff1");
+    assert_eq!(whoami["checkpoint_key"], vkey.as_str());
+    let queue = office.json(&["queue"]);
+    assert_eq!(queue["cases"].as_array().map(Vec::len), Some(0));
+    assert_eq!(office.json(&["keys", "status"])["epoch"], 1);
+
+    send(server.smtp(), LETTER);
+    let case = a_letter_is_read(&office);
+    an_item_is_taken_out_and_forgotten(&office, &case);
+    the_case_is_decided_answered_and_closed(&office, &case);
+    the_ledger_is_verified(&office, &vkey);
+
+    office.json(&["check", "vault"]);
+    assert_eq!(office.json(&["keys", "rotate", "--cabinet"])["rotated"], "cabinet");
+    assert_eq!(office.json(&["lock"])["locked"], true);
+    assert_eq!(office.json(&["lock"])["locked"], false);
+    // Without agent and terminal there is nobody to ask for the passphrase.
+    office.fails(&["queue"], 2);
+    let by_file = ["queue", "--passphrase-file", "words"];
+    assert_eq!(office.json(&by_file)["cases"].as_array().map(Vec::len), Some(0));
+    office.fails(&["queue", "--passphrase-file", "wrong"], 77);
+    office.fails(&[&by_file[..], &["--member", "nobody"]].concat(), 77);
+
+    let log = server.stop();
+    assert!(!log.contains("lotte") && !log.contains("Inzage"), "{log}");
+    office.fails(&by_file, 75);
+    let found = office.json(&["check", "vault", "--rebuild"]);
+    assert_eq!(found["problems"].as_array().map(Vec::len), Some(0));
+}
+
+/// Gives the case number.
+fn a_letter_is_read(office: &Office) -> String {
+    let queue = office.run(&["queue"]);
+    let text = String::from_utf8(queue.stdout).expect("UTF-8");
+    assert!(text.contains("Inzage") && text.contains("lotte@example.org"), "{text}");
+    assert!(!text.contains(['\u{1b}', '\u{9b}']), "{text:?}");
+    let queue = office.json(&["queue"]);
+    let case = queue["cases"][0]["case"].as_str().expect("a case").to_owned();
+    assert_eq!(queue["cases"][0]["attachments"], 1);
+
+    let shown = office.run(&["show", &case]);
+    let text = String::from_utf8(shown.stdout).expect("UTF-8");
+    assert!(text.contains("  | Beste, ik wil graag mijn gegevens \u{fffd}[31minzien."), "{text}");
+    assert!(text.contains("  | notes"), "a letter cannot pass for the program: {text}");
+    assert!(!text.contains("passwd"), "a name is forgotten with its item: {text}");
+    let letter = office.json(&["show", &case])["letters"][0]["letter"].clone();
+    let raw = office.run(&["show", &case, "--raw", &letter.as_str().expect("an id")[..6]]);
+    let raw = String::from_utf8(raw.stdout).expect("UTF-8");
+    assert_eq!(raw.trim_end(), LETTER.replace('\n', "\r\n"));
+    case
+}
+
+fn an_item_is_taken_out_and_forgotten(office: &Office, case: &str) {
+    let shown = office.json(&["show", case]);
+    let items = shown["letters"][0]["items"].as_array().expect("items");
+    let pdf = items.iter().find(|item| item["role"] == "attachment").expect("an attachment");
+    let item = &pdf["item"].as_str().expect("an id")[..8];
+    let got = office.json(&["get", item]);
+    assert_eq!(got["file"], format!("{case}-{item}.pdf"));
+    let file = office.path(&format!("{case}-{item}.pdf"));
+    assert_eq!(std::fs::read(&file).expect("is there"), b"%PDF-1.4\n");
+    office.fails(&["get", item], 1);
+    let piped = office.run(&["get", item, "-o", "-"]);
+    assert_eq!(piped.stdout, b"%PDF-1.4\n");
+    office.fails(&["get", "zzzz"], 2);
+    office.fails(&["get", "00000000000000000000000000000000"], 1);
+
+    let forget = ["forget", case, item, "--reason", "identity checked"];
+    office.json(&["hold", case, "claim"]);
+    let (error, _) = office.fails(&forget, 1);
+    assert!(error.contains("hold"), "{error}");
+    office.json(&["hold", "--lift", case, "settled"]);
+    let plan = office.json(&[&forget[..], &["--dry-run"]].concat());
+    assert_eq!(plan["would_forget"].as_array().map(Vec::len), Some(1));
+    let done = office.json(&[&forget[..], &["--now", "-o", "certificates.json"]].concat());
+    assert_eq!(done["certificates"][0]["rotated"], true);
+    assert!(office.path("certificates.json").exists());
+    office.fails(&forget, 1);
+    let (error, _) = office.fails(&["get", item], 1);
+    assert!(error.contains("forgotten"), "{error}");
+}
+
+fn the_case_is_decided_answered_and_closed(office: &Office, case: &str) {
+    office.json(&["note", case, "called", "back"]);
+    office.fails(&["close", case, "too early"], 1);
+    office.json(&["ask", case, "which Lotte?"]);
+    office.fails(&["ask", case, "again"], 1);
+    office.json(&["resume", case, "this one"]);
+    office.json(&["extend", case, "three archives"]);
+    office.json(&["decide", case, "granted"]);
+    std::fs::write(office.path("answer.txt"), "Beste Lotte, in bijlage uw gegevens.\n")
+        .expect("written");
+    let answer = ["answer", case, "--text", "answer.txt", "--proof"];
+    office.fails(&[&answer[..], &["guess:x"]].concat(), 2);
+    let (error, hint) = office.fails(&[&answer[..], &["in-person:came by"]].concat(), 1);
+    assert!(error.contains("no key") && hint.contains("--code"), "{error}");
+    let sent = office.json(&[&answer[..], &["in-person:came by", "--code"]].concat());
+    assert_eq!(sent["code"].as_str().map(str::len), Some(21));
+    office.json(&["close", case, "answered"]);
+    let shown = office.json(&["show", case]);
+    assert_eq!(shown["state"], "closed");
+    assert_eq!(shown["extended"], true);
+    let notes = shown["notes"].as_array().expect("notes");
+    assert!(notes.iter().any(|note| note["words"] == "called back"), "{notes:?}");
+}
+
+fn the_ledger_is_verified(office: &Office, vkey: &str) {
+    let lines = office.run(&["audit", "log", "--json"]).stdout;
+    let lines = String::from_utf8(lines).expect("UTF-8");
+    assert!(lines.lines().count() > 20);
+    assert!(lines.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+    office.json(&["audit", "export", "ledger.jsonl"]);
+    office.fails(&["audit", "export", "ledger.jsonl"], 1);
+    let proven = office.json(&["audit", "verify", "ledger.jsonl", "--key", vkey]);
+    assert_eq!(proven["entries"], proven["covered"]);
+    let live = office.json(&["audit", "verify", "--checkpoint", "ledger.jsonl"]);
+    assert_eq!(live["extends_earlier"], true);
+
+    let text = std::fs::read_to_string(office.path("ledger.jsonl")).expect("reads");
+    let cut: Vec<&str> = text.lines().take(text.lines().count() - 1).collect();
+    std::fs::write(office.path("cut.jsonl"), cut.join("\n")).expect("written");
+    office.fails(&["audit", "verify", "cut.jsonl"], 1);
+    assert!(!text.contains("lotte") && !text.contains("Inzage"), "facts only");
+}
+
+#[test]
+fn a_port_in_use_is_said_and_may_be_tried_later() {
+    let office = Office::new();
+    office.found();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let place = taken.local_addr().expect("an address").to_string();
+    let file = office.path("vault/kluis.toml");
+    let text = std::fs::read_to_string(&file).expect("settings");
+    std::fs::write(&file, text.replace("127.0.0.1:0\"", &format!("{place}\""))).expect("written");
+    let (error, _) = office.fails(&["serve", "vault"], 75);
+    assert!(error.contains(&place), "{error}");
+}
+
+#[test]
+fn a_reader_who_goes_away_is_no_error() {
+    let office = Office::new();
+    let mut child = office
+        .command(&["config"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kluis runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ends");
+    assert!(output.status.success());
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_doctor_names_what_mends_each_finding() {
+    let office = Office::new();
+    office.found();
+    let file = office.path("vault/kluis.toml");
+    let text = std::fs::read_to_string(&file).expect("settings");
+    let both = "[\"backoffice@jobexpert.be\", \"backoffice@jobexerpert.be\"]";
+    std::fs::write(&file, text.replace("[\"backoffice@jobexpert.be\"]", both)).expect("written");
+    use std::os::unix::fs::PermissionsExt as _;
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(office.path("vault"), open).expect("opened");
+    let output = office.run(&["doctor", "vault", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let findings = report["findings"].as_array().expect("findings");
+    for finding in findings.iter().filter(|finding| finding["level"] != "well") {
+        assert!(!finding["mend"].as_str().expect("a text").is_empty(), "{finding}");
+    }
+    let found = |words: &str| findings.iter().any(|f| f["what"].as_str().unwrap().contains(words));
+    assert!(found("misspelling of jobexpert.be"));
+    assert!(found("others may look into"));
+    assert!(found("same device"));
+    assert!(found("seccomp"));
+}
+
+/// Nothing here may depend on the folder that the tests are started in.
+#[test]
+fn relative_paths_are_remembered_as_absolute_ones() {
+    let office = Office::new();
+    office.found();
+    let server = office.serve();
+    office.json(&[
+        "unlock",
+        "--server",
+        "vault/kluis.sock",
+        "--member",
+        "staff2",
+        "--key-file",
+        "keys/staff2.key",
+        "--passphrase-file",
+        "words",
+    ]);
+    let elsewhere = office
+        .command(&["queue", "--json"])
+        .current_dir(Path::new("/"))
+        .output()
+        .expect("kluis runs");
+    assert!(elsewhere.status.success(), "{}", String::from_utf8_lossy(&elsewhere.stderr));
+    office.json(&["lock"]);
+    drop(server);
+}
