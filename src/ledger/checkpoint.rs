@@ -1,4 +1,4 @@
-//! The signed head of the ledger: a C2SP `tlog-checkpoint` in a `signed-note` (Ed25519).
+//! The signed head of the ledger: a C2SP `tlog-checkpoint`, which is a signed note (`keys::note`).
 //!
 //! ```text
 //! kluis/<vault id, hex>
@@ -11,12 +11,11 @@
 //! A checkpoint kept by an outsider is what makes the ledger provable: whoever holds one finds any
 //! edit, drop, reorder or fork of what it covers.
 
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::BASE64;
 
 use super::Error;
 use crate::ids::{Digest, VaultId};
+use crate::keys::note::{self, Vkey};
 
 /// What a checkpoint says, once its signature is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,23 +30,14 @@ pub struct Checkpoint {
 
 /// The longest note that is read, in bytes: a checkpoint and a few signatures of witnesses.
 const LONGEST: usize = 16 * 1024;
-/// The signature type of Ed25519 in a signed note.
-const ED25519_TYPE: u8 = 1;
 
 impl Checkpoint {
     /// Signs the checkpoint with the key of this seed and gives the note.
-    ///
-    /// # Panics
-    /// If the seed is no Ed25519 seed; every 32 bytes are.
     #[must_use]
     pub fn sign(&self, seed: &[u8; 32]) -> String {
         let name = origin(self.vault);
         let text = format!("{name}\n{}\n{}\n", self.size, BASE64.encode(self.root.as_bytes()));
-        let pair = pair(seed);
-        let public = public_key(seed);
-        let mut signature = key_id(&name, &public).to_vec();
-        signature.extend_from_slice(pair.sign(text.as_bytes()).as_ref());
-        format!("{text}\n— {name} {}\n", BASE64.encode(&signature))
+        note::sign(&text, &name, seed)
     }
 
     /// Verifies a note with the public key and reads what it says. Signatures of others
@@ -56,21 +46,12 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::BadCheckpoint`] if it is no checkpoint or not signed with that key.
     pub fn verify(note: &str, public: &[u8; 32]) -> Result<Self, Error> {
-        if note.len() > LONGEST {
-            return Err(Error::BadCheckpoint);
-        }
-        let (text, signatures) = note.rsplit_once("\n\n").ok_or(Error::BadCheckpoint)?;
-        let text = &note[..=text.len()];
-        let this = Self::parse(text).ok_or(Error::BadCheckpoint)?;
-        let name = origin(this.vault);
-        let id = key_id(&name, public);
-        let key = UnparsedPublicKey::new(&ED25519, public);
-        let signed = signatures.lines().any(|line| {
-            signature_of(line, &name)
-                .and_then(|bytes| bytes.strip_prefix(&id).map(<[u8]>::to_vec))
-                .is_some_and(|signature| key.verify(text.as_bytes(), &signature).is_ok())
-        });
-        if signed { Ok(this) } else { Err(Error::BadCheckpoint) }
+        let read = || {
+            let name = note.lines().next().filter(|_| note.len() <= LONGEST)?;
+            let this = Self::parse(note::verify(note, name, public)?)?;
+            (origin(this.vault) == name).then_some(this)
+        };
+        read().ok_or(Error::BadCheckpoint)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -83,15 +64,6 @@ impl Checkpoint {
     }
 }
 
-/// The signature in one line `— name base64`, if the name is this one.
-fn signature_of(line: &str, name: &str) -> Option<Vec<u8>> {
-    let (signer, signature) = line.strip_prefix("— ")?.split_once(' ')?;
-    if signer != name {
-        return None;
-    }
-    BASE64.decode(signature.as_bytes()).ok()
-}
-
 /// The origin line of a vault's checkpoints, also the name of the key.
 #[must_use]
 pub fn origin(vault: VaultId) -> String {
@@ -99,20 +71,15 @@ pub fn origin(vault: VaultId) -> String {
 }
 
 /// The public key of a seed.
-///
-/// # Panics
-/// If the seed is no Ed25519 seed; every 32 bytes are.
 #[must_use]
 pub fn public_key(seed: &[u8; 32]) -> [u8; 32] {
-    pair(seed).public_key().as_ref().try_into().expect("an Ed25519 public key has 32 bytes")
+    note::public_of(seed)
 }
 
 /// The public key as outsiders keep it: `name+key id+base64(0x01 ‖ public key)`.
 #[must_use]
 pub fn vkey(vault: VaultId, public: &[u8; 32]) -> String {
-    let name = origin(vault);
-    let id = HEXLOWER.encode(&key_id(&name, public));
-    format!("{name}+{id}+{}", BASE64.encode(&typed(public)))
+    Vkey { name: origin(vault), public: *public }.to_string()
 }
 
 /// Reads what [`vkey`] wrote: the vault and the public key.
@@ -120,37 +87,15 @@ pub fn vkey(vault: VaultId, public: &[u8; 32]) -> String {
 /// # Errors
 /// [`Error::BadCheckpoint`] if it is no such text, or its key id is not that of its key.
 pub fn parse_vkey(text: &str) -> Result<(VaultId, [u8; 32]), Error> {
-    let read = || {
-        // The base64 part may hold a plus sign itself.
-        let (name, rest) = text.trim().split_once('+')?;
-        let (_, key) = rest.split_once('+')?;
-        let vault: VaultId = name.strip_prefix("kluis/")?.parse().ok()?;
-        let key = BASE64.decode(key.as_bytes()).ok()?;
-        let public: [u8; 32] = key.strip_prefix(&[ED25519_TYPE])?.try_into().ok()?;
-        (vkey(vault, &public) == text.trim()).then_some((vault, public))
-    };
-    read().ok_or(Error::BadCheckpoint)
-}
-
-fn pair(seed: &[u8; 32]) -> Ed25519KeyPair {
-    Ed25519KeyPair::from_seed_unchecked(seed).expect("every 32 bytes are an Ed25519 seed")
-}
-
-fn typed(public: &[u8; 32]) -> [u8; 33] {
-    let mut typed = [ED25519_TYPE; 33];
-    typed[1..].copy_from_slice(public);
-    typed
-}
-
-/// The first four bytes of SHA-256(name ‖ newline ‖ 0x01 ‖ public key) (C2SP `signed-note`).
-fn key_id(name: &str, public: &[u8; 32]) -> [u8; 4] {
-    let mut input = format!("{name}\n").into_bytes();
-    input.extend_from_slice(&typed(public));
-    digest(&SHA256, &input).as_ref()[..4].try_into().expect("SHA-256 gives 32 bytes")
+    let key: Vkey = text.trim().parse().map_err(|_| Error::BadCheckpoint)?;
+    let vault = key.name.strip_prefix("kluis/").and_then(|id| id.parse().ok());
+    Ok((vault.ok_or(Error::BadCheckpoint)?, key.public))
 }
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::HEXLOWER;
+
     use super::*;
 
     fn checkpoint() -> Checkpoint {
