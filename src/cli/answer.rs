@@ -24,7 +24,7 @@ use crate::staff::answers::{self, Draft};
 #[command(
     after_help = "Example:\n  kluis answer K-7F3Q-9M2X --text answer.txt --attach file.pdf --proof 'match:birth date and client number agree'\n  kluis answer K-7F3Q-9M2X --text - --code --proof in-person:'came to the office'\n\nKinds of proof:\n  address     the letter came, authenticated, from the address on file\n  challenge   a code sent to a contact on file came back\n  match       two details that you hold agree\n  signature   a signature with a key known to be theirs\n  id          a masked copy of an identity document agrees\n  in-person   the person was there\n  other       something else, which the words explain"
 )]
-pub struct Answer {
+pub(super) struct Answer {
     /// The case number
     #[arg(value_name = "CASE")]
     case: CaseId,
@@ -101,7 +101,7 @@ impl Answer {
     ///
     /// # Errors
     /// See [`Error`]; nothing was recorded then, and nothing leaves.
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         let text = text(&self.text)?;
         let files = self.files.iter().map(|file| attachment(file)).collect::<Result<_, _>>()?;
         let mut client = self.connection.open()?;

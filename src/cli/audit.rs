@@ -22,7 +22,7 @@ use crate::ledger::{self, Audit as Proven, Entry, checkpoint};
 
 /// List, export and verify the ledger
 #[derive(Args)]
-pub struct Audit {
+pub(super) struct Audit {
     #[command(subcommand)]
     command: AuditCommand,
 }
@@ -104,7 +104,7 @@ impl Audit {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         match self.command {
             AuditCommand::Log(log) => log.run(),
             AuditCommand::Export(export) => export.run(),

@@ -35,7 +35,7 @@ struct Said {
 #[command(
     after_help = "Example:\n  kluis note K-7F3Q-9M2X called back, will send the form on Monday"
 )]
-pub struct Note {
+pub(super) struct Note {
     #[command(flatten)]
     said: Said,
 }
@@ -48,7 +48,7 @@ pub struct Note {
 #[command(
     after_help = "Example:\n  kluis decide K-7F3Q-9M2X access granted, payroll of 2024 included"
 )]
-pub struct Decide {
+pub(super) struct Decide {
     #[command(flatten)]
     said: Said,
 }
@@ -60,7 +60,7 @@ pub struct Decide {
 #[command(
     after_help = "Example:\n  kluis extend K-7F3Q-9M2X eleven employers, files in three archives"
 )]
-pub struct Extend {
+pub(super) struct Extend {
     #[command(flatten)]
     said: Said,
 }
@@ -72,7 +72,7 @@ pub struct Extend {
 #[command(
     after_help = "Example:\n  kluis ask K-7F3Q-9M2X two people have this name: asked for the client number"
 )]
-pub struct Ask {
+pub(super) struct Ask {
     #[command(flatten)]
     said: Said,
 }
@@ -80,7 +80,7 @@ pub struct Ask {
 /// Note that the question was answered: the time runs again
 #[derive(Args)]
 #[command(after_help = "Example:\n  kluis resume K-7F3Q-9M2X answered by telephone")]
-pub struct Resume {
+pub(super) struct Resume {
     #[command(flatten)]
     said: Said,
 }
@@ -88,7 +88,7 @@ pub struct Resume {
 /// Close a case that was decided or answered
 #[derive(Args)]
 #[command(after_help = "Example:\n  kluis close K-7F3Q-9M2X answered in full")]
-pub struct Close {
+pub(super) struct Close {
     #[command(flatten)]
     said: Said,
 }
@@ -98,7 +98,7 @@ pub struct Close {
 #[command(
     after_help = "Example:\n  kluis hold K-7F3Q-9M2X claim before the labour court\n  kluis hold --lift K-7F3Q-9M2X settled"
 )]
-pub struct Hold {
+pub(super) struct Hold {
     /// Lift the hold
     #[arg(long)]
     lift: bool,
@@ -112,7 +112,7 @@ pub struct Hold {
 /// face. That it came in the same mail proves nothing.
 #[derive(Args)]
 #[command(after_help = "Example:\n  kluis confirm-key K-7F3Q-9M2X lotte.asc")]
-pub struct ConfirmKey {
+pub(super) struct ConfirmKey {
     /// The case number
     #[arg(value_name = "CASE")]
     case: CaseId,
@@ -180,7 +180,7 @@ macro_rules! acts {
             ///
             /// # Errors
             /// See [`Error`].
-            pub fn run(self) -> Result<Report, Error> {
+            pub(super) fn run(self) -> Result<Report, Error> {
                 self.said.record(Act::$act, NoteSubject::$subject, $done)
             }
         }
@@ -200,7 +200,7 @@ impl Hold {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         let (act, done) =
             if self.lift { (Act::LiftHold, "the hold is lifted") } else { (Act::Hold, "held") };
         self.said.record(act, NoteSubject::Reason, done)
@@ -212,7 +212,7 @@ impl ConfirmKey {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn run(self, json: bool) -> Result<Report, Error> {
+    pub(super) fn run(self, json: bool) -> Result<Report, Error> {
         let bytes = read_at_most(&self.file, MAX_CERTIFICATE as u64)?;
         let unfit = |problem: crate::reply::openpgp::KeyProblem| {
             Error::new(format!("{}: {problem}", self.file.display()))

@@ -17,7 +17,7 @@ use crate::store::{self, Store};
 /// its socket, which needs a member. One line for each problem; exit code 1 if there is one.
 #[derive(Args)]
 #[command(after_help = "Example:\n  sudo -u kluis kluis check /var/lib/kluis")]
-pub struct Check {
+pub(super) struct Check {
     /// The state directory
     #[arg(default_value = STATE_DIR)]
     dir: PathBuf,
@@ -33,7 +33,7 @@ impl Check {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn run(mut self, json: bool) -> Result<Report, Error> {
+    pub(super) fn run(mut self, json: bool) -> Result<Report, Error> {
         let config = Config::load(&self.dir.join(FILE))?;
         match Store::open(&self.dir, &config.cabinet_key) {
             Ok((store, _)) => self.offline(&store, json),

@@ -11,7 +11,7 @@ use crate::config::{Config, Endpoint, FILE, Outgoing};
 /// Print every setting with its default and what it is for, or check a file of settings
 #[derive(Args)]
 #[command(after_help = "Example:\n  kluis config\n  kluis config /var/lib/kluis")]
-pub struct Settings {
+pub(super) struct Settings {
     /// The state directory, or the file, to check
     dir: Option<PathBuf>,
     /// Print the annotated sample
@@ -24,7 +24,7 @@ impl Settings {
     ///
     /// # Errors
     /// What is wrong with the settings, with line and field.
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         let Some(path) = self.dir else {
             let sample = Config::sample();
             return Ok(Report::new(sample, json!({ "sample": sample })));

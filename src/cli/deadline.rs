@@ -13,7 +13,7 @@ use crate::request::deadline::{self, Due};
 /// (EEC, Euratom) 1182/71 counts, with the public holidays of Belgium.
 #[derive(Args)]
 #[command(after_help = "Example:\n  kluis deadline 2026-11-25\n  kluis deadline today --json")]
-pub struct Deadline {
+pub(super) struct Deadline {
     /// The day of receipt, as 2026-11-25, or `today`
     date: String,
 }
@@ -23,7 +23,7 @@ impl Deadline {
     ///
     /// # Errors
     /// It is no date.
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         let received: Date = if self.date == "today" {
             deadline::received_on(session::now())
         } else {

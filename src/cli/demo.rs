@@ -39,7 +39,7 @@ use crate::staff::found::found;
 /// office would. Everything is gone afterwards, unless you keep it.
 #[derive(Args)]
 #[command(after_help = "Example:\n  kluis demo\n  kluis demo --dir /tmp/agency --serve")]
-pub struct Demo {
+pub(super) struct Demo {
     /// Where to make the vault; kept afterwards. Must not exist yet
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -64,7 +64,7 @@ impl Demo {
     ///
     /// # Errors
     /// The step that failed, and what it said.
-    pub fn run(self, json: bool) -> Result<Report, Error> {
+    pub(super) fn run(self, json: bool) -> Result<Report, Error> {
         let keep = self.keep || self.serve || self.dir.is_some();
         let dir = self.dir.clone().unwrap_or_else(|| {
             std::env::temp_dir().join(format!("kluis-demo-{}", std::process::id()))

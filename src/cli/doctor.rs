@@ -23,7 +23,7 @@ use crate::staff::home::Home;
 /// a warning alone leaves it at 0.
 #[derive(Args)]
 #[command(after_help = "Example:\n  sudo -u kluis kluis doctor /var/lib/kluis")]
-pub struct Doctor {
+pub(super) struct Doctor {
     /// The state directory; else /var/lib/kluis if it is there
     dir: Option<PathBuf>,
 }
@@ -70,7 +70,7 @@ impl Doctor {
     ///
     /// # Errors
     /// Only where this program itself cannot be found.
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         let mut findings = vec![swap(), hibernation(), core_dumps(), locked_memory(), clock()];
         findings.push(landlock()?);
         findings.push(ocb());

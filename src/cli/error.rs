@@ -15,55 +15,55 @@ use crate::staff::{agent, answers, client, found};
 use crate::store;
 
 /// Done, and nothing is wrong.
-pub const OK: u8 = 0;
+pub(super) const OK: u8 = 0;
 /// It failed, or problems were found.
-pub const FAILED: u8 = 1;
+pub(super) const FAILED: u8 = 1;
 /// The command line or a file that it names does not say what it must.
-pub const USAGE: u8 = 2;
+pub(super) const USAGE: u8 = 2;
 /// Try later: the server does not answer, or something else is at work (sysexits EX_TEMPFAIL).
-pub const LATER: u8 = 75;
+pub(super) const LATER: u8 = 75;
 /// Not permitted: a wrong key or passphrase, a role that does not allow it (EX_NOPERM).
-pub const DENIED: u8 = 77;
+pub(super) const DENIED: u8 = 77;
 
 /// A failure as the person at the terminal sees it. Carries no content of a letter.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Error {
+pub(super) struct Error {
     /// What went wrong: one sentence.
-    pub text: String,
+    pub(super) text: String,
     /// What to do; empty if there is nothing to say.
-    pub hint: String,
+    pub(super) hint: String,
     /// The exit code.
-    pub code: u8,
+    pub(super) code: u8,
 }
 
 impl Error {
     /// Something failed.
     #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
+    pub(super) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), hint: String::new(), code: FAILED }
     }
 
     /// The command line does not say what it must.
     #[must_use]
-    pub fn usage(text: impl Into<String>) -> Self {
+    pub(super) fn usage(text: impl Into<String>) -> Self {
         Self { code: USAGE, ..Self::new(text) }
     }
 
     /// With a hint.
     #[must_use]
-    pub fn hint(self, hint: impl Into<String>) -> Self {
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: hint.into(), ..self }
     }
 
     /// With another exit code.
     #[must_use]
-    pub fn code(self, code: u8) -> Self {
+    pub(super) fn code(self, code: u8) -> Self {
         Self { code, ..self }
     }
 
     /// The system's answer about a file or a folder.
     #[must_use]
-    pub fn io(what: impl Display, error: &io::Error) -> Self {
+    pub(super) fn io(what: impl Display, error: &io::Error) -> Self {
         let this = Self::new(format!("{what}: {error}"));
         match error.kind() {
             io::ErrorKind::NotFound => this.hint("is the path right?"),
@@ -80,13 +80,13 @@ impl Error {
 
     /// As one line of JSON.
     #[must_use]
-    pub fn to_json(&self) -> String {
+    pub(super) fn to_json(&self) -> String {
         print::json_line(&serde_json::json!({ "error": self.text, "hint": self.hint }))
     }
 
     /// As lines for people.
     #[must_use]
-    pub fn to_text(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         let hint = if self.hint.is_empty() {
             String::new()
         } else {

@@ -26,7 +26,7 @@ use crate::staff::sealing::Sealing;
 #[command(
     after_help = "Example:\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' --dry-run\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' -o certificates.json"
 )]
-pub struct Forget {
+pub(super) struct Forget {
     /// The case number
     #[arg(value_name = "CASE")]
     case: CaseId,
@@ -62,7 +62,7 @@ impl Forget {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         let reason = case::said(std::slice::from_ref(&self.reason))?;
         if let Some(path) = self.output.as_ref().filter(|path| path.exists()) {
             return Err(Error::io(path.display(), &std::io::ErrorKind::AlreadyExists.into()));

@@ -34,7 +34,7 @@ use crate::staff::home::Home;
 #[command(
     after_help = "Example:\n  kluis init /var/lib/kluis --address backoffice@example.be \\\n    --staff lotte=age1… --staff piet=age1… --admin piet --dpo nadia=age1… \\\n    --backup nadia=age1… --backup omar=age1… --recovery age1…\n  kluis init ./try --address backoffice@example.be --generate ./try-keys"
 )]
-pub struct Init {
+pub(super) struct Init {
     /// The state directory to make: absent or empty
     dir: PathBuf,
     /// A mailbox that letters are taken for; the first one is who we are
@@ -140,7 +140,7 @@ impl Init {
     ///
     /// # Errors
     /// See [`Error`]; before the first key is written nothing was.
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         session::harden()?;
         let places = self.places()?;
         let config = self.config(&places)?;

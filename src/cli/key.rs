@@ -17,7 +17,7 @@ use crate::staff::home::{Home, Profile};
 
 /// Make a key of your own, or change its passphrase
 #[derive(Args)]
-pub struct Key {
+pub(super) struct Key {
     #[command(subcommand)]
     command: KeyCommand,
 }
@@ -81,7 +81,7 @@ struct Passwd {
 #[command(
     after_help = "Example:\n  kluis unlock --server /var/lib/kluis/kluis.sock --member lotte"
 )]
-pub struct Unlock {
+pub(super) struct Unlock {
     #[command(flatten)]
     connection: Connection,
     /// How many minutes, 1 to 480; else what was remembered, at first 15
@@ -92,7 +92,7 @@ pub struct Unlock {
 /// Forget the unlocked key at once
 #[derive(Args)]
 #[command(after_help = "Example:\n  kluis lock")]
-pub struct Lock {}
+pub(super) struct Lock {}
 
 /// Say who you are here: member, key, server, and the vault's public key
 ///
@@ -100,7 +100,7 @@ pub struct Lock {}
 /// that `kluis init` printed.
 #[derive(Args)]
 #[command(after_help = "Example:\n  kluis whoami")]
-pub struct Whoami {
+pub(super) struct Whoami {
     #[command(flatten)]
     connection: Connection,
 }
@@ -110,7 +110,11 @@ pub struct Whoami {
 ///
 /// # Errors
 /// No terminal, an unreadable file, or a passphrase that will not do.
-pub fn passphrase(question: &str, file: Option<&Path>, new: bool) -> Result<Passphrase, Error> {
+pub(super) fn passphrase(
+    question: &str,
+    file: Option<&Path>,
+    new: bool,
+) -> Result<Passphrase, Error> {
     let Some(file) = file else {
         return Passphrase::prompt(question, new).map_err(|error| {
             let invalid = error.kind() == std::io::ErrorKind::InvalidInput;
@@ -135,7 +139,7 @@ impl Key {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         session::harden()?;
         match self.command {
             KeyCommand::New(new) => new.run(),
@@ -226,7 +230,7 @@ impl Unlock {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         let program = session::program()?;
         let (home, mut profile) = self.connection.profile()?;
         if !is_name(&profile.member) {
@@ -272,7 +276,7 @@ impl Lock {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         let home = Home::find()?;
         let was_unlocked = match AgentClient::find(&home.agent_socket()) {
             Ok(agent) => {
@@ -292,7 +296,7 @@ impl Whoami {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         let (home, profile) = self.connection.profile()?;
         let status = match AgentClient::find(&home.agent_socket()) {
             Ok(agent) => Some(agent.status()?),

@@ -13,7 +13,7 @@ use crate::keys::roster::Roster;
 
 /// The keys of the vault: who may what, epochs, the cabinet's key
 #[derive(Args)]
-pub struct Keys {
+pub(super) struct Keys {
     #[command(subcommand)]
     command: KeysCommand,
 }
@@ -63,7 +63,7 @@ impl Keys {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         match self.command {
             KeysCommand::List(list) => list.run(),
             KeysCommand::Status(status) => status.run(),

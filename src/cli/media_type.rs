@@ -29,13 +29,13 @@ const KNOWN: [(&str, &str); 22] = [
 /// The ending for a media type; `bin` for one that is not in the table, so that no program starts
 /// by itself on what a stranger sent.
 #[must_use]
-pub fn ending(media_type: &str) -> &'static str {
+pub(super) fn ending(media_type: &str) -> &'static str {
     KNOWN.iter().find(|(known, _)| *known == media_type).map_or("bin", |(_, ending)| ending)
 }
 
 /// The media type for a file name; that of plain bytes if the ending is not in the table.
 #[must_use]
-pub fn of(name: &str) -> &'static str {
+pub(super) fn of(name: &str) -> &'static str {
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
     let ending = if ending == "jpeg" { "jpg" } else { ending.as_str() };
     let found = KNOWN.iter().find(|(_, known)| *known == ending);

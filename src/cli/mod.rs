@@ -30,8 +30,8 @@ use std::io::Write as _;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-pub use error::Error;
-pub use print::{Report, terminal_safe};
+use error::Error;
+use print::Report;
 
 use crate::letter::Letter;
 use crate::{sandbox, staff};

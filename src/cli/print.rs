@@ -17,19 +17,19 @@ use crate::casebook::Certificate;
 
 /// What a command has to say, and whether it found problems.
 #[derive(Default)]
-pub struct Report {
+pub(super) struct Report {
     /// For people.
-    pub text: String,
+    pub(super) text: String,
     /// For programs: one value a line.
-    pub json: Vec<Value>,
+    pub(super) json: Vec<Value>,
     /// Something is wrong: exit code 1.
-    pub problems: bool,
+    pub(super) problems: bool,
 }
 
 impl Report {
     /// A report of one JSON value.
     #[must_use]
-    pub fn new(text: impl Into<String>, json: Value) -> Self {
+    pub(super) fn new(text: impl Into<String>, json: Value) -> Self {
         Self { text: text.into(), json: vec![json], problems: false }
     }
 
@@ -37,7 +37,7 @@ impl Report {
     ///
     /// # Errors
     /// What the system says; a reader who went away is no error.
-    pub fn print(&self, as_json: bool) -> Result<(), Error> {
+    pub(super) fn print(&self, as_json: bool) -> Result<(), Error> {
         let mut text = String::new();
         if as_json {
             for value in &self.json {
@@ -56,7 +56,7 @@ impl Report {
 ///
 /// # Errors
 /// What the system says.
-pub fn write_out(bytes: &[u8]) -> Result<(), Error> {
+pub(super) fn write_out(bytes: &[u8]) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -83,7 +83,7 @@ fn is_unsafe(c: char) -> bool {
 /// `text` as one harmless line: white space becomes a space, what a terminal would obey is shown
 /// as U+FFFD.
 #[must_use]
-pub fn terminal_safe(text: &str) -> String {
+pub(super) fn terminal_safe(text: &str) -> String {
     let shown = |c| match c {
         '\n' | '\r' | '\t' => ' ',
         c if is_unsafe(c) => HARMLESS,
@@ -95,7 +95,7 @@ pub fn terminal_safe(text: &str) -> String {
 /// `text` as harmless lines, each behind `margin`, so that a letter cannot pass for what the
 /// program says itself.
 #[must_use]
-pub fn terminal_text(text: &str, margin: &str) -> String {
+pub(super) fn terminal_text(text: &str, margin: &str) -> String {
     let mut shown = String::with_capacity(text.len() + 64);
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     for line in text.trim_end().lines() {
@@ -108,7 +108,7 @@ pub fn terminal_text(text: &str, margin: &str) -> String {
 
 /// One line of JSON in which every character that [`terminal_safe`] would replace is an escape.
 #[must_use]
-pub fn json_line(value: &Value) -> String {
+pub(super) fn json_line(value: &Value) -> String {
     let mut line = String::new();
     // Such characters stand inside strings only, where an escape means the same.
     for c in value.to_string().chars() {
@@ -125,7 +125,7 @@ pub fn json_line(value: &Value) -> String {
 
 /// At most `most` characters of a harmless line.
 #[must_use]
-pub fn short(text: &str, most: usize) -> String {
+pub(super) fn short(text: &str, most: usize) -> String {
     let safe = terminal_safe(text);
     if safe.chars().count() <= most {
         return safe;
@@ -137,7 +137,7 @@ pub fn short(text: &str, most: usize) -> String {
 
 /// Rows under a heading, in aligned columns; the last one runs free.
 #[must_use]
-pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
+pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
@@ -159,20 +159,20 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
 
 /// "1 letter", "2 letters".
 #[must_use]
-pub fn count(number: impl TryInto<u64>, one: &str, many: &str) -> String {
+pub(super) fn count(number: impl TryInto<u64>, one: &str, many: &str) -> String {
     let number = number.try_into().unwrap_or(u64::MAX);
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// The date of so many days since 1970.
 #[must_use]
-pub fn date(days: i32) -> Date {
+pub(super) fn date(days: i32) -> Date {
     Date::constant(1970, 1, 1).saturating_add(i64::from(days).days())
 }
 
 /// A minute since 1970 as the time in Belgium, where due dates are counted.
 #[must_use]
-pub fn moment(minute: u64) -> String {
+pub(super) fn moment(minute: u64) -> String {
     let zone = TimeZone::get("Europe/Brussels").unwrap_or(TimeZone::UTC);
     i64::try_from(minute.saturating_mul(60))
         .ok()
@@ -185,7 +185,7 @@ pub fn moment(minute: u64) -> String {
 
 /// A minute since 1970 as RFC 3339 writes it, for JSON.
 #[must_use]
-pub fn timestamp(minute: u64) -> String {
+pub(super) fn timestamp(minute: u64) -> String {
     i64::try_from(minute.saturating_mul(60))
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
@@ -194,7 +194,7 @@ pub fn timestamp(minute: u64) -> String {
 
 /// What a size bucket (binary logarithm) says.
 #[must_use]
-pub fn size(bucket: u8) -> String {
+pub(super) fn size(bucket: u8) -> String {
     match bucket {
         0..10 => "≤ 1 KiB".into(),
         10..20 => format!("≤ {} KiB", 1u64 << (bucket - 10)),
@@ -205,13 +205,13 @@ pub fn size(bucket: u8) -> String {
 
 /// The first characters of an id, as tables show it: unique among few.
 #[must_use]
-pub fn brief(id: &impl ToString) -> String {
+pub(super) fn brief(id: &impl ToString) -> String {
     id.to_string().chars().take(8).collect()
 }
 
 /// The words of an enum's variant: `NamesCase` is "names case". Our own words, never a letter's.
 #[must_use]
-pub fn words(variant: &impl std::fmt::Debug) -> String {
+pub(super) fn words(variant: &impl std::fmt::Debug) -> String {
     let name = format!("{variant:?}");
     let mut words = String::with_capacity(name.len() + 4);
     for (at, c) in name.chars().take_while(|c| c.is_ascii_alphanumeric()).enumerate() {
@@ -225,7 +225,7 @@ pub fn words(variant: &impl std::fmt::Debug) -> String {
 
 /// A certificate of forgetting for programs.
 #[must_use]
-pub fn certificate(of: &Certificate) -> Value {
+pub(super) fn certificate(of: &Certificate) -> Value {
     serde_json::json!({
         "position": of.seq,
         "entry": BASE64.encode(&of.entry),
@@ -239,7 +239,7 @@ pub fn certificate(of: &Certificate) -> Value {
 /// The text of an HTML body, roughly: tags gone, blocks on lines of their own, the commonest
 /// entities read. For a first look; the item itself is what counts.
 #[must_use]
-pub fn html_as_text(html: &str) -> String {
+pub(super) fn html_as_text(html: &str) -> String {
     let mut text = String::new();
     let mut rest = html;
     while let Some(at) = rest.find('<') {

@@ -20,7 +20,7 @@ use crate::staff::letters::{self, Outcome};
 /// there are two dates: the one that counts, and the one if the pause holds.
 #[derive(Args)]
 #[command(after_help = "Example:\n  kluis queue\n  kluis queue --all --json")]
-pub struct Queue {
+pub(super) struct Queue {
     /// Closed cases, too
     #[arg(long)]
     all: bool,
@@ -50,7 +50,7 @@ impl Queue {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         let filter = if self.all { Filter::All } else { Filter::Open };
         let mut client = self.connection.open()?;
         let (cases, closed) = open_and_list(&mut client, filter)?;
@@ -208,7 +208,7 @@ fn findings(case: &CaseView) -> Vec<Finding> {
 }
 
 fn days_left(card: &CaseCard, today: Date) -> i64 {
-    i64::from(print::date(card.due).duration_since(today).as_hours()) / 24
+    print::date(card.due).duration_since(today).as_hours() / 24
 }
 
 /// One word: where the case stands.

@@ -20,7 +20,7 @@ use crate::store::Opening;
 /// `info`). Holds no key that opens a letter.
 #[derive(Args)]
 #[command(after_help = "Example:\n  sudo -u kluis kluis serve /var/lib/kluis")]
-pub struct Serve {
+pub(super) struct Serve {
     /// The state directory that `kluis init` made
     #[arg(default_value = STATE_DIR)]
     dir: PathBuf,
@@ -31,7 +31,7 @@ impl Serve {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn run(self, json: bool) -> Result<Report, Error> {
+    pub(super) fn run(self, json: bool) -> Result<Report, Error> {
         let program = session::program()?;
         session::harden()?;
         log_to_stderr();

@@ -24,19 +24,19 @@ use crate::staff::seen::Seen;
 /// Where the server is, and who asks.
 #[derive(Args, Default)]
 #[command(next_help_heading = "Connection")]
-pub struct Connection {
+pub(super) struct Connection {
     /// The server's socket; else the one that `kluis unlock` remembered
     #[arg(long, value_name = "SOCKET")]
-    pub server: Option<PathBuf>,
+    pub(super) server: Option<PathBuf>,
     /// Your name in the roster; else the one that `kluis unlock` remembered
     #[arg(long, value_name = "NAME")]
-    pub member: Option<String>,
+    pub(super) member: Option<String>,
     /// Your key file; else the one that `kluis unlock` remembered
     #[arg(long, value_name = "FILE")]
-    pub key_file: Option<PathBuf>,
+    pub(super) key_file: Option<PathBuf>,
     /// Read the passphrase from the first line of this file instead of asking
     #[arg(long, value_name = "FILE")]
-    pub passphrase_file: Option<PathBuf>,
+    pub(super) passphrase_file: Option<PathBuf>,
 }
 
 impl Connection {
@@ -44,7 +44,7 @@ impl Connection {
     ///
     /// # Errors
     /// No server or no member is known.
-    pub fn profile(&self) -> Result<(Home, Profile), Error> {
+    pub(super) fn profile(&self) -> Result<(Home, Profile), Error> {
         let home = Home::find()?;
         let unknown = |what: &str, option: &str| {
             Error::new(format!("no {what} is known"))
@@ -73,7 +73,7 @@ impl Connection {
     ///
     /// # Errors
     /// The server is absent, the key does not open, the log-in is refused.
-    pub fn open(&self) -> Result<Client, Error> {
+    pub(super) fn open(&self) -> Result<Client, Error> {
         let (home, profile) = self.profile()?;
         harden()?;
         let opener = self.opener(&home, &profile)?;
@@ -116,7 +116,7 @@ impl Connection {
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn harden() -> Result<(), Error> {
+pub(super) fn harden() -> Result<(), Error> {
     harden_process().map_err(|error| {
         Error::new(format!("the process cannot be closed to onlookers: {error}"))
             .hint("nothing secret was touched")
@@ -132,7 +132,7 @@ pub(super) fn absolute(path: &std::path::Path) -> Result<PathBuf, Error> {
 ///
 /// # Errors
 /// This program cannot be found again.
-pub fn parser() -> Result<Sandbox, Error> {
+pub(super) fn parser() -> Result<Sandbox, Error> {
     let program = program()?;
     Ok(Sandbox::new(program, vec![super::CONFINED_PARSE.into()], 1, Limits::default()))
 }
@@ -141,13 +141,13 @@ pub fn parser() -> Result<Sandbox, Error> {
 ///
 /// # Errors
 /// The system does not say.
-pub fn program() -> Result<PathBuf, Error> {
+pub(super) fn program() -> Result<PathBuf, Error> {
     std::env::current_exe().map_err(|error| Error::io("finding this program", &error))
 }
 
 /// Seconds since 1970.
 #[must_use]
-pub fn now() -> u64 {
+pub(super) fn now() -> u64 {
     Clock::System.seconds()
 }
 
@@ -158,7 +158,7 @@ const FEWEST: usize = 4;
 ///
 /// # Errors
 /// None does, or more than one.
-pub fn complete<I: Copy + Eq + ToString>(
+pub(super) fn complete<I: Copy + Eq + ToString>(
     known: impl IntoIterator<Item = I>,
     start: &str,
     what: &'static str,
@@ -193,7 +193,7 @@ pub fn complete<I: Copy + Eq + ToString>(
 ///
 /// # Errors
 /// See [`complete`].
-pub fn item_of(case: &CaseView, start: &str) -> Result<ItemId, Error> {
+pub(super) fn item_of(case: &CaseView, start: &str) -> Result<ItemId, Error> {
     let items = case.letters.iter().flat_map(|letter| letter.card.items.iter().map(|item| item.0));
     complete(items, start, "item of this case")
 }
@@ -202,7 +202,7 @@ pub fn item_of(case: &CaseView, start: &str) -> Result<ItemId, Error> {
 ///
 /// # Errors
 /// See [`complete`].
-pub fn letter_of(case: &CaseView, start: &str) -> Result<LetterId, Error> {
+pub(super) fn letter_of(case: &CaseView, start: &str) -> Result<LetterId, Error> {
     complete(case.letters.iter().map(client::LetterView::id), start, "letter of this case")
 }
 
@@ -210,7 +210,7 @@ pub fn letter_of(case: &CaseView, start: &str) -> Result<LetterId, Error> {
 ///
 /// # Errors
 /// See [`complete`].
-pub fn item_anywhere(client: &mut Client, start: &str) -> Result<ItemId, Error> {
+pub(super) fn item_anywhere(client: &mut Client, start: &str) -> Result<ItemId, Error> {
     if let Ok(whole) = start.to_ascii_lowercase().parse() {
         return Ok(whole);
     }

@@ -30,7 +30,7 @@ use crate::staff::client::{self, CaseView, Client, ItemView, LetterView, NoteVie
 #[command(
     after_help = "Example:\n  kluis show K-7F3Q-9M2X\n  kluis show K-7F3Q-9M2X --raw 1f0a > letter.eml"
 )]
-pub struct Show {
+pub(super) struct Show {
     /// The case number
     #[arg(value_name = "CASE")]
     case: CaseId,
@@ -46,7 +46,7 @@ pub struct Show {
 /// The file gets a name of our own, never the sender's, and is never overwritten.
 #[derive(Args)]
 #[command(after_help = "Example:\n  kluis get 1f0a33c2\n  kluis get 1f0a33c2 -o copy.pdf")]
-pub struct Get {
+pub(super) struct Get {
     /// The item: the first digits of its id are enough
     item: String,
     /// The file to write, or - for standard output
@@ -64,7 +64,7 @@ impl Show {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         let mut client = self.connection.open()?;
         if let Some(start) = &self.raw {
             let case = client.case(self.case)?;
@@ -362,7 +362,7 @@ impl Get {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         let to_stdout = self.output.as_deref() == Some(Path::new("-"));
         if to_stdout && std::io::stdout().is_terminal() {
             return Err(Error::usage("an item is not written to a terminal")
