@@ -17,8 +17,10 @@ use super::case::read_at_most;
 use super::session::Connection;
 use super::{Error, Report, print};
 use crate::cli::error::USAGE;
+use crate::config::{Config, FILE};
 use crate::ids::CaseId;
 use crate::ledger::{self, Audit as Proven, Entry, checkpoint};
+use crate::store::Store;
 
 /// List, export and verify the ledger
 #[derive(Args)]
@@ -48,7 +50,7 @@ struct Log {
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     from: u64,
     #[command(flatten)]
-    connection: Connection,
+    source: Source,
 }
 
 /// Write all entries, a checkpoint that covers them and the public key into one file
@@ -60,7 +62,7 @@ struct Export {
     /// The file to write
     file: PathBuf,
     #[command(flatten)]
-    connection: Connection,
+    source: Source,
 }
 
 /// Verify that nothing in the ledger was edited, dropped, moved or forked
@@ -74,6 +76,7 @@ struct Export {
 )]
 struct Verify {
     /// A file that `kluis audit export` wrote; else the server is asked
+    #[arg(conflicts_with = "dir")]
     file: Option<PathBuf>,
     /// An earlier checkpoint: a signed note, or an exported file
     #[arg(long, value_name = "FILE")]
@@ -81,6 +84,16 @@ struct Verify {
     /// The public key that checkpoints are signed with, as `kluis init` printed it, or a file with it
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
+    #[command(flatten)]
+    source: Source,
+}
+
+/// Where the ledger is read: from a running server, or from a vault that nothing serves.
+#[derive(Args)]
+struct Source {
+    /// Read the vault in this folder, which nothing may be serving; else the server is asked
+    #[arg(long, value_name = "FOLDER", conflicts_with = "server")]
+    dir: Option<PathBuf>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -115,9 +128,9 @@ impl Audit {
 
 impl Log {
     fn run(self) -> Result<Report, Error> {
-        let (entries, _) = self.connection.open()?.ledger()?;
+        let ledger = self.source.read()?;
         let mut report = Report::default();
-        for bytes in &entries {
+        for bytes in &ledger.entries {
             let entry = Entry::from_bytes(bytes)?;
             let is_of_case = self.case.is_none() || self.case == entry.case;
             if entry.seq >= self.from && is_of_case {
@@ -138,7 +151,7 @@ fn line(entry: &Entry) -> String {
         print::moment(entry.minute),
         print::words(&entry.kind)
     );
-    let kind = entry.box_kind.map(|kind| print::words(&kind));
+    let kind = entry.box_kind.map(|kind| format!("({})", print::words(&kind)));
     let dates = entry.due_one.map(|due| format!("due {}", print::date(due)));
     let parts = [
         entry.staff.map(|staff| format!("by {}", staff.0)),
@@ -197,9 +210,7 @@ impl Export {
         if self.file.exists() {
             return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
         }
-        let mut client = self.connection.open()?;
-        let (entries, checkpoint) = client.ledger()?;
-        let exported = Exported { key: client.checkpoint_key.clone(), checkpoint, entries };
+        let exported = self.source.read()?;
         // What is written must verify: a broken export is noticed today, not in five years.
         let proven = exported.audit(&exported.key, None)?;
         let file = std::fs::OpenOptions::new()
@@ -215,6 +226,39 @@ impl Export {
             json!({ "file": self.file, "entries": proven.entries, "covered": proven.covered }),
         ))
     }
+}
+
+impl Source {
+    fn read(&self) -> Result<Exported, Error> {
+        if let Some(dir) = &self.dir {
+            return offline(dir);
+        }
+        let mut client = self.connection.open()?;
+        let (entries, checkpoint) = client.ledger()?;
+        Ok(Exported { key: client.checkpoint_key.clone(), checkpoint, entries })
+    }
+}
+
+/// Entries read at once.
+const AT_ONCE: usize = 4096;
+
+/// The ledger of a vault that nothing serves, with a fresh checkpoint.
+fn offline(dir: &Path) -> Result<Exported, Error> {
+    let config = Config::load(&dir.join(FILE))?;
+    let (store, _) = Store::open(dir, &config.cabinet_key)?;
+    let checkpoint = store.checkpoint()?;
+    let mut entries: Vec<Vec<u8>> = Vec::new();
+    loop {
+        let more = store.entry_bytes(entries.len() as u64, AT_ONCE)?;
+        if more.is_empty() {
+            break;
+        }
+        entries.extend(more);
+    }
+    let public = dir.join("checkpoint.pub");
+    let bytes = read_at_most(&public, LONGEST_CHECKPOINT)?;
+    let key = String::from_utf8_lossy(&bytes).trim().to_owned();
+    Ok(Exported { key, checkpoint, entries })
 }
 
 impl Exported {
@@ -292,11 +336,7 @@ impl Verify {
         let earlier = self.checkpoint.as_deref().map(earlier).transpose()?;
         let exported = match &self.file {
             Some(file) => Exported::read(file)?,
-            None => {
-                let mut client = self.connection.open()?;
-                let (entries, checkpoint) = client.ledger()?;
-                Exported { key: client.checkpoint_key.clone(), checkpoint, entries }
-            }
+            None => self.source.read()?,
         };
         let key = self.key.as_deref().map(vkey).transpose()?;
         let proven = exported.audit(key.as_deref().unwrap_or(&exported.key), earlier.as_deref())?;

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io;
 
 use super::print;
+use crate::case::Refusal;
 use crate::casebook;
 use crate::config::ConfigError;
 use crate::gateway;
@@ -250,10 +251,7 @@ impl From<client::Error> for Error {
             client::Error::Broken(cause) => {
                 Self::new(format!("{text}: {cause}")).code(LATER).hint("try again")
             }
-            client::Error::Refused(why) if why == casebook::Error::Forbidden.to_string() => {
-                Self::new(why).code(DENIED).hint("`kluis whoami` says who you are to the server")
-            }
-            client::Error::Refused(why) => Self::new(why),
+            client::Error::Refused(why) => refused(why),
             client::Error::NoKey => Self::new(text)
                 .code(DENIED)
                 .hint("is it the key that stands in the roster? `kluis whoami` shows yours"),
@@ -278,6 +276,25 @@ impl From<client::Error> for Error {
             }
         }
     }
+}
+
+/// What the server refused, in its own words. It sends no code beside them, so they are known here.
+fn refused(why: String) -> Error {
+    if why == casebook::Error::Forbidden.to_string() {
+        return Error::new(why).code(DENIED).hint("`kluis whoami` says who you are to the server");
+    }
+    let hint = [
+        (Refusal::Undecided, "`kluis decide CASE WORDS` or `kluis answer CASE` comes first"),
+        (Refusal::Held, "`kluis hold --lift CASE WORDS` lifts it, if the law allows"),
+        (Refusal::AlreadyAsked, "`kluis resume CASE WORDS` ends the question"),
+        (Refusal::TooLateToExtend, "answer now, and say why it is late"),
+    ]
+    .into_iter()
+    .find(|(refusal, _)| why == refusal.to_string())
+    .map_or("`kluis queue --all` lists the cases, `kluis show CASE` says where one stands", |it| {
+        it.1
+    });
+    Error::new(why).hint(hint)
 }
 
 impl From<answers::Error> for Error {
@@ -342,6 +359,8 @@ mod tests {
         assert_eq!((busy.code, absent.code), (LATER, LATER));
         let denied: Error = client::Error::Refused("your role does not allow this".into()).into();
         assert_eq!(denied.code, DENIED);
+        let early: Error = client::Error::Refused(Refusal::Undecided.to_string()).into();
+        assert!(early.code == FAILED && early.hint.contains("decide"));
         assert_eq!(Error::from(UnlockError::WrongPassphrase).code, DENIED);
     }
 }

@@ -75,7 +75,8 @@ impl Forget {
         }
         let plan = plan(&view, &wanted);
         if plan.is_empty() {
-            return Err(Error::new("all of it was forgotten before"));
+            return Err(Error::new("all of it was forgotten before")
+                .hint("`kluis show CASE` says what is kept"));
         }
         if view.card.held {
             return Err(Error::new("a legal hold is on the case")

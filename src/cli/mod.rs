@@ -11,6 +11,7 @@ mod case;
 mod check;
 mod config;
 mod deadline;
+mod demo;
 mod doctor;
 mod error;
 mod forget;
@@ -45,7 +46,7 @@ const AGENT: &str = "agent";
 
 /// The mailbox that answers privacy requests, and a vault that it cannot read itself
 #[derive(Parser)]
-#[command(name = "kluis", version, arg_required_else_help = true, after_help = AFTER)]
+#[command(name = "kluis", bin_name = "kluis", version, arg_required_else_help = true, after_help = AFTER)]
 struct Cli {
     /// Print JSON, errors too
     #[arg(long, global = true)]
@@ -55,6 +56,7 @@ struct Cli {
 }
 
 const AFTER: &str = "\
+To see it at work: demo
 Server side: init serve check doctor config
 Your own key: key unlock lock whoami
 Staff side: queue show get note confirm-key decide ask resume extend hold answer forget close
@@ -71,6 +73,7 @@ Exit codes:
 #[derive(Subcommand)]
 #[allow(clippy::large_enum_variant, reason = "one value a process")]
 enum Command {
+    Demo(demo::Demo),
     Init(init::Init),
     Serve(serve::Serve),
     Check(check::Check),
@@ -101,6 +104,7 @@ enum Command {
 impl Command {
     fn run(self, json: bool) -> Result<Report, Error> {
         match self {
+            Command::Demo(it) => it.run(json),
             Command::Init(it) => it.run(),
             Command::Serve(it) => it.run(json),
             Command::Check(it) => it.run(json),

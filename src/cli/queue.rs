@@ -8,7 +8,7 @@ use super::session::{self, Connection};
 use super::{Error, Report, print};
 use crate::casebook::{CaseCard, Filter};
 use crate::ids::CaseId;
-use crate::letter::{Finding, Role};
+use crate::letter::{Finding, Protection, Role};
 use crate::request::deadline;
 use crate::staff::client::{self, CaseView, Client, LetterView};
 use crate::staff::letters::{self, Outcome};
@@ -191,10 +191,13 @@ pub(super) fn subject(letter: &LetterView) -> Option<String> {
     headers.subject.as_ref().map(|subject| subject.expose().clone())
 }
 
+/// Attachments; the parts of an encrypted letter are its wrapping, and count once it is opened.
 fn attachments(case: &CaseView) -> usize {
     let details = case.letters.iter().filter_map(|letter| letter.detail.as_ref());
-    let items = details.flat_map(|detail| &detail.items);
-    items.filter(|item| item.role == Role::Attachment).count()
+    let plain = details.filter(|detail| {
+        !matches!(detail.protection, Protection::OpenPgp(_) | Protection::Smime(_))
+    });
+    plain.flat_map(|detail| &detail.items).filter(|item| item.role == Role::Attachment).count()
 }
 
 /// Each finding once.

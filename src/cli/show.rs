@@ -368,6 +368,10 @@ impl Get {
             return Err(Error::usage("an item is not written to a terminal")
                 .hint("write it to a file with -o, or into a pipe"));
         }
+        // Before anything is disclosed that could then not be written.
+        if let Some(path) = self.output.as_ref().filter(|path| !to_stdout && path.exists()) {
+            return Err(Error::io(path.display(), &std::io::ErrorKind::AlreadyExists.into()));
+        }
         let mut client = self.connection.open()?;
         let item = match self.case {
             Some(case) => session::item_of(&client.case(case)?, &self.item)?,

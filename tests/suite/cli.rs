@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use kluis::reply::openpgp::MailboxKey;
 use serde_json::Value;
 
 /// The program under test.
@@ -58,14 +59,18 @@ impl Office {
 
     /// Runs what must fail so, first for people, then for programs; gives error and hint.
     fn fails(&self, arguments: &[&str], code: i32) -> (String, String) {
-        let output = self.run(arguments);
+        // The log of `serve` stands beside its error.
+        let run = |arguments: &[&str]| {
+            self.command(arguments).env("RUST_LOG", "off").output().expect("kluis runs")
+        };
+        let output = run(arguments);
         let text = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
         assert!(output.stdout.is_empty(), "{arguments:?} fails on standard error alone");
         assert!(text.starts_with("error: "), "{text}");
         assert!(text.lines().any(|line| line.starts_with("hint: ")), "{arguments:?}: {text}");
 
-        let output = self.run(&[arguments, &["--json"]].concat());
+        let output = run(&[arguments, &["--json"]].concat());
         assert_eq!(output.status.code(), Some(code), "{arguments:?} --json");
         let value: Value = serde_json::from_slice(&output.stderr).expect("JSON on stderr");
         let word = |name: &str| value[name].as_str().expect("a text").to_owned();
@@ -392,6 +397,8 @@ fn a_day_in_a_small_office_goes_from_init_to_lock() {
     let log = server.stop();
     assert!(!log.contains("lotte") && !log.contains("Inzage"), "{log}");
     office.fails(&by_file, 75);
+    let offline = ["audit", "verify", "--dir", "vault", "--checkpoint", "ledger.jsonl"];
+    assert_eq!(office.json(&offline)["extends_earlier"], true);
     let found = office.json(&["check", "vault", "--rebuild"]);
     assert_eq!(found["problems"].as_array().map(Vec::len), Some(0));
 }
@@ -464,6 +471,16 @@ fn the_case_is_decided_answered_and_closed(office: &Office, case: &str) {
     assert!(error.contains("no key") && hint.contains("--code"), "{error}");
     let sent = office.json(&[&answer[..], &["in-person:came by", "--code"]].concat());
     assert_eq!(sent["code"].as_str().map(str::len), Some(21));
+    let key = MailboxKey::generate("lotte@example.org", 1_700_000_000).expect("a key");
+    std::fs::write(office.path("lotte.asc"), key.public_armored().expect("armor"))
+        .expect("written");
+    let confirm = ["confirm-key", case, "lotte.asc"];
+    let (_, hint) = office.fails(&confirm, 2);
+    assert!(hint.contains("--yes"), "{hint}");
+    office.fails(&["confirm-key", case, "answer.txt", "--yes"], 1);
+    let confirmed = office.json(&[&confirm[..], &["--yes"]].concat());
+    let sent = office.json(&[&answer[..], &["match:birth date"]].concat());
+    assert_eq!(sent["key"], confirmed["key"]);
     office.json(&["close", case, "answered"]);
     let shown = office.json(&["show", case]);
     assert_eq!(shown["state"], "closed");
@@ -484,6 +501,7 @@ fn the_ledger_is_verified(office: &Office, vkey: &str) {
     let live = office.json(&["audit", "verify", "--checkpoint", "ledger.jsonl"]);
     assert_eq!(live["extends_earlier"], true);
 
+    office.fails(&["audit", "verify", "--dir", "vault"], 75);
     let text = std::fs::read_to_string(office.path("ledger.jsonl")).expect("reads");
     let cut: Vec<&str> = text.lines().take(text.lines().count() - 1).collect();
     std::fs::write(office.path("cut.jsonl"), cut.join("\n")).expect("written");
