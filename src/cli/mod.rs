@@ -11,6 +11,7 @@ mod case;
 mod check;
 mod config;
 mod deadline;
+mod demo;
 mod doctor;
 mod error;
 mod forget;
@@ -55,6 +56,7 @@ struct Cli {
 }
 
 const AFTER: &str = "\
+To see it at work: demo
 Server side: init serve check doctor config
 Your own key: key unlock lock whoami
 Staff side: queue show get note confirm-key decide ask resume extend hold answer forget close
@@ -71,6 +73,7 @@ Exit codes:
 #[derive(Subcommand)]
 #[allow(clippy::large_enum_variant, reason = "one value a process")]
 enum Command {
+    Demo(demo::Demo),
     Init(init::Init),
     Serve(serve::Serve),
     Check(check::Check),
@@ -101,6 +104,7 @@ enum Command {
 impl Command {
     fn run(self, json: bool) -> Result<Report, Error> {
         match self {
+            Command::Demo(it) => it.run(json),
             Command::Init(it) => it.run(),
             Command::Serve(it) => it.run(json),
             Command::Check(it) => it.run(json),
@@ -164,8 +168,10 @@ fn hidden(arguments: &[OsString]) -> Option<u8> {
             sandbox::probe::child_main(rest.map(|word| word.to_string_lossy().into_owned()))
         }
         AGENT => {
-            // Whoever started it is told through the pipe, and by nothing else.
-            let ended = staff::agent::child(std::io::stdin(), std::io::stdout());
+            // Whoever started it is told through the pipe, and by nothing else. Whoever waits for
+            // a descriptor that it leaked must not wait as long as the agent lives.
+            let ended = sandbox::close_inherited()
+                .and_then(|()| staff::agent::child(std::io::stdin(), std::io::stdout()));
             Some(if ended.is_ok() { error::OK } else { error::FAILED })
         }
         _ => None,
