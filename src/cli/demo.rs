@@ -152,7 +152,7 @@ impl Stage {
 
         self.head("The identity card was looked at; it is forgotten");
         let reason = "identity checked, the copy is not needed any more";
-        self.show(&["forget", &dutch, &picture, "--reason", reason, "--yes"])?;
+        self.show(&["forget", &dutch, &picture, "--reason", reason])?;
         self.show_refusal(&["get", &picture, "-o", &format!("{copy_text}.again")])?;
 
         self.head("Is everything there, and is it what was written?");
@@ -393,7 +393,9 @@ impl Stage {
             child.wait_with_output()
         };
         let secret = tess.to_secret_bytes().map_err(|e| Error::new(e.to_string()))?;
-        match gpg(&["--import"], &secret) {
+        let mailbox = fs::read(self.state().join("mailbox.asc"));
+        let mailbox = mailbox.map_err(|error| Error::io("mailbox.asc", &error))?;
+        match gpg(&["--import"], &secret).and_then(|_| gpg(&["--import"], &mailbox)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.say("gpg is not installed, so it is not opened here. With it: gpg --decrypt");
                 return Ok(());
@@ -405,9 +407,12 @@ impl Stage {
         let _ = Command::new("gpgconf").env("GNUPGHOME", &home).args(["--kill", "all"]).status();
         let opened = opened.map_err(|error| Error::io("gpg", &error))?;
         if !opened.status.success() {
-            return Err(Error::new("gpg did not open the answer"));
+            let why = String::from_utf8_lossy(&opened.stderr).trim().replace('\n', "; ");
+            return Err(Error::new(format!("gpg did not open the answer: {why}")));
         }
         self.indented(&String::from_utf8_lossy(&opened.stdout));
+        let said = String::from_utf8_lossy(&opened.stderr);
+        self.indented(said.lines().find(|line| line.contains("Good signature")).unwrap_or_default());
         Ok(())
     }
 
@@ -478,7 +483,7 @@ fn letter_from_tess(mailbox: &[u8]) -> Result<(MailboxKey, Vec<u8>), Error> {
     let now = Clock::System.seconds();
     let failed = |error: String| Error::new(format!("the encrypted sample was not made: {error}"));
     let to = Certificate::parse(mailbox).map_err(|error| failed(error.to_string()))?;
-    let signer = MailboxKey::generate(TESS, now).map_err(|error| failed(error.to_string()))?;
+    let signer = MailboxKey::generate_for_gnupg(TESS, now).map_err(|error| failed(error.to_string()))?;
     let letter = Answer {
         heading: Heading {
             from: Personal::new(TESS.into()),

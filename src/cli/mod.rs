@@ -168,8 +168,10 @@ fn hidden(arguments: &[OsString]) -> Option<u8> {
             sandbox::probe::child_main(rest.map(|word| word.to_string_lossy().into_owned()))
         }
         AGENT => {
-            // Whoever started it is told through the pipe, and by nothing else.
-            let ended = staff::agent::child(std::io::stdin(), std::io::stdout());
+            // Whoever started it is told through the pipe, and by nothing else. Whoever waits for
+            // a descriptor that it leaked must not wait as long as the agent lives.
+            let ended = sandbox::close_inherited()
+                .and_then(|()| staff::agent::child(std::io::stdin(), std::io::stdout()));
             Some(if ended.is_ok() { error::OK } else { error::FAILED })
         }
         _ => None,

@@ -53,8 +53,12 @@ pub(super) fn limit() -> io::Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor above standard error: what a parent leaked is none of a child's.
+///
+/// # Errors
+/// The kernel's refusal.
 #[allow(unsafe_code, reason = "closing descriptors that nobody here owns")]
-fn close_inherited() -> io::Result<()> {
+pub(crate) fn close_inherited() -> io::Result<()> {
     // SAFETY: the process has just started; no object of ours holds a descriptor above 2.
     match unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) } {
         0 => Ok(()),

@@ -21,6 +21,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+pub(crate) use confine::close_inherited;
 pub use pool::Sandbox;
 
 /// The function a child runs: bytes in, bytes out, nothing else.

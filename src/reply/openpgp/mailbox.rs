@@ -33,13 +33,24 @@ impl MailboxKey {
     /// # Errors
     /// `BadField` for an address that is none, `NotEncrypted` if the library fails.
     pub fn generate(address: &str, now: u64) -> Result<Self, ComposeError> {
+        // Announce nothing that the library here could not read.
+        let features = Features::empty().set_seipdv1();
+        let reads_both = AEADAlgorithm::OCB.is_supported();
+        Self::generate_with(address, now, if reads_both { features.set_seipdv2() } else { features })
+    }
+
+    /// Makes one as programs do that do not know RFC 9580, GnuPG 2.2 say: for what is shown to
+    /// them.
+    ///
+    /// # Errors
+    /// As [`generate`](Self::generate).
+    pub fn generate_for_gnupg(address: &str, now: u64) -> Result<Self, ComposeError> {
+        Self::generate_with(address, now, Features::empty().set_seipdv1())
+    }
+
+    fn generate_with(address: &str, now: u64, features: Features) -> Result<Self, ComposeError> {
         if !is_address(address) {
             return Err(ComposeError::BadField("mailbox's address"));
-        }
-        // Announce nothing that the library here could not read.
-        let mut features = Features::empty().set_seipdv1();
-        if AEADAlgorithm::OCB.is_supported() {
-            features = features.set_seipdv2();
         }
         let encrypts = KeyFlags::empty().set_transport_encryption().set_storage_encryption();
         let made = (|| {
