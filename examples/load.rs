@@ -68,9 +68,5 @@ fn main() -> ExitCode {
         outcome.retries,
         outcome.failed.len(),
     );
-    if outcome.failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if outcome.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -20,9 +20,9 @@ impl Clock {
     #[must_use]
     pub fn seconds(self) -> u64 {
         match self {
-            Clock::System => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
+            Clock::System => {
+                SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+            }
             Clock::Fixed(seconds) => seconds,
         }
     }

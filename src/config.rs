@@ -200,14 +200,8 @@ impl Network {
     #[must_use]
     pub fn loopback() -> Vec<Self> {
         vec![
-            Self {
-                first: Ipv4Addr::new(127, 0, 0, 0).into(),
-                bits: 8,
-            },
-            Self {
-                first: Ipv6Addr::LOCALHOST.into(),
-                bits: 128,
-            },
+            Self { first: Ipv4Addr::new(127, 0, 0, 0).into(), bits: 8 },
+            Self { first: Ipv6Addr::LOCALHOST.into(), bits: 128 },
         ]
     }
 
@@ -239,11 +233,7 @@ impl FromStr for Network {
         let first: IpAddr = address.parse().map_err(|_| BadNetwork)?;
         let most = if first.is_ipv4() { 32 } else { 128 };
         let bits = bits.unwrap_or(most);
-        if bits <= most {
-            Ok(Self { first, bits })
-        } else {
-            Err(BadNetwork)
-        }
+        if bits <= most { Ok(Self { first, bits }) } else { Err(BadNetwork) }
     }
 }
 
@@ -714,15 +704,7 @@ mod tests {
             let address: IpAddr = address.parse().expect("the address reads");
             assert_eq!(network.contains(address), inside, "{network:?} {address}");
         }
-        for text in [
-            "",
-            "x",
-            "10.0.0.0/33",
-            "::/129",
-            "10.0.0.0/",
-            "10.0.0.0/-1",
-            "10.0.0.0/8/8",
-        ] {
+        for text in ["", "x", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8/8"] {
             assert_eq!(text.parse::<Network>(), Err(BadNetwork), "{text}");
         }
     }

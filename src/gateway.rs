@@ -23,8 +23,8 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Endpoint, Outgoing as Way, SmtpTls};
 use crate::ids::{CaseId, random};
 use crate::inbox::{self, Delivery, Kind, Listener, Recipients, Verdict};
-use crate::keys::note::Vkey;
 use crate::keys::epoch_note::EpochNote;
+use crate::keys::note::Vkey;
 use crate::keys::roster::{self, Roster};
 use crate::ledger::checkpoint;
 use crate::ledger::entry::{CHECKPOINT_KEY, MESSAGE_ID_KEY};
@@ -164,10 +164,13 @@ impl Gateway {
         let (stop, stopped) = watch::channel(false);
         let dead = Arc::new(tokio::sync::Notify::new());
         let deliver = deliver(Arc::clone(&self.casebook), Arc::clone(&dead));
-        let inbox =
-            tokio::spawn(inbox::run(listeners, Arc::new(settings), deliver, until(stopped.clone())));
-        let desk =
-            tokio::spawn(socket::run(staff, Arc::clone(&self.desk), until(stopped.clone())));
+        let inbox = tokio::spawn(inbox::run(
+            listeners,
+            Arc::new(settings),
+            deliver,
+            until(stopped.clone()),
+        ));
+        let desk = tokio::spawn(socket::run(staff, Arc::clone(&self.desk), until(stopped.clone())));
         let casebook = Arc::clone(&self.casebook);
         let sender = tokio::spawn(send_due(casebook, self.transport, until(stopped.clone())));
         let upkeep = tokio::spawn(upkeep(Arc::clone(&self.casebook), until(stopped)));

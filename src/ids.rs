@@ -162,9 +162,7 @@ impl CaseId {
     /// The weighted sum over GF(32), weights the powers of a generator: distinct and not zero, so
     /// one wrong symbol or two neighbours swapped always change it.
     fn check(self) -> u8 {
-        self.symbols()
-            .into_iter()
-            .fold(0, |sum, symbol| times_generator(sum ^ symbol))
+        self.symbols().into_iter().fold(0, |sum, symbol| times_generator(sum ^ symbol))
     }
 }
 

@@ -42,13 +42,7 @@ mod on {
 
     fn append(variable: &str) -> Option<File> {
         let path = std::env::var_os(variable)?;
-        Some(
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .expect("the lab's file opens"),
-        )
+        Some(OpenOptions::new().create(true).append(true).open(path).expect("the lab's file opens"))
     }
 
     /// Marks a step that a crash must survive.

@@ -42,9 +42,7 @@ impl<T: Zeroize> Secret<T> {
         let layout = Layout::from_size_align(size, PAGE).expect("a page-sized layout is valid");
         // SAFETY: the layout has a size above zero.
         let raw = unsafe { alloc_zeroed(layout) };
-        let Some(place) = NonNull::new(raw.cast::<T>()) else {
-            handle_alloc_error(layout)
-        };
+        let Some(place) = NonNull::new(raw.cast::<T>()) else { handle_alloc_error(layout) };
         // SAFETY: the range is ours, page-aligned and a multiple of the page size; each advice
         // only narrows who sees it, and the write fits the fresh allocation.
         unsafe {
@@ -127,10 +125,7 @@ impl<C, T: minicbor::Encode<C>> minicbor::Encode<C> for Personal<T> {
 }
 
 impl<'b, C, T: minicbor::Decode<'b, C>> minicbor::Decode<'b, C> for Personal<T> {
-    fn decode(
-        d: &mut minicbor::Decoder<'b>,
-        ctx: &mut C,
-    ) -> Result<Self, minicbor::decode::Error> {
+    fn decode(d: &mut minicbor::Decoder<'b>, ctx: &mut C) -> Result<Self, minicbor::decode::Error> {
         T::decode(d, ctx).map(Self)
     }
 

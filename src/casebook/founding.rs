@@ -96,7 +96,11 @@ fn first_batch(
     let mut entries = vec![
         Entry::new(Fact::VaultCreated, now),
         Entry { hash: hash_of(&foundation.roster), ..Entry::new(Fact::RosterSigned, now) },
-        Entry { epoch, hash: hash_of(&foundation.epoch_note), ..Entry::new(Fact::EpochSigned, now) },
+        Entry {
+            epoch,
+            hash: hash_of(&foundation.epoch_note),
+            ..Entry::new(Fact::EpochSigned, now)
+        },
         own_key(CHECKPOINT_KEY, signing_slot, Digest::new(public)),
         own_key(MESSAGE_ID_KEY, message_slot, Digest::new(*blake3::hash(&message_id).as_bytes())),
     ];
@@ -104,10 +108,7 @@ fn first_batch(
         let proven = Entry::new(Fact::EpochProven, now);
         entries.push(Entry { epoch, staff: foundation.proven_by, ..proven });
     }
-    let keys = vec![
-        (signing_slot, Secret::new(signing)),
-        (message_slot, Secret::new(message_id)),
-    ];
+    let keys = vec![(signing_slot, Secret::new(signing)), (message_slot, Secret::new(message_id))];
     Batch { entries, keys, ..Batch::default() }
 }
 

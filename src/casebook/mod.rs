@@ -28,16 +28,16 @@ use crate::ledger::entry::{Entry, Fact};
 use crate::sandbox::Sandbox;
 use crate::secret::{Personal, Secret};
 use crate::store::{self, Batch, Store};
+use crate::vault;
 use crate::vault::chunk::{self, Base};
 use crate::vault::manifest::Manifest;
 use crate::vault::seal::{self, SealedBox};
-use crate::vault;
 
+use detail::ContactDetail;
 pub use forget::Certificate;
 pub use read::{CaseCard, Filter, LetterCard, Opened, Standing};
 pub use receive::Receipt;
 pub use record::{Act, Due, NewBox, NewChunk, Recording};
-use detail::ContactDetail;
 use state::{BoxRecord, State};
 
 /// Why the casebook did not do what it was asked.
@@ -162,7 +162,10 @@ impl Casebook {
             notice: lent.notice,
             case_of: lent.case_of,
             epochs: RwLock::default(),
-            window: Mutex::new(Window { base: Arc::new(Base::fresh()), ends: now + WINDOW_MINUTES }),
+            window: Mutex::new(Window {
+                base: Arc::new(Base::fresh()),
+                ends: now + WINDOW_MINUTES,
+            }),
             state: RwLock::default(),
             contacts: RwLock::default(),
             turns: Mutex::default(),
@@ -485,4 +488,3 @@ fn digest_of<'a>(ids: impl IntoIterator<Item = &'a [u8]>) -> Digest {
     }
     Digest::new(*hasher.finalize().as_bytes())
 }
-

@@ -200,7 +200,8 @@ impl Casebook {
     fn letter_card(&self, letter: LetterId) -> Result<LetterCard, Error> {
         let (record, items, known) = {
             let state = self.state();
-            let record = *state.boxed(Kind::Letter, item_of(letter)).ok_or(Error::Unknown("letter"))?;
+            let record =
+                *state.boxed(Kind::Letter, item_of(letter)).ok_or(Error::Unknown("letter"))?;
             let known = state.letters.get(&letter).cloned().unwrap_or_default();
             let items = known
                 .items
@@ -225,7 +226,10 @@ impl Casebook {
         let records = {
             let state = self.state();
             let find = |id: &ItemId| state.boxed(Kind::Item, *id).copied();
-            items.iter().map(|id| find(id).ok_or(Error::Unknown("item"))).collect::<Result<Vec<_>, _>>()?
+            items
+                .iter()
+                .map(|id| find(id).ok_or(Error::Unknown("item")))
+                .collect::<Result<Vec<_>, _>>()?
         };
         let looked = records.iter().map(|record| Entry {
             staff: Some(staff),
@@ -297,10 +301,7 @@ impl Casebook {
     ///
     /// # Errors
     /// `Unknown` if the case names no usable address.
-    pub fn reply_to(
-        &self,
-        case: CaseId,
-    ) -> Result<super::ContactDetail, Error> {
+    pub fn reply_to(&self, case: CaseId) -> Result<super::ContactDetail, Error> {
         let records: Vec<BoxRecord> = {
             let state = self.state();
             let record = state.cases.get(&case).ok_or(Error::Unknown("case"))?;

@@ -113,11 +113,8 @@ impl Casebook {
         };
         let recipients: Vec<_> =
             envelope.rcpt_to.iter().filter(|r| !known.contains(r.expose())).cloned().collect();
-        let again = Entry {
-            case: Some(case),
-            letter: Some(letter),
-            ..self.entry(Fact::Redelivered)
-        };
+        let again =
+            Entry { case: Some(case), letter: Some(letter), ..self.entry(Fact::Redelivered) };
         let mut batch = Batch { entries: vec![again], ..Batch::default() };
         let mut added = None;
         if !recipients.is_empty() {
@@ -171,7 +168,8 @@ impl Casebook {
         let (joined, names_case) = self.case_for(&cut.letter, sender.as_ref());
         let case = joined.unwrap_or_else(|| self.fresh_case());
         let mut batch = Batch::default();
-        let mut sealing = Sealing { casebook: self, batch: &mut batch, case, epoch, public: &public };
+        let mut sealing =
+            Sealing { casebook: self, batch: &mut batch, case, epoch, public: &public };
         let cards = sealing.items(letter, cut);
         let skeleton = sealing.skeleton(letter, &cut.skeleton);
         let mut findings = cut.letter.findings.clone();
@@ -303,7 +301,15 @@ impl Sealing<'_> {
             let id = ItemId::random();
             let name = item.names.first().map_or(&[][..], |name| name.expose().as_bytes());
             let detail = to_bytes(&ItemDetail::Leaf(Box::new(item.clone())));
-            self.item(letter, id, &item.media_type, name, content, detail, converges(item, content));
+            self.item(
+                letter,
+                id,
+                &item.media_type,
+                name,
+                content,
+                detail,
+                converges(item, content),
+            );
             cards.push(ItemCard {
                 id,
                 role: item.role,
@@ -361,7 +367,8 @@ impl Sealing<'_> {
                 ..self.casebook.entry(Fact::CaseOpened)
             }),
             Some(case) => {
-                let closed = self.casebook.state().cases.get(&case).map(|c| c.case.closed.is_some());
+                let closed =
+                    self.casebook.state().cases.get(&case).map(|c| c.case.closed.is_some());
                 if closed == Some(true) {
                     (received.due_one, received.due_three) = (one, three);
                 }
@@ -373,8 +380,7 @@ impl Sealing<'_> {
 
     fn boxed(&mut self, fact: Fact, place: Place, inner: &Inner, content: Digest) -> Entry {
         let sealed = seal::outer(inner, place);
-        let entry =
-            self.casebook.entry_of(fact, self.case, &sealed, content, Some(self.epoch));
+        let entry = self.casebook.entry_of(fact, self.case, &sealed, content, Some(self.epoch));
         self.batch.boxes.push(sealed);
         entry
     }
@@ -400,7 +406,9 @@ fn fingerprint(envelope: &Envelope, raw: &[u8]) -> Digest {
 /// Where an answer would go: the one `From` address, else the reverse-path.
 fn reply_address(letter: &Letter, envelope: &Envelope) -> Option<Personal<String>> {
     let usable = |address: &str| {
-        address.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
+        address
+            .split_once('@')
+            .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
             && !address.chars().any(|c| c.is_control() || c.is_whitespace())
     };
     let from = match letter.headers.from.as_slice() {
@@ -434,7 +442,8 @@ mod tests {
     #[test]
     fn a_case_number_is_found_in_a_subject() {
         let case = CaseId::random();
-        for subject in [format!("Re: [{case}] uw vraag"), format!("{case}"), format!("AW: {case}:")] {
+        for subject in [format!("Re: [{case}] uw vraag"), format!("{case}"), format!("AW: {case}:")]
+        {
             assert_eq!(case_in(&subject), Some(case), "{subject}");
         }
         assert_eq!(case_in("K-12 en verder"), None);

@@ -228,8 +228,7 @@ impl Casebook {
             }
         }
         drop(state);
-        let place =
-            Place { kind: new.kind, vault: self.vault, letter: new.letter, item: new.item };
+        let place = Place { kind: new.kind, vault: self.vault, letter: new.letter, item: new.item };
         let sealed = seal::outer(&new.inner, place);
         let fact = if new.kind == Kind::Letter { Fact::LetterOpened } else { Fact::BoxSealed };
         batch.entries.push(Entry {
@@ -273,11 +272,7 @@ impl Casebook {
     /// What the store says.
     pub fn sent(&self, due: &Due, delivered: bool) -> Result<(), Error> {
         let fact = if delivered { Fact::OutgoingDelivered } else { Fact::OutgoingFailed };
-        let entry = Entry {
-            case: Some(due.record.case),
-            letter: Some(due.id),
-            ..self.entry(fact)
-        };
+        let entry = Entry { case: Some(due.record.case), letter: Some(due.id), ..self.entry(fact) };
         self.record_fact(entry).map(drop)
     }
 

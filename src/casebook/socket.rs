@@ -211,7 +211,9 @@ impl Desk {
             Request::Hello { .. } | Request::Answer { .. } => {
                 return Err(Error::Malformed("logged in already"));
             }
-            Request::Queue { filter } => Response::Cases { cases: casebook.listing(staff, filter)? },
+            Request::Queue { filter } => {
+                Response::Cases { cases: casebook.listing(staff, filter)? }
+            }
             Request::Look { items } => Response::Boxes { boxes: casebook.look(staff, &items)? },
             Request::Notes { case } => Response::Boxes { boxes: casebook.notes(staff, case)? },
             Request::Chunk { address } => Response::Bytes { bytes: casebook.chunk(&address)? },
@@ -257,7 +259,8 @@ impl Desk {
             Request::Check => {
                 let report = casebook.store().check(false, &|_, _| {})?;
                 let looked_at = report.records + report.entries + report.slots;
-                let line = |p: &Problem| format!("{}: {} at byte {}", p.file.display(), p.what, p.offset);
+                let line =
+                    |p: &Problem| format!("{}: {} at byte {}", p.file.display(), p.what, p.offset);
                 let problems = report.problems.iter().map(line).collect();
                 Response::Checked { looked_at, problems }
             }

@@ -72,7 +72,8 @@ impl Demo {
         let dir = session::absolute(&dir)?;
         let made = fs::DirBuilder::new().mode(0o700).create(&dir);
         made.map_err(|error| {
-            Error::io(dir.display(), &error).hint("the demo makes its own directory: name one that does not exist")
+            Error::io(dir.display(), &error)
+                .hint("the demo makes its own directory: name one that does not exist")
         })?;
         let stage = Stage { program: session::program()?, dir, cases: Vec::new(), json };
         self.play(stage, keep).map(|told| Report::new(String::new(), told))
@@ -107,7 +108,8 @@ struct Gateway(Child);
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw)
+        {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
         let _ = self.0.wait();
@@ -129,8 +131,15 @@ impl Stage {
         let key = self.key_file("anna").display().to_string();
         let passphrase = self.dir.join("passphrase").display().to_string();
         self.show(&[
-            "unlock", "--server", &socket, "--member", "anna", "--key-file", &key,
-            "--passphrase-file", &passphrase,
+            "unlock",
+            "--server",
+            &socket,
+            "--member",
+            "anna",
+            "--key-file",
+            &key,
+            "--passphrase-file",
+            &passphrase,
         ])?;
         self.show(&["queue"])?;
         let queue = self.ask(&["queue"])?;
@@ -240,7 +249,10 @@ impl Stage {
             found(&roster, &admin, MAILBOX, Some(&anna), config, Clock::System.seconds())?;
         let cabinet_key = self.dir.join("vault.cabinet-key");
         founding::lay(&self.state(), &cabinet_key, &foundation, Clock::System)?;
-        self.say(&format!("made in {}: keys/ is the people's, vault/ the server's", self.dir.display()));
+        self.say(&format!(
+            "made in {}: keys/ is the people's, vault/ the server's",
+            self.dir.display()
+        ));
         Ok(())
     }
 
@@ -285,9 +297,21 @@ impl Stage {
             .map_err(|error| Error::io("mailbox.asc", &error))?;
         let (tess, encrypted) = letter_from_tess(&mailbox)?;
         let letters: [(&str, &str, &[u8]); 4] = [
-            ("lotte.vandevelde@voorbeeld.example", "in Dutch, with a picture of her identity card", include_bytes!("demo/nl.eml")),
-            ("camille.dubois@exemple.example", "in French, with a PDF", include_bytes!("demo/fr.eml")),
-            ("jonas.weber@beispiel.example", "in German, oddly built: parts without an end, an enclosed message", include_bytes!("demo/de.eml")),
+            (
+                "lotte.vandevelde@voorbeeld.example",
+                "in Dutch, with a picture of her identity card",
+                include_bytes!("demo/nl.eml"),
+            ),
+            (
+                "camille.dubois@exemple.example",
+                "in French, with a PDF",
+                include_bytes!("demo/fr.eml"),
+            ),
+            (
+                "jonas.weber@beispiel.example",
+                "in German, oddly built: parts without an end, an enclosed message",
+                include_bytes!("demo/de.eml"),
+            ),
             (TESS, "in English, encrypted with OpenPGP", &encrypted),
         ];
         let transport = SmtpTransport::builder_dangerous(smtp.ip().to_string())
@@ -298,9 +322,9 @@ impl Stage {
             let address = |text: &str| text.parse().map_err(|_| Error::new("a bad sample address"));
             let envelope = Envelope::new(Some(address(from)?), vec![address(MAILBOX)?])
                 .map_err(|_| Error::new("a bad sample envelope"))?;
-            transport
-                .send_raw(&envelope, raw)
-                .map_err(|error| Error::new(format!("the gateway did not take a letter: {error}")))?;
+            transport.send_raw(&envelope, raw).map_err(|error| {
+                Error::new(format!("the gateway did not take a letter: {error}"))
+            })?;
             self.say(&format!("250  {from} ({what})"));
         }
         Ok(tess)
@@ -311,7 +335,8 @@ impl Stage {
         let cases = queue["cases"].as_array().map(Vec::as_slice).unwrap_or_default();
         let found = cases.iter().find(|case| case["from"].to_string().contains(name));
         let case = found.and_then(|case| case["case"].as_str()).map(str::to_owned);
-        let case = case.ok_or_else(|| Error::new(format!("the letter of {name} is not in the queue")))?;
+        let case =
+            case.ok_or_else(|| Error::new(format!("the letter of {name} is not in the queue")))?;
         self.cases.push(case.clone());
         Ok(case)
     }
@@ -374,7 +399,8 @@ impl Stage {
     fn open_as_tess(&self, mail: &Path, tess: &MailboxKey) -> Result<(), Error> {
         let raw = fs::read_to_string(mail).map_err(|error| Error::io(mail.display(), &error))?;
         let from = raw.find("-----BEGIN PGP MESSAGE-----");
-        let armor = from.map(|from| &raw[from..]).ok_or_else(|| Error::new("it is not encrypted"))?;
+        let armor =
+            from.map(|from| &raw[from..]).ok_or_else(|| Error::new("it is not encrypted"))?;
         let home = self.dir.join("gnupg");
         let made = fs::DirBuilder::new().mode(0o700).create(&home);
         made.map_err(|error| Error::io(home.display(), &error))?;
@@ -412,7 +438,9 @@ impl Stage {
         }
         self.indented(&String::from_utf8_lossy(&opened.stdout));
         let said = String::from_utf8_lossy(&opened.stderr);
-        self.indented(said.lines().find(|line| line.contains("Good signature")).unwrap_or_default());
+        self.indented(
+            said.lines().find(|line| line.contains("Good signature")).unwrap_or_default(),
+        );
         Ok(())
     }
 
@@ -483,7 +511,8 @@ fn letter_from_tess(mailbox: &[u8]) -> Result<(MailboxKey, Vec<u8>), Error> {
     let now = Clock::System.seconds();
     let failed = |error: String| Error::new(format!("the encrypted sample was not made: {error}"));
     let to = Certificate::parse(mailbox).map_err(|error| failed(error.to_string()))?;
-    let signer = MailboxKey::generate_for_gnupg(TESS, now).map_err(|error| failed(error.to_string()))?;
+    let signer =
+        MailboxKey::generate_for_gnupg(TESS, now).map_err(|error| failed(error.to_string()))?;
     let letter = Answer {
         heading: Heading {
             from: Personal::new(TESS.into()),

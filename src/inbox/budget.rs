@@ -28,30 +28,21 @@ impl Budget {
     /// A budget of `total` bytes.
     #[must_use]
     pub fn new(total: usize) -> Self {
-        Self(Arc::new(Pool {
-            total,
-            held: AtomicUsize::new(0),
-        }))
+        Self(Arc::new(Pool { total, held: AtomicUsize::new(0) }))
     }
 
     /// What this machine can spare, in bytes: a quarter of its memory (or of what the control
     /// group allows), at most [`MAX_IN_FLIGHT`].
     #[must_use]
     pub fn of_this_machine() -> usize {
-        let bytes = [installed_memory(), allowed_memory()]
-            .into_iter()
-            .flatten()
-            .min();
+        let bytes = [installed_memory(), allowed_memory()].into_iter().flatten().min();
         bytes.map_or(MAX_IN_FLIGHT, |bytes| (bytes / 4).min(MAX_IN_FLIGHT))
     }
 
     /// A lease of nothing yet.
     #[must_use]
     pub fn lease(&self) -> Lease {
-        Lease {
-            budget: self.clone(),
-            held: 0,
-        }
+        Lease { budget: self.clone(), held: 0 }
     }
 
     /// Bytes that are leased now.
@@ -77,12 +68,10 @@ impl Lease {
             return true;
         }
         let pool = &self.budget.0;
-        let grown = pool
-            .held
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
-                let held = held + (wanted - self.held);
-                (held <= pool.total).then_some(held)
-            });
+        let grown = pool.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
+            let held = held + (wanted - self.held);
+            (held <= pool.total).then_some(held)
+        });
         if grown.is_ok() {
             self.held = wanted;
         }
@@ -104,9 +93,7 @@ impl Drop for Lease {
 
 fn installed_memory() -> Option<usize> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibibytes: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
 }

@@ -194,8 +194,7 @@ impl Connection {
             wire.write_all(&self.due).await?;
             wire.flush().await
         };
-        self.within(self.shared.settings.command_timeout, written)
-            .await?;
+        self.within(self.shared.settings.command_timeout, written).await?;
         self.due.clear();
         Ok(())
     }
@@ -222,9 +221,7 @@ impl Connection {
             return Err(io::ErrorKind::Unsupported.into());
         };
         let handshake = TlsAcceptor::from(config).accept(wire);
-        let tls = self
-            .within(self.shared.settings.handshake_timeout, handshake)
-            .await?;
+        let tls = self.within(self.shared.settings.handshake_timeout, handshake).await?;
         self.session.secured();
         self.since = Instant::now();
         self.came = 0;

@@ -57,15 +57,7 @@ pub(super) struct DotReceiver {
 impl DotReceiver {
     /// Ready for the first byte after 354; a letter may have `limit` bytes, dots taken out.
     pub(super) fn new(limit: usize, newlines: BareNewlines, lease: Lease) -> Self {
-        Self {
-            place: Place::Start,
-            raw: Vec::new(),
-            line: 0,
-            fault: None,
-            limit,
-            newlines,
-            lease,
-        }
+        Self { place: Place::Start, raw: Vec::new(), line: 0, fault: None, limit, newlines, lease }
     }
 
     /// Takes bytes off the front, at most to the end of the letter; `true` when that was met.
@@ -163,11 +155,7 @@ impl DotReceiver {
         let line_room = MAX_TEXT_LINE.saturating_sub(self.line);
         let letter_room = self.limit - self.raw.len();
         if bytes.len() > letter_room.min(line_room) {
-            let fault = if letter_room <= line_room {
-                Fault::TooBig
-            } else {
-                Fault::LineTooLong
-            };
+            let fault = if letter_room <= line_room { Fault::TooBig } else { Fault::LineTooLong };
             return self.refuse(fault);
         }
         if !self.make_room(bytes.len()) {
@@ -238,26 +226,11 @@ mod tests {
             (b"a.\r\n.b\r\nc.d\r\n\r\n.\r\n", b"a.\r\nb\r\nc.d\r\n\r\n"),
             (b"\xff\x80\x01\r\n.\r\n", b"\xff\x80\x01\r\n"),
         ] {
-            assert_eq!(
-                whole(bytes),
-                Some((Ok(letter.to_vec()), Vec::new())),
-                "{bytes:?}"
-            );
+            assert_eq!(whole(bytes), Some((Ok(letter.to_vec()), Vec::new())), "{bytes:?}");
             let more = [bytes, b"QUIT\r\n"].concat();
-            assert_eq!(
-                whole(&more),
-                Some((Ok(letter.to_vec()), b"QUIT\r\n".to_vec()))
-            );
+            assert_eq!(whole(&more), Some((Ok(letter.to_vec()), b"QUIT\r\n".to_vec())));
         }
-        for bytes in [
-            &b""[..],
-            b".",
-            b".\r",
-            b"a\r\n.",
-            b"a\r\n.\r",
-            b"a.\r\n",
-            b"a\r\n..\r\n",
-        ] {
+        for bytes in [&b""[..], b".", b".\r", b"a\r\n.", b"a\r\n.\r", b"a.\r\n", b"a\r\n..\r\n"] {
             assert_eq!(whole(bytes), None, "{bytes:?}");
         }
     }
@@ -310,33 +283,17 @@ mod tests {
             (b"a\n.\r\n.\r\n", b"a\r\n.\r\n"),
             (b"a\rb\r\r\n.\r\n", b"a b \r\n"),
         ] {
-            assert_eq!(
-                ends(bytes),
-                Some((Ok(letter.to_vec()), Vec::new())),
-                "{bytes:?}"
-            );
+            assert_eq!(ends(bytes), Some((Ok(letter.to_vec()), Vec::new())), "{bytes:?}");
         }
-        assert_eq!(
-            ends(b"a\0b\r\n.\r\n"),
-            Some((Err(Fault::BareByte), Vec::new()))
-        );
+        assert_eq!(ends(b"a\0b\r\n.\r\n"), Some((Err(Fault::BareByte), Vec::new())));
     }
 
     #[test]
     fn a_letter_or_a_line_over_its_limit_is_read_on_and_refused() {
         let limited = |bytes: &[u8], limit| received(&[bytes], limit, BareNewlines::Reject);
-        assert_eq!(
-            limited(b"abc\r\n.\r\n", 5),
-            Some((Ok(b"abc\r\n".to_vec()), Vec::new()))
-        );
-        assert_eq!(
-            limited(b"abcd\r\n.\r\nx", 5),
-            Some((Err(Fault::TooBig), b"x".to_vec()))
-        );
-        assert_eq!(
-            limited(b"abcdef\r\n.\r\nx", 5),
-            Some((Err(Fault::TooBig), b"x".to_vec()))
-        );
+        assert_eq!(limited(b"abc\r\n.\r\n", 5), Some((Ok(b"abc\r\n".to_vec()), Vec::new())));
+        assert_eq!(limited(b"abcd\r\n.\r\nx", 5), Some((Err(Fault::TooBig), b"x".to_vec())));
+        assert_eq!(limited(b"abcdef\r\n.\r\nx", 5), Some((Err(Fault::TooBig), b"x".to_vec())));
         for (extra, fits) in [(0, true), (1, false)] {
             let mut line = vec![b'x'; MAX_TEXT_LINE - 2 + extra];
             line.extend_from_slice(b"\r\n");

@@ -93,10 +93,7 @@ impl Listener {
     /// Listens on a TCP socket.
     #[must_use]
     pub const fn tcp(kind: Kind, socket: TcpListener) -> Self {
-        Self {
-            kind,
-            socket: Socket::Tcp(socket),
-        }
+        Self { kind, socket: Socket::Tcp(socket) }
     }
 
     /// Speaks LMTP on a Unix socket at `path`, open to its owner and group. A socket that a
@@ -116,10 +113,7 @@ impl Listener {
         }
         let socket = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-        Ok(Self {
-            kind: Kind::Lmtp,
-            socket: Socket::Unix(socket),
-        })
+        Ok(Self { kind: Kind::Lmtp, socket: Socket::Unix(socket) })
     }
 
     async fn accept(&self) -> io::Result<(Box<dyn Wire>, Option<IpAddr>)> {
@@ -195,13 +189,8 @@ async fn accept(listener: Listener, shared: Arc<Shared>, mut stopped: watch::Rec
             refuse(wire).await;
             continue;
         };
-        let connection = Connection::new(
-            id,
-            listener.kind,
-            client,
-            Arc::clone(&shared),
-            stopped.clone(),
-        );
+        let connection =
+            Connection::new(id, listener.kind, client, Arc::clone(&shared), stopped.clone());
         connections.spawn(async move {
             connection.serve(wire).await;
             drop(place);
@@ -221,8 +210,7 @@ async fn stopping(stopped: &mut watch::Receiver<bool>) {
 async fn refuse(mut wire: Box<dyn Wire>) {
     use tokio::io::AsyncWriteExt as _;
     let said = async {
-        wire.write_all(replies::TOO_MANY_CONNECTIONS.as_bytes())
-            .await?;
+        wire.write_all(replies::TOO_MANY_CONNECTIONS.as_bytes()).await?;
         wire.shutdown().await
     };
     let _ = tokio::time::timeout(REFUSAL_TIME, said).await;

@@ -106,10 +106,8 @@ impl Recipients {
     /// Takes mail for `addresses`; with `postmaster` also for `postmaster`, alone or at any of
     /// their domains (RFC 5321 §4.5.1).
     pub fn new<A: AsRef<str>>(addresses: impl IntoIterator<Item = A>, postmaster: bool) -> Self {
-        let mut addresses: HashSet<String> = addresses
-            .into_iter()
-            .map(|address| address.as_ref().to_ascii_lowercase())
-            .collect();
+        let mut addresses: HashSet<String> =
+            addresses.into_iter().map(|address| address.as_ref().to_ascii_lowercase()).collect();
         if postmaster {
             let domains: HashSet<String> = addresses
                 .iter()
@@ -118,10 +116,7 @@ impl Recipients {
                 .collect();
             addresses.extend(domains);
         }
-        Self {
-            addresses,
-            postmaster,
-        }
+        Self { addresses, postmaster }
     }
 
     /// Whether mail for `address` is taken.
@@ -149,18 +144,11 @@ mod tests {
         ] {
             assert!(ours.accept(address), "{address}");
         }
-        for address in [
-            "",
-            "@",
-            "backoffice",
-            "backoffice@other.example",
-            "postmaster@c.example",
-        ] {
+        for address in ["", "@", "backoffice", "backoffice@other.example", "postmaster@c.example"] {
             assert!(!ours.accept(address), "{address}");
         }
         let without = Recipients::new(["backoffice@jobexpert.be"], false);
         assert!(!without.accept("postmaster"));
         assert!(!without.accept("postmaster@jobexpert.be"));
     }
-
 }

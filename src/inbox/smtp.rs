@@ -114,11 +114,7 @@ impl Session {
             settings,
             budget,
             client,
-            tls: if offered {
-                Tls::Offered
-            } else {
-                Tls::Unavailable
-            },
+            tls: if offered { Tls::Offered } else { Tls::Unavailable },
             state: State::Command,
             actions: VecDeque::from([Action::Reply(Cow::Owned(greeting.into_bytes()))]),
             line: Vec::new(),
@@ -230,8 +226,7 @@ impl Session {
         match receiver.finish() {
             Ok((raw, lease)) => {
                 let envelope = self.envelope();
-                self.actions
-                    .push_back(Action::Deliver(Delivery { envelope, raw }));
+                self.actions.push_back(Action::Deliver(Delivery { envelope, raw }));
                 self.state = State::Delivering(lease);
             }
             Err(fault) => {
@@ -254,9 +249,7 @@ impl Session {
             mail_from: self.mail_from.clone().unwrap_or_default(),
             rcpt_to: self.rcpt_to.clone(),
             helo: self.helo.clone().unwrap_or_default(),
-            client: self
-                .client
-                .map(|ip| Personal::new(ip.to_canonical().to_string())),
+            client: self.client.map(|ip| Personal::new(ip.to_canonical().to_string())),
             source: match self.kind {
                 Kind::Smtp => Source::Smtp,
                 Kind::Lmtp => Source::Lmtp,
@@ -272,8 +265,7 @@ impl Session {
     }
 
     fn say(&mut self, reply: &'static str) {
-        self.actions
-            .push_back(Action::Reply(Cow::Borrowed(reply.as_bytes())));
+        self.actions.push_back(Action::Reply(Cow::Borrowed(reply.as_bytes())));
     }
 
     /// One reply in SMTP, one for each accepted recipient in LMTP (RFC 2033 §4.2).

@@ -51,39 +51,20 @@ pub enum TlsError {
 /// If a file cannot be read, holds nothing of its kind, or the two do not belong together.
 pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     let refuse = |path: &Path, wanted, error| match error {
-        pem::Error::Io(source) => TlsError::Read {
-            path: path.into(),
-            source,
-        },
-        _ => TlsError::NotPem {
-            path: path.into(),
-            wanted,
-        },
+        pem::Error::Io(source) => TlsError::Read { path: path.into(), source },
+        _ => TlsError::NotPem { path: path.into(), wanted },
     };
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .and_then(|chain| {
-            if chain.is_empty() {
-                Err(pem::Error::NoItemsFound)
-            } else {
-                Ok(chain)
-            }
-        })
+        .and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) })
         .map_err(|error| refuse(certificate, "certificate", error))?;
     let secret =
         PrivateKeyDer::from_pem_file(key).map_err(|error| refuse(key, "private key", error))?;
-    let unusable = |source| TlsError::Unusable {
-        certificate: certificate.into(),
-        key: key.into(),
-        source,
-    };
+    let unusable =
+        |source| TlsError::Unusable { certificate: certificate.into(), key: key.into(), source };
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .and_then(|builder| {
-            builder
-                .with_no_client_auth()
-                .with_single_cert(chain, secret)
-        })
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
         .map_err(unusable)?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -112,9 +93,7 @@ mod tests {
 
         assert!(load(&certificate, &key).is_ok());
         let fault = |certificate: &Path, key: &Path| {
-            load(certificate, key)
-                .expect_err("it is refused")
-                .to_string()
+            load(certificate, key).expect_err("it is refused").to_string()
         };
         assert!(fault(&missing, &key).starts_with("cannot read "));
         assert!(fault(&missing, &key).ends_with("missing.pem"));

@@ -357,8 +357,8 @@ impl Client {
         let mut keys = Vec::with_capacity(files.len());
         for file in files {
             let message = self.opener.unwrap(&file).map_err(|_| Error::NoKey)?;
-            let secret = wrapped::secret_in(wrapped::Kind::Mailbox, &message)
-                .map_err(|_| Error::NoKey)?;
+            let secret =
+                wrapped::secret_in(wrapped::Kind::Mailbox, &message).map_err(|_| Error::NoKey)?;
             keys.push(MailboxKey::from_secret_bytes(&secret).map_err(|_| Error::NoKey)?);
         }
         Ok(keys)

@@ -55,8 +55,7 @@ impl Sealing {
     ) {
         let id = ItemId::random();
         let words = Personal::new(words.to_owned());
-        let detail =
-            NoteDetail { case: self.recording.case, subject, words, letter, attached };
+        let detail = NoteDetail { case: self.recording.case, subject, words, letter, attached };
         self.add(Kind::Note, letter_of(id), id, None, &Manifest::note(to_bytes(&detail)));
     }
 
@@ -108,10 +107,11 @@ impl Sealing {
         detail: Vec<u8>,
     ) {
         let (keys, chunks) = chunk::seal(&Base::fresh(), content, NonZeroUsize::MIN);
-        self.recording.chunks.extend(chunks.iter().map(|chunk| NewChunk {
-            address: chunk.address(),
-            bytes: chunk.bytes().to_vec(),
-        }));
+        self.recording.chunks.extend(
+            chunks
+                .iter()
+                .map(|chunk| NewChunk { address: chunk.address(), bytes: chunk.bytes().to_vec() }),
+        );
         let manifest = Manifest::new(media_type, name, content.len() as u64, keys, detail);
         self.add(Kind::Item, letter, id, Some(container), &manifest);
     }

@@ -150,7 +150,11 @@ pub fn padded(length: u64) -> u64 {
 /// Seals `content`; gives the keys in the order of the bodies, and the chunks.
 /// `workers` threads share the bodies; one means: here.
 #[must_use]
-pub fn seal(base: &Base, content: &[u8], workers: NonZeroUsize) -> (Vec<ChunkKey>, Vec<SealedChunk>) {
+pub fn seal(
+    base: &Base,
+    content: &[u8],
+    workers: NonZeroUsize,
+) -> (Vec<ChunkKey>, Vec<SealedChunk>) {
     let total = usize::try_from(padded(content.len() as u64)).expect("content in memory fits");
     let count = total.div_ceil(BODY);
     let body = |i: usize| {
@@ -208,11 +212,7 @@ pub fn open<'a>(key: &ChunkKey, address: Address, sealed: &'a mut [u8]) -> Resul
     }
     let body = open_once(&key.key, &[], sealed)?;
     let hash = blake3::hash(body);
-    if bool::from(hash.as_bytes().ct_eq(&key.hash)) {
-        Ok(body)
-    } else {
-        Err(Error::Tampered)
-    }
+    if bool::from(hash.as_bytes().ct_eq(&key.hash)) { Ok(body) } else { Err(Error::Tampered) }
 }
 
 /// Appends the true content of body number `index` of an item of `length` bytes to `content`.
@@ -225,7 +225,8 @@ pub fn unpad(content: &mut Vec<u8>, body: &[u8], index: usize, length: u64) -> R
     if body.len() as u64 != expected {
         return Err(Error::Tampered);
     }
-    let true_part = usize::try_from(length.saturating_sub(from).min(expected)).expect("at most a body");
+    let true_part =
+        usize::try_from(length.saturating_sub(from).min(expected)).expect("at most a body");
     let (kept, padding) = body.split_at(true_part);
     if padding.iter().any(|&byte| byte != 0) {
         return Err(Error::Tampered);
@@ -264,9 +265,14 @@ mod tests {
 
     #[test]
     fn padding_follows_padme_within_its_clamp() {
-        for (length, expected) in
-            [(0, 4096), (1, 4096), (4096, 4096), (4097, 8192), (200_000, 200_704), (1_000_000, 1_015_808)]
-        {
+        for (length, expected) in [
+            (0, 4096),
+            (1, 4096),
+            (4096, 4096),
+            (4097, 8192),
+            (200_000, 200_704),
+            (1_000_000, 1_015_808),
+        ] {
             assert_eq!(padded(length), expected, "{length}");
         }
         assert_eq!(padded(1 << 30), 1 << 30);

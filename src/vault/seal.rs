@@ -69,12 +69,8 @@ impl Place {
     fn associated_data(&self, slot: SlotId) -> [u8; 65] {
         let mut bytes = [0; 65];
         bytes[0] = self.kind as u8 + 1;
-        let ids = [
-            self.vault.as_bytes(),
-            self.letter.as_bytes(),
-            self.item.as_bytes(),
-            slot.as_bytes(),
-        ];
+        let ids =
+            [self.vault.as_bytes(), self.letter.as_bytes(), self.item.as_bytes(), slot.as_bytes()];
         for (to, id) in bytes[1..].chunks_exact_mut(16).zip(ids) {
             to.copy_from_slice(id);
         }

@@ -13,11 +13,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::mail_client::{Client, Plan, letter, send_all, stuffed};
 use kluis::inbox::{
     self, BareNewlines, Deliver, Delivery, Kind, Listener, Recipients, Settings, Verdict,
 };
 use kluis::letter::Source;
-use crate::mail_client::{Client, Plan, letter, send_all, stuffed};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot};
@@ -48,9 +48,7 @@ struct Server {
 impl Server {
     /// Keeps every letter.
     fn start(kind: Kind, settings: Settings) -> Self {
-        Self::deciding(kind, None, settings, |_| {
-            Box::pin(async { Verdict::Accepted })
-        })
+        Self::deciding(kind, None, settings, |_| Box::pin(async { Verdict::Accepted }))
     }
 
     /// Asks `decide` about every letter, and keeps it if that says so.
@@ -74,9 +72,7 @@ impl Server {
             })
         });
         let runtime = Runtime::new().expect("a runtime");
-        let socket = runtime
-            .block_on(TcpListener::bind("127.0.0.1:0"))
-            .expect("a port");
+        let socket = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let addr = socket.local_addr().expect("an address");
         let mut listeners = vec![Listener::tcp(kind, socket)];
         if let Some(path) = unix {
@@ -88,12 +84,7 @@ impl Server {
             let shutdown = async { drop(stopped.await) };
             runtime.block_on(inbox::run(listeners, Arc::new(settings), deliver, shutdown));
         });
-        Self {
-            addr,
-            letters,
-            stop: Some(stop),
-            thread: Some(thread),
-        }
+        Self { addr, letters, stop: Some(stop), thread: Some(thread) }
     }
 
     fn client(&self, lmtp: bool) -> Client {
@@ -155,29 +146,16 @@ fn a_letter_comes_in_bit_for_bit() {
     let server = Server::start(Kind::Smtp, settings());
     let mut client = server.client(false);
     let raw = b".\r\n..x\r\n\r\nb\xe9\xff\r\n".to_vec();
-    let answers = client
-        .send("", &[OURS, "postmaster"], &raw)
-        .expect("answers");
+    let answers = client.send("", &[OURS, "postmaster"], &raw).expect("answers");
     assert_eq!(answers[0].text, "250 2.0.0 OK\r\n");
     assert_eq!(code(&mut client, "QUIT"), 221);
     assert!(client.is_closed());
-    let [
-        Delivery {
-            envelope,
-            raw: came,
-        },
-    ] = &server.letters()[..]
-    else {
-        panic!("one letter")
-    };
+    let [Delivery { envelope, raw: came }] = &server.letters()[..] else { panic!("one letter") };
     assert_eq!(came, &raw);
     assert_eq!(envelope.mail_from.expose(), "");
     assert_eq!(envelope.rcpt_to.len(), 2);
     assert_eq!(envelope.helo.expose(), "client.example");
-    assert_eq!(
-        envelope.client.as_ref().map(|ip| ip.expose().as_str()),
-        Some("127.0.0.1")
-    );
+    assert_eq!(envelope.client.as_ref().map(|ip| ip.expose().as_str()), Some("127.0.0.1"));
     assert_eq!((envelope.source, envelope.tls), (Source::Smtp, false));
 }
 
@@ -194,13 +172,8 @@ fn pipelined_commands_and_letters_are_answered_in_order() {
         stream.write_all(&both)?;
         stream.write_all(b"QUIT\r\n")
     });
-    let codes: Vec<_> = (0..11)
-        .map(|_| reader.answer().expect("an answer").code)
-        .collect();
-    assert_eq!(
-        codes,
-        [250, 550, 250, 354, 250, 250, 550, 250, 354, 250, 221]
-    );
+    let codes: Vec<_> = (0..11).map(|_| reader.answer().expect("an answer").code).collect();
+    assert_eq!(codes, [250, 550, 250, 354, 250, 250, 550, 250, 354, 250, 221]);
     writer.join().expect("written").expect("written");
     assert!(server.letters().iter().all(|letter| letter.raw == raw));
     assert_eq!(server.letters().len(), 2);
@@ -211,40 +184,19 @@ fn pipelined_commands_and_letters_are_answered_in_order() {
 #[test]
 fn a_letter_comes_in_over_starttls_and_nothing_said_before_counts() {
     let (certificate, trust) = tls();
-    let server = Server::start(
-        Kind::Smtp,
-        Settings {
-            tls: Some(certificate),
-            ..settings()
-        },
-    );
+    let server = Server::start(Kind::Smtp, Settings { tls: Some(certificate), ..settings() });
     let mut client = Client::connect(server.addr, false).expect("connected");
-    assert!(
-        client
-            .hello()
-            .expect("an answer")
-            .text
-            .contains("250-STARTTLS\r\n")
-    );
+    assert!(client.hello().expect("an answer").text.contains("250-STARTTLS\r\n"));
     assert_eq!(code(&mut client, &format!("MAIL FROM:<{SENDER}>")), 250);
     assert_eq!(code(&mut client, "STARTTLS"), 220);
     let name = "mx.example".try_into().expect("a name");
     let tls = ClientConnection::new(trust, name).expect("a client");
     let stream = StreamOwned::new(tls, client.into_stream());
     let mut client = Client::resume(stream, false);
-    assert_eq!(
-        client
-            .say(&format!("RCPT TO:<{OURS}>"))
-            .expect("an answer")
-            .code,
-        503
-    );
+    assert_eq!(client.say(&format!("RCPT TO:<{OURS}>")).expect("an answer").code, 503);
     assert!(!client.hello().expect("an answer").text.contains("STARTTLS"));
     let raw = letter(2, 0, 500_000);
-    assert_eq!(
-        client.send(SENDER, &[OURS], &raw).expect("answers")[0].code,
-        250
-    );
+    assert_eq!(client.send(SENDER, &[OURS], &raw).expect("answers")[0].code, 250);
     assert_eq!(client.say("QUIT").expect("an answer").code, 221);
     let letters = server.letters();
     assert!(letters.len() == 1 && letters[0].raw == raw && letters[0].envelope.tls);
@@ -253,13 +205,7 @@ fn a_letter_comes_in_over_starttls_and_nothing_said_before_counts() {
 #[test]
 fn what_is_slipped_in_behind_starttls_is_refused() {
     let (certificate, _) = tls();
-    let server = Server::start(
-        Kind::Smtp,
-        Settings {
-            tls: Some(certificate),
-            ..settings()
-        },
-    );
+    let server = Server::start(Kind::Smtp, Settings { tls: Some(certificate), ..settings() });
     let mut client = server.client(false);
     client.write(b"STARTTLS\r\nRSET\r\n").expect("written");
     assert_eq!(client.answer().expect("an answer").code, 554);
@@ -268,9 +214,7 @@ fn what_is_slipped_in_behind_starttls_is_refused() {
     // Alone it is answered, and what comes then in clear is no handshake.
     let mut client = server.client(false);
     assert_eq!(code(&mut client, "STARTTLS"), 220);
-    client
-        .write(format!("MAIL FROM:<{SENDER}>\r\n").as_bytes())
-        .expect("written");
+    client.write(format!("MAIL FROM:<{SENDER}>\r\n").as_bytes()).expect("written");
     assert_ne!(client.answer().map(|answer| answer.code).ok(), Some(250));
 }
 
@@ -280,13 +224,7 @@ fn lmtp_answers_every_recipient_over_tcp_and_over_a_unix_socket() {
     let path = dir.path().join("lmtp.sock");
     let refuse_odd = |delivery: &Delivery| -> Fate {
         let odd = delivery.raw.starts_with(b"odd");
-        Box::pin(async move {
-            if odd {
-                Verdict::TryLater
-            } else {
-                Verdict::Accepted
-            }
-        })
+        Box::pin(async move { if odd { Verdict::TryLater } else { Verdict::Accepted } })
     };
     let server = Server::deciding(Kind::Lmtp, Some(&path), settings(), refuse_odd);
     let to = [OURS, "nobody@jobexpert.be", "desk@jobexpert.be"];
@@ -294,33 +232,17 @@ fn lmtp_answers_every_recipient_over_tcp_and_over_a_unix_socket() {
         answers.iter().map(|answer| answer.code).collect::<Vec<_>>()
     };
     let mut tcp = server.client(true);
-    assert_eq!(
-        codes(tcp.send(SENDER, &to, b"even\r\n").expect("answers")),
-        [250, 250]
-    );
-    assert_eq!(
-        codes(tcp.send(SENDER, &to, b"odd\r\n").expect("answers")),
-        [451, 451]
-    );
-    assert_eq!(
-        codes(tcp.send(SENDER, &to[1..2], b"even\r\n").expect("answers")),
-        [550]
-    );
+    assert_eq!(codes(tcp.send(SENDER, &to, b"even\r\n").expect("answers")), [250, 250]);
+    assert_eq!(codes(tcp.send(SENDER, &to, b"odd\r\n").expect("answers")), [451, 451]);
+    assert_eq!(codes(tcp.send(SENDER, &to[1..2], b"even\r\n").expect("answers")), [550]);
     assert_eq!(code(&mut tcp, "EHLO x"), 500);
 
     let stream = UnixStream::connect(&path).expect("connected");
     let mut unix = Client::over(stream, true).expect("a greeting");
     unix.hello().expect("an answer");
-    assert_eq!(
-        codes(unix.send(SENDER, &to, b"even\r\n").expect("answers")),
-        [250, 250]
-    );
+    assert_eq!(codes(unix.send(SENDER, &to, b"even\r\n").expect("answers")), [250, 250]);
     let letters = server.letters();
-    assert!(
-        letters
-            .iter()
-            .all(|letter| letter.envelope.source == Source::Lmtp)
-    );
+    assert!(letters.iter().all(|letter| letter.envelope.source == Source::Lmtp));
     assert_eq!(letters[0].envelope.rcpt_to.len(), 2);
     assert!(letters[0].envelope.client.is_some() && letters[1].envelope.client.is_none());
 }
@@ -347,24 +269,12 @@ fn a_unix_socket_that_was_left_behind_is_replaced_and_a_live_one_is_not() {
 
 #[test]
 fn a_letter_that_is_too_big_is_refused_before_or_at_its_end() {
-    let server = Server::start(
-        Kind::Smtp,
-        Settings {
-            max_letter: 100_000,
-            ..settings()
-        },
-    );
+    let server = Server::start(Kind::Smtp, Settings { max_letter: 100_000, ..settings() });
     let mut client = server.client(false);
-    assert_eq!(
-        code(&mut client, &format!("MAIL FROM:<{SENDER}> SIZE=100001")),
-        552
-    );
+    assert_eq!(code(&mut client, &format!("MAIL FROM:<{SENDER}> SIZE=100001")), 552);
     for (size, answer) in [(90_000, 250), (5_000_000, 552), (90_000, 250)] {
         let raw = letter(3, 0, size);
-        assert_eq!(
-            client.send(SENDER, &[OURS], &raw).expect("answers")[0].code,
-            answer
-        );
+        assert_eq!(client.send(SENDER, &[OURS], &raw).expect("answers")[0].code, answer);
     }
     assert_eq!(server.letters().len(), 2);
 }
@@ -374,10 +284,7 @@ fn letters_beyond_the_memory_for_them_are_put_off() {
     let gate = Arc::new(Semaphore::new(0));
     let at_gate = Arc::new(AtomicU64::new(0));
     let (pass, waiting) = (Arc::clone(&gate), Arc::clone(&at_gate));
-    let settings = Settings {
-        in_flight: 300_000,
-        ..settings()
-    };
+    let settings = Settings { in_flight: 300_000, ..settings() };
     let server = Server::deciding(Kind::Smtp, None, settings, move |_| {
         let pass = Arc::clone(&pass);
         waiting.fetch_add(1, Ordering::SeqCst);
@@ -396,16 +303,10 @@ fn letters_beyond_the_memory_for_them_are_put_off() {
             thread::sleep(Duration::from_millis(5));
         }
         let answers = second.send(SENDER, &[OURS], raw).expect("answers");
-        assert_eq!(
-            answers[0].text,
-            "452 4.3.1 No room now, try again later\r\n"
-        );
+        assert_eq!(answers[0].text, "452 4.3.1 No room now, try again later\r\n");
         gate.add_permits(2);
         assert_eq!(held.join().expect("the first sender"), 250);
-        assert_eq!(
-            second.send(SENDER, &[OURS], raw).expect("answers")[0].code,
-            250
-        );
+        assert_eq!(second.send(SENDER, &[OURS], raw).expect("answers")[0].code, 250);
     });
     assert_eq!(server.letters().len(), 2);
 }
@@ -422,11 +323,9 @@ fn a_client_that_trickles_is_cut_off() {
     let server = Server::start(Kind::Smtp, fast);
     // (before, what trickles, how many bytes each 20 ms, the answers before 421)
     let letter = format!("MAIL FROM:<>\r\nRCPT TO:<{OURS}>\r\nDATA\r\n");
-    for (before, bytes, answers, least, most) in [
-        ("", 1, 0, 300, 700),
-        (&letter[..], 1, 3, 200, 700),
-        (&letter[..], 400, 3, 700, 1200),
-    ] {
+    for (before, bytes, answers, least, most) in
+        [("", 1, 0, 300, 700), (&letter[..], 1, 3, 200, 700), (&letter[..], 400, 3, 700, 1200)]
+    {
         let mut client = server.client(false);
         client.write(before.as_bytes()).expect("written");
         let start = Instant::now();
@@ -440,15 +339,9 @@ fn a_client_that_trickles_is_cut_off() {
         for _ in 0..answers {
             assert!(reader.answer().expect("an answer").code < 400);
         }
-        assert_eq!(
-            reader.answer().expect("an answer").text,
-            "421 4.4.2 Timeout, closing\r\n"
-        );
+        assert_eq!(reader.answer().expect("an answer").text, "421 4.4.2 Timeout, closing\r\n");
         let elapsed = start.elapsed().as_millis();
-        assert!(
-            (least..most + 500).contains(&elapsed),
-            "{bytes}: {elapsed} ms"
-        );
+        assert!((least..most + 500).contains(&elapsed), "{bytes}: {elapsed} ms");
         drop(reader);
         writer.join().expect("the writer ends when we are gone");
     }
@@ -456,23 +349,11 @@ fn a_client_that_trickles_is_cut_off() {
 
 #[test]
 fn a_client_too_many_hears_421_and_a_free_place_is_used_again() {
-    let server = Server::start(
-        Kind::Smtp,
-        Settings {
-            max_connections: 2,
-            ..settings()
-        },
-    );
+    let server = Server::start(Kind::Smtp, Settings { max_connections: 2, ..settings() });
     let mut first = server.client(false);
     let second = server.client(false);
     let stream = TcpStream::connect(server.addr).expect("connected");
-    assert_eq!(
-        Client::resume(stream, false)
-            .answer()
-            .expect("an answer")
-            .code,
-        421
-    );
+    assert_eq!(Client::resume(stream, false).answer().expect("an answer").code, 421);
     drop(second);
     let mut tries = 0;
     while Client::greet(server.addr, false).is_err() {
@@ -487,14 +368,7 @@ fn a_client_too_many_hears_421_and_a_free_place_is_used_again() {
 fn strangers_wait_for_bad_news_and_trusted_peers_do_not() {
     let patience = |trusted| {
         let tarpit = Duration::from_millis(150);
-        let server = Server::start(
-            Kind::Smtp,
-            Settings {
-                tarpit,
-                trusted,
-                ..settings()
-            },
-        );
+        let server = Server::start(Kind::Smtp, Settings { tarpit, trusted, ..settings() });
         let mut client = server.client(false);
         let start = Instant::now();
         for _ in 0..8 {
@@ -536,9 +410,7 @@ fn a_stop_tells_who_waits_and_finishes_what_is_under_way() {
         thread::sleep(Duration::from_millis(5));
     }
     gate.add_permits(1);
-    let codes: Vec<_> = (0..5)
-        .map(|_| busy.answer().expect("an answer").code)
-        .collect();
+    let codes: Vec<_> = (0..5).map(|_| busy.answer().expect("an answer").code).collect();
     assert_eq!(codes, [250, 250, 354, 250, 421]);
     server.end();
     assert_eq!(server.letters().len(), 1);
@@ -547,21 +419,13 @@ fn a_stop_tells_who_waits_and_finishes_what_is_under_way() {
 #[test]
 fn a_stop_does_not_wait_long_for_a_handshake_or_half_a_letter() {
     let (certificate, _) = tls();
-    let mut server = Server::start(
-        Kind::Smtp,
-        Settings {
-            tls: Some(certificate),
-            ..settings()
-        },
-    );
+    let mut server = Server::start(Kind::Smtp, Settings { tls: Some(certificate), ..settings() });
     let mut silent = server.client(false);
     assert_eq!(code(&mut silent, "STARTTLS"), 220);
     let mut half = server.client(false);
     let head = format!("MAIL FROM:<>\r\nRCPT TO:<{OURS}>\r\nDATA\r\nx\r\n");
     half.write(head.as_bytes()).expect("written");
-    let codes: Vec<_> = (0..3)
-        .map(|_| half.answer().expect("an answer").code)
-        .collect();
+    let codes: Vec<_> = (0..3).map(|_| half.answer().expect("an answer").code).collect();
     assert_eq!(codes, [250, 250, 354]);
     let start = Instant::now();
     server.end();
@@ -573,10 +437,7 @@ fn a_stop_does_not_wait_long_for_a_handshake_or_half_a_letter() {
 #[test]
 fn a_keeper_that_panics_costs_one_connection_and_no_letter() {
     let calls = AtomicU64::new(0);
-    let settings = Settings {
-        in_flight: 300_000,
-        ..settings()
-    };
+    let settings = Settings { in_flight: 300_000, ..settings() };
     let server = Server::deciding(Kind::Smtp, None, settings, move |_| {
         let first = calls.fetch_add(1, Ordering::SeqCst) == 0;
         Box::pin(async move {
@@ -588,10 +449,7 @@ fn a_keeper_that_panics_costs_one_connection_and_no_letter() {
     let mut client = server.client(false);
     assert!(client.send(SENDER, &[OURS], &raw).is_err());
     let mut client = server.client(false);
-    assert_eq!(
-        client.send(SENDER, &[OURS], &raw).expect("room again")[0].code,
-        250
-    );
+    assert_eq!(client.send(SENDER, &[OURS], &raw).expect("room again")[0].code, 250);
 }
 
 #[test]
@@ -599,13 +457,7 @@ fn twenty_senders_at_once_lose_nothing_and_double_nothing() {
     let calls = AtomicU64::new(0);
     let server = Server::deciding(Kind::Smtp, None, settings(), move |_| {
         let later = calls.fetch_add(1, Ordering::SeqCst) % 7 == 3;
-        Box::pin(async move {
-            if later {
-                Verdict::TryLater
-            } else {
-                Verdict::Accepted
-            }
-        })
+        Box::pin(async move { if later { Verdict::TryLater } else { Verdict::Accepted } })
     });
     let plan = Plan {
         addr: server.addr,
@@ -622,11 +474,7 @@ fn twenty_senders_at_once_lose_nothing_and_double_nothing() {
     assert!(outcome.failed.is_empty() && outcome.retries > 0);
     assert_eq!(outcome.accepted.len(), 200);
     let sent: BTreeSet<_> = (0..200).map(|n| letter(6, n, 20_000)).collect();
-    let came: Vec<_> = server
-        .letters()
-        .into_iter()
-        .map(|letter| letter.raw)
-        .collect();
+    let came: Vec<_> = server.letters().into_iter().map(|letter| letter.raw).collect();
     assert_eq!(came.len(), 200);
     assert_eq!(came.into_iter().collect::<BTreeSet<_>>(), sent);
 }
@@ -634,41 +482,22 @@ fn twenty_senders_at_once_lose_nothing_and_double_nothing() {
 #[test]
 fn line_ends_are_mended_for_a_trusted_peer_only_if_told() {
     for (bare_newlines, answer) in [(BareNewlines::Reject, 550), (BareNewlines::Normalize, 250)] {
-        let server = Server::start(
-            Kind::Lmtp,
-            Settings {
-                bare_newlines,
-                ..settings()
-            },
-        );
+        let server = Server::start(Kind::Lmtp, Settings { bare_newlines, ..settings() });
         let mut client = server.client(true);
         let answers = client.send(SENDER, &[OURS], b"a\nb\r\n").expect("answers");
         assert_eq!(answers[0].code, answer);
-        assert!(
-            server
-                .letters()
-                .iter()
-                .all(|letter| letter.raw == b"a\r\nb\r\n")
-        );
+        assert!(server.letters().iter().all(|letter| letter.raw == b"a\r\nb\r\n"));
     }
 }
 
 /// Runs swaks; `None`, said aloud, where it is not installed. In CI it has to be.
 fn swaks(arguments: &[&str]) -> Option<Output> {
     let mut command = Command::new("swaks");
-    let output = command
-        .args(arguments)
-        .args(["--timeout", "20s"])
-        .stdin(Stdio::null())
-        .output();
+    let output = command.args(arguments).args(["--timeout", "20s"]).stdin(Stdio::null()).output();
     match output {
         Ok(output) => Some(output),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            assert_ne!(
-                std::env::var("CI").as_deref(),
-                Ok("true"),
-                "swaks is missing"
-            );
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "swaks is missing");
             println!("SKIPPED swaks not installed");
             None
         }
@@ -683,23 +512,11 @@ fn swaks_gets_its_letters_in_over_smtp_starttls_and_lmtp() {
     let socket = path.to_str().expect("a path in UTF-8");
     let (certificate, _) = tls();
     let keep = |_: &Delivery| -> Fate { Box::pin(async { Verdict::Accepted }) };
-    let secure = Settings {
-        tls: Some(certificate),
-        ..settings()
-    };
+    let secure = Settings { tls: Some(certificate), ..settings() };
     let server = Server::deciding(Kind::Smtp, Some(&path), secure, keep);
     let addr = server.addr.to_string();
     let body = "Dear sir,\n.\n..\nwhat do you have about me?\n";
-    let letter = [
-        "--from",
-        SENDER,
-        "--to",
-        OURS,
-        "--helo",
-        "client.example",
-        "--body",
-        body,
-    ];
+    let letter = ["--from", SENDER, "--to", OURS, "--helo", "client.example", "--body", body];
     for way in [
         &["--server", &addr][..],
         &["--server", &addr, "--pipeline"],
@@ -709,36 +526,17 @@ fn swaks_gets_its_letters_in_over_smtp_starttls_and_lmtp() {
         let Some(output) = swaks(&[way, &letter[..]].concat()) else {
             return;
         };
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stdout)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
     let letters = server.letters();
-    let ways: Vec<_> = letters
-        .iter()
-        .map(|letter| (letter.envelope.source, letter.envelope.tls))
-        .collect();
+    let ways: Vec<_> =
+        letters.iter().map(|letter| (letter.envelope.source, letter.envelope.tls)).collect();
     let (smtp, lmtp) = (Source::Smtp, Source::Lmtp);
-    assert_eq!(
-        ways,
-        [(smtp, false), (smtp, false), (smtp, true), (lmtp, false)]
-    );
+    assert_eq!(ways, [(smtp, false), (smtp, false), (smtp, true), (lmtp, false)]);
     for letter in letters {
         let text = String::from_utf8(letter.raw).expect("swaks writes ASCII");
         assert!(text.contains("\r\n\r\nDear sir,\r\n.\r\n..\r\nwhat do you have about me?\r\n"));
     }
-    let unknown = [
-        "--server",
-        &addr,
-        "--from",
-        SENDER,
-        "--to",
-        "nobody@jobexpert.be",
-    ];
-    assert_eq!(
-        swaks(&unknown).and_then(|output| output.status.code()),
-        Some(24)
-    );
+    let unknown = ["--server", &addr, "--from", SENDER, "--to", "nobody@jobexpert.be"];
+    assert_eq!(swaks(&unknown).and_then(|output| output.status.code()), Some(24));
 }

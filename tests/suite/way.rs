@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kluis::casebook::detail::ItemDetail;
 use kluis::casebook::Filter;
+use kluis::casebook::detail::ItemDetail;
 use kluis::ids::CaseId;
 use kluis::ledger::entry::{Entry, Fact};
 use kluis::letter::skeleton::Skeleton;

@@ -109,10 +109,7 @@ impl<S: Read + Write> Client<S> {
 
     /// Talks over a stream on which no greeting comes (after STARTTLS).
     pub(crate) fn resume(stream: S, lmtp: bool) -> Self {
-        Self {
-            stream: BufReader::with_capacity(16 * 1024, stream),
-            lmtp,
-        }
+        Self { stream: BufReader::with_capacity(16 * 1024, stream), lmtp }
     }
 
     /// EHLO or LHLO.
@@ -175,37 +172,21 @@ impl<S: Read + Write> Client<S> {
         head.push_str("DATA\r\n");
         self.write(head.as_bytes())?;
         let mail = self.answer()?;
-        let recipients = to
-            .iter()
-            .map(|_| self.answer())
-            .collect::<io::Result<Vec<_>>>()?;
-        let accepted = recipients
-            .iter()
-            .filter(|answer| answer.code == 250)
-            .count();
+        let recipients = to.iter().map(|_| self.answer()).collect::<io::Result<Vec<_>>>()?;
+        let accepted = recipients.iter().filter(|answer| answer.code == 250).count();
         let data = self.answer()?;
         if data.code != 354 {
             let refused = recipients.into_iter().find(|answer| answer.code != 250);
-            let first = if mail.code != 250 {
-                mail
-            } else {
-                refused.unwrap_or(data)
-            };
+            let first = if mail.code != 250 { mail } else { refused.unwrap_or(data) };
             return Ok(vec![first]);
         }
         self.write(&stuffed(raw))?;
-        (0..if self.lmtp { accepted } else { 1 })
-            .map(|_| self.answer())
-            .collect()
+        (0..if self.lmtp { accepted } else { 1 }).map(|_| self.answer()).collect()
     }
 }
 
 fn expect(answer: &Answer, code: u16) -> io::Result<()> {
-    if answer.code == code {
-        Ok(())
-    } else {
-        Err(io::Error::other(answer.text.clone()))
-    }
+    if answer.code == code { Ok(()) } else { Err(io::Error::other(answer.text.clone())) }
 }
 
 /// The letter as it goes over the wire, its end included (RFC 5321 §4.5.2).
@@ -269,11 +250,7 @@ pub(crate) fn send_all(plan: &Plan) -> Outcome {
                     let (accepted, tries) = send_patiently(plan, &mut client, &raw);
                     let mut outcome = outcome.lock().expect("no sender panics");
                     outcome.retries += u64::from(tries.saturating_sub(1));
-                    if accepted {
-                        outcome.accepted.push(n)
-                    } else {
-                        outcome.failed.push(n)
-                    }
+                    if accepted { outcome.accepted.push(n) } else { outcome.failed.push(n) }
                 }
                 if let Some(mut client) = client {
                     let _ = client.say("QUIT");
@@ -312,7 +289,5 @@ fn try_once(plan: &Plan, client: &mut Option<Client>, raw: &[u8]) -> io::Result<
         None => client.insert(Client::greet(plan.addr, plan.lmtp)?),
     };
     let mut answers = open.send(&plan.from, &[&plan.to], raw)?;
-    answers
-        .pop()
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    answers.pop().ok_or_else(|| io::ErrorKind::InvalidData.into())
 }

@@ -76,7 +76,10 @@ impl World {
             ],
             recovery: key("recovery").recipient().clone(),
             backups: ["carla", "dirk"]
-                .map(|name| BackupKey { name: name.into(), recipient: key(name).recipient().clone() })
+                .map(|name| BackupKey {
+                    name: name.into(),
+                    recipient: key(name).recipient().clone(),
+                })
                 .into(),
         };
         let state = root.path().join("state");
@@ -85,7 +88,8 @@ impl World {
             .replace("lmtp = []", "lmtp = [\"127.0.0.1:0\"]");
         let admin = AdminKey::generate();
         let foundation =
-            found(&roster, &admin, MAILBOX, proven.then_some(&anna), config, clock.seconds()).expect("founds");
+            found(&roster, &admin, MAILBOX, proven.then_some(&anna), config, clock.seconds())
+                .expect("founds");
         let cabinet_key = root.path().join("state.cabinet-key");
         let checkpoint_key =
             founding::lay(&state, &cabinet_key, &foundation, clock).expect("is laid");

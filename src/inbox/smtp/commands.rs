@@ -21,10 +21,7 @@ impl Session {
         let verb = command.split(' ').next().unwrap_or_default();
         let is = |word: &str| verb.eq_ignore_ascii_case(word);
         // A browser that was led here: what it sends on is not its own.
-        if ["GET", "HEAD", "POST", "PUT", "CONNECT", "OPTIONS"]
-            .into_iter()
-            .any(is)
-        {
+        if ["GET", "HEAD", "POST", "PUT", "CONNECT", "OPTIONS"].into_iter().any(is) {
             return self.close();
         }
         // The bytes of the chunk would follow and be taken for commands (RFC 3030 §2).
@@ -77,11 +74,7 @@ impl Session {
             let reply = format!("250 {host}\r\n");
             return self.answer_idle(reply);
         }
-        let tls = if self.tls == Tls::Offered {
-            "250-STARTTLS\r\n"
-        } else {
-            ""
-        };
+        let tls = if self.tls == Tls::Offered { "250-STARTTLS\r\n" } else { "" };
         let reply = format!(
             "250-{host}\r\n250-PIPELINING\r\n250-SIZE {}\r\n250-8BITMIME\r\n{tls}\
              250 ENHANCEDSTATUSCODES\r\n",
@@ -118,16 +111,9 @@ impl Session {
         let Some(path) = path.filter(|path| !path.is_empty()) else {
             return self.fail(replies::BAD_RECIPIENT);
         };
-        let served = RcptTo {
-            address: to.address.clone(),
-            ..RcptTo::default()
-        };
+        let served = RcptTo { address: to.address.clone(), ..RcptTo::default() };
         // The parser takes the quotes off an address, and makes nothing of a lone `postmaster`.
-        let address = if to.address.is_empty() {
-            path
-        } else {
-            &to.address
-        };
+        let address = if to.address.is_empty() { path } else { &to.address };
         if self.mail_from.is_none() {
             self.fail(replies::BAD_SEQUENCE);
         } else if *to != served {
@@ -146,19 +132,11 @@ impl Session {
     fn data(&mut self, alone: bool) {
         if !alone || self.rcpt_to.is_empty() {
             self.reset();
-            let reply = if alone {
-                replies::BAD_SEQUENCE
-            } else {
-                replies::BAD_ARGUMENTS
-            };
+            let reply = if alone { replies::BAD_SEQUENCE } else { replies::BAD_ARGUMENTS };
             return self.fail(reply);
         }
         let forgiving = self.kind == Kind::Lmtp && self.trusted;
-        let newlines = if forgiving {
-            self.settings.bare_newlines
-        } else {
-            BareNewlines::Reject
-        };
+        let newlines = if forgiving { self.settings.bare_newlines } else { BareNewlines::Reject };
         let lease = self.budget.lease();
         self.say(replies::GO_ON);
         self.state = State::Letter(DotReceiver::new(self.settings.max_letter, newlines, lease));
@@ -170,8 +148,7 @@ impl Session {
             Tls::Active => self.fail(replies::BAD_SEQUENCE),
             Tls::Offered => {
                 self.state = State::Handshake;
-                self.actions
-                    .push_back(Action::StartTls(replies::READY.as_bytes()));
+                self.actions.push_back(Action::StartTls(replies::READY.as_bytes()));
             }
         }
     }

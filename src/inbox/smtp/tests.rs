@@ -29,12 +29,7 @@ fn settings() -> Settings {
 
 fn session(kind: Kind, settings: &Settings, client: Option<&str>) -> Session {
     let client = client.map(|client| client.parse().expect("an address"));
-    Session::new(
-        kind,
-        Arc::new(settings.clone()),
-        Budget::new(settings.in_flight),
-        client,
-    )
+    Session::new(kind, Arc::new(settings.clone()), Budget::new(settings.in_flight), client)
 }
 
 /// Feeds the pieces; every letter gets the verdict.
@@ -80,11 +75,7 @@ fn heard(session: &mut Session, text: &str) -> String {
 
 fn letters(actions: Vec<Action>) -> Vec<Delivery> {
     let letter = |action| {
-        if let Action::Deliver(letter) = action {
-            Some(letter)
-        } else {
-            None
-        }
+        if let Action::Deliver(letter) = action { Some(letter) } else { None }
     };
     actions.into_iter().filter_map(letter).collect()
 }
@@ -100,29 +91,13 @@ fn a_conversation_ends_in_a_letter_and_its_envelope() {
                 RCPT TO:<Postmaster>\r\nDATA\r\nSubject: x\r\n\r\n..dot\r\n.\r\nQUIT\r\n";
     let actions = actions(&mut session, &[said.as_bytes()], Verdict::Accepted);
     assert_eq!(codes(&actions), "220 250 250 250 250 250 354 + 250 221 .");
-    let [Delivery { envelope, raw }] = &letters(actions)[..] else {
-        panic!("one letter")
-    };
+    let [Delivery { envelope, raw }] = &letters(actions)[..] else { panic!("one letter") };
     assert_eq!(raw, b"Subject: x\r\n\r\n.dot\r\n");
     assert_eq!(envelope.mail_from.expose(), "\"A b\"@b.example");
-    let to: Vec<_> = envelope
-        .rcpt_to
-        .iter()
-        .map(|to| to.expose().as_str())
-        .collect();
-    assert_eq!(
-        to,
-        [
-            "BackOffice@JobExpert.be",
-            "postmaster@jobexpert.be",
-            "Postmaster"
-        ]
-    );
+    let to: Vec<_> = envelope.rcpt_to.iter().map(|to| to.expose().as_str()).collect();
+    assert_eq!(to, ["BackOffice@JobExpert.be", "postmaster@jobexpert.be", "Postmaster"]);
     assert_eq!(envelope.helo.expose(), "client.example");
-    assert_eq!(
-        envelope.client.as_ref().map(|ip| ip.expose().as_str()),
-        Some(STRANGER)
-    );
+    assert_eq!(envelope.client.as_ref().map(|ip| ip.expose().as_str()), Some(STRANGER));
     assert_eq!((envelope.source, envelope.tls), (Source::Smtp, false));
 }
 
@@ -131,18 +106,13 @@ fn ehlo_says_what_is_served_and_nothing_else() {
     let ehlo = |settings: &Settings, client| {
         let mut session = session(Kind::Smtp, settings, client);
         let mut said = actions(&mut session, &[b"EHLO x\r\n"], Verdict::Accepted);
-        let Some(Action::Reply(reply)) = said.pop() else {
-            panic!("a reply")
-        };
+        let Some(Action::Reply(reply)) = said.pop() else { panic!("a reply") };
         String::from_utf8(reply.into_owned()).expect("ASCII")
     };
     let plain = "250-mx.example\r\n250-PIPELINING\r\n250-SIZE 67108864\r\n250-8BITMIME\r\n\
                  250 ENHANCEDSTATUSCODES\r\n";
     assert_eq!(ehlo(&settings(), Some(STRANGER)), plain);
-    let secure = Settings {
-        tls: Some(CERTIFICATE.clone()),
-        ..settings()
-    };
+    let secure = Settings { tls: Some(CERTIFICATE.clone()), ..settings() };
     let offered = plain.replace("8BITMIME\r\n", "8BITMIME\r\n250-STARTTLS\r\n");
     assert_eq!(ehlo(&secure, Some(STRANGER)), offered);
     assert_eq!(ehlo(&secure, None), plain, "a Unix socket needs no TLS");
@@ -157,11 +127,7 @@ fn every_command_has_its_answer() {
         ("", "LHLO x", replies::OTHER_GREETING),
         ("", "EHLO", replies::BAD_ARGUMENTS),
         ("", "MAIL FROM:<a@b>", replies::BAD_SEQUENCE),
-        (
-            "",
-            "RCPT TO:<backoffice@jobexpert.be>",
-            replies::BAD_SEQUENCE,
-        ),
+        ("", "RCPT TO:<backoffice@jobexpert.be>", replies::BAD_SEQUENCE),
         ("", "DATA", replies::BAD_SEQUENCE),
         ("", "NOOP", replies::OK),
         ("", "noop whatever", replies::OK),
@@ -189,81 +155,25 @@ fn every_command_has_its_answer() {
         ("EHLO x\r\n", "MAIL FROM:<>", replies::SENDER_OK),
         ("HELO x\r\n", "mail from: <a@b>", replies::SENDER_OK),
         ("EHLO x\r\n", "MAIL FROM:<postmaster>", replies::SENDER_OK),
-        (
-            "EHLO x\r\n",
-            "MAIL FROM:<a@b> BODY=7BIT",
-            replies::SENDER_OK,
-        ),
-        (
-            "EHLO x\r\n",
-            "MAIL FROM:<a@b> SIZE=67108864",
-            replies::SENDER_OK,
-        ),
-        (
-            "EHLO x\r\n",
-            "MAIL FROM:<a@b> SIZE=67108865",
-            replies::TOO_BIG,
-        ),
-        (
-            "EHLO x\r\n",
-            "MAIL FROM:<a@b> SIZE=x",
-            replies::BAD_ARGUMENTS,
-        ),
-        (
-            "EHLO x\r\n",
-            "MAIL FROM:<a@b> BODY=BINARYMIME",
-            replies::BODY_NOT_SERVED,
-        ),
-        (
-            "EHLO x\r\n",
-            "MAIL FROM:<a@b> SMTPUTF8",
-            replies::PARAMETER_NOT_SERVED,
-        ),
-        (
-            "EHLO x\r\n",
-            "MAIL FROM:<a@b> RET=FULL",
-            replies::PARAMETER_NOT_SERVED,
-        ),
-        (
-            "EHLO x\r\n",
-            "MAIL FROM:<a@b> XYZZY=1",
-            replies::PARAMETER_NOT_SERVED,
-        ),
+        ("EHLO x\r\n", "MAIL FROM:<a@b> BODY=7BIT", replies::SENDER_OK),
+        ("EHLO x\r\n", "MAIL FROM:<a@b> SIZE=67108864", replies::SENDER_OK),
+        ("EHLO x\r\n", "MAIL FROM:<a@b> SIZE=67108865", replies::TOO_BIG),
+        ("EHLO x\r\n", "MAIL FROM:<a@b> SIZE=x", replies::BAD_ARGUMENTS),
+        ("EHLO x\r\n", "MAIL FROM:<a@b> BODY=BINARYMIME", replies::BODY_NOT_SERVED),
+        ("EHLO x\r\n", "MAIL FROM:<a@b> SMTPUTF8", replies::PARAMETER_NOT_SERVED),
+        ("EHLO x\r\n", "MAIL FROM:<a@b> RET=FULL", replies::PARAMETER_NOT_SERVED),
+        ("EHLO x\r\n", "MAIL FROM:<a@b> XYZZY=1", replies::PARAMETER_NOT_SERVED),
         ("EHLO x\r\n", "MAIL FROM:a@b", replies::BAD_ARGUMENTS),
         ("EHLO x\r\n", "MAIL FROM:<a>", replies::BAD_SENDER),
         ("EHLO x\r\n", "MAIL TO:<a@b>", replies::BAD_ARGUMENTS),
         (mail, "MAIL FROM:<a@b>", replies::BAD_SEQUENCE),
-        (
-            mail,
-            "RCPT TO:<backoffice@jobexpert.be>",
-            replies::RECIPIENT_OK,
-        ),
-        (
-            mail,
-            "rcpt to:<\"BackOffice\"@JOBEXPERT.BE>",
-            replies::RECIPIENT_OK,
-        ),
+        (mail, "RCPT TO:<backoffice@jobexpert.be>", replies::RECIPIENT_OK),
+        (mail, "rcpt to:<\"BackOffice\"@JOBEXPERT.BE>", replies::RECIPIENT_OK),
         (mail, "RCPT TO:<postmaster>", replies::RECIPIENT_OK),
-        (
-            mail,
-            "RCPT TO:<postmaster@jobexpert.be>",
-            replies::RECIPIENT_OK,
-        ),
-        (
-            mail,
-            "RCPT TO:<nobody@jobexpert.be>",
-            replies::NO_SUCH_RECIPIENT,
-        ),
-        (
-            mail,
-            "RCPT TO:<backoffice@other.example>",
-            replies::NO_SUCH_RECIPIENT,
-        ),
-        (
-            mail,
-            "RCPT TO:<backoffice@jobexpert.be> NOTIFY=NEVER",
-            replies::PARAMETER_NOT_SERVED,
-        ),
+        (mail, "RCPT TO:<postmaster@jobexpert.be>", replies::RECIPIENT_OK),
+        (mail, "RCPT TO:<nobody@jobexpert.be>", replies::NO_SUCH_RECIPIENT),
+        (mail, "RCPT TO:<backoffice@other.example>", replies::NO_SUCH_RECIPIENT),
+        (mail, "RCPT TO:<backoffice@jobexpert.be> NOTIFY=NEVER", replies::PARAMETER_NOT_SERVED),
         (mail, "RCPT TO:<>", replies::BAD_RECIPIENT),
         (mail, "RCPT TO:<a>", replies::BAD_RECIPIENT),
         (mail, "DATA", replies::BAD_SEQUENCE),
@@ -271,11 +181,7 @@ fn every_command_has_its_answer() {
     ] {
         let mut session = session(Kind::Smtp, &settings(), Some(STRANGER));
         heard(&mut session, before);
-        let said = actions(
-            &mut session,
-            &[format!("{line}\r\n").as_bytes()],
-            Verdict::Accepted,
-        );
+        let said = actions(&mut session, &[format!("{line}\r\n").as_bytes()], Verdict::Accepted);
         let reply = said.iter().find_map(|action| match action {
             Action::Reply(reply) if !reply.starts_with(b"220") => Some(reply),
             _ => None,
@@ -284,10 +190,7 @@ fn every_command_has_its_answer() {
         if answer.ends_with('\n') {
             assert_eq!(reply, answer, "{line}");
         } else {
-            assert!(
-                reply.starts_with("250") && reply.contains("mx.example"),
-                "{line}"
-            );
+            assert!(reply.starts_with("250") && reply.contains("mx.example"), "{line}");
         }
     }
 }
@@ -301,10 +204,7 @@ fn what_is_no_smtp_is_dropped_without_a_word() {
         b"\x16\x03\x01\x02\x00\x01",
     ] {
         let mut session = session(Kind::Smtp, &settings(), Some(STRANGER));
-        assert_eq!(
-            codes(&actions(&mut session, &[bytes], Verdict::Accepted)),
-            "220 ."
-        );
+        assert_eq!(codes(&actions(&mut session, &[bytes], Verdict::Accepted)), "220 .");
     }
 }
 
@@ -349,11 +249,7 @@ fn only_crlf_dot_crlf_ends_a_letter_however_it_is_cut() {
                     let mut session = session(Kind::Smtp, &settings(), Some(STRANGER));
                     let said = actions(&mut session, &[head, tail], Verdict::Accepted);
                     let expected = format!("220 250 250 250 354 {rest}");
-                    assert_eq!(
-                        codes(&said),
-                        expected,
-                        "{before:?} {dot:?} {after:?} at {at}"
-                    );
+                    assert_eq!(codes(&said), expected, "{before:?} {dot:?} {after:?} at {at}");
                     for letter in letters(said) {
                         let smuggled = letter.raw.windows(4).any(|four| four == b"MAIL");
                         assert_eq!(smuggled, !ends, "{before:?} {dot:?} {after:?} at {at}");
@@ -366,37 +262,16 @@ fn only_crlf_dot_crlf_ends_a_letter_however_it_is_cut() {
 
 #[test]
 fn after_a_refused_letter_the_transaction_is_over() {
-    let small = Settings {
-        max_letter: 100,
-        ..settings()
-    };
-    let broke = Settings {
-        in_flight: 0,
-        ..settings()
-    };
+    let small = Settings { max_letter: 100, ..settings() };
+    let broke = Settings { in_flight: 0, ..settings() };
     let big = format!("DATA\r\n{}\r\n.\r\n", "x".repeat(200));
     let letter = "DATA\r\nx\r\n.\r\n";
     for (settings, data, verdict, code) in [
         (settings(), "DATA now\r\n", Verdict::Accepted, "501"),
         (settings(), "RSET\r\nDATA\r\n", Verdict::Accepted, "503"),
-        (
-            settings(),
-            "RSET\r\nMAIL FROM:<a@b>\r\nDATA\r\n",
-            Verdict::Accepted,
-            "503",
-        ),
-        (
-            settings(),
-            "DATA\r\na\nb\r\n.\r\n",
-            Verdict::Accepted,
-            "550",
-        ),
-        (
-            settings(),
-            "DATA\r\na\0b\r\n.\r\n",
-            Verdict::Accepted,
-            "550",
-        ),
+        (settings(), "RSET\r\nMAIL FROM:<a@b>\r\nDATA\r\n", Verdict::Accepted, "503"),
+        (settings(), "DATA\r\na\nb\r\n.\r\n", Verdict::Accepted, "550"),
+        (settings(), "DATA\r\na\0b\r\n.\r\n", Verdict::Accepted, "550"),
         (small, &big, Verdict::Accepted, "552"),
         (broke, letter, Verdict::Accepted, "452"),
         (settings(), letter, Verdict::TryLater, "451"),
@@ -406,36 +281,22 @@ fn after_a_refused_letter_the_transaction_is_over() {
         (settings(), letter, Verdict::Accepted, "250"),
     ] {
         for kind in [Kind::Smtp, Kind::Lmtp] {
-            let begin = if kind == Kind::Lmtp {
-                BEGIN.replace("EHLO", "LHLO")
-            } else {
-                BEGIN.into()
-            };
+            let begin =
+                if kind == Kind::Lmtp { BEGIN.replace("EHLO", "LHLO") } else { BEGIN.into() };
             for (next, answer) in [
                 ("RCPT TO:<backoffice@jobexpert.be>", "503"),
                 ("DATA", "503"),
                 ("MAIL FROM:<>", "250"),
                 ("RSET", "250"),
                 ("NOOP", "250"),
-                (
-                    if kind == Kind::Lmtp {
-                        "LHLO x"
-                    } else {
-                        "EHLO x"
-                    },
-                    "250",
-                ),
+                (if kind == Kind::Lmtp { "LHLO x" } else { "EHLO x" }, "250"),
                 ("QUIT", "221 ."),
             ] {
                 let mut session = session(kind, &settings, Some(STRANGER));
                 let before = [begin.as_bytes(), data.as_bytes()];
                 let said = codes(&actions(&mut session, &before, verdict));
                 assert!(said.ends_with(code), "{data:?}: {said}");
-                assert_eq!(
-                    heard(&mut session, &format!("{next}\r\n")),
-                    answer,
-                    "{data:?} {next}"
-                );
+                assert_eq!(heard(&mut session, &format!("{next}\r\n")), answer, "{data:?} {next}");
             }
         }
     }
@@ -451,15 +312,8 @@ fn lmtp_answers_once_for_each_accepted_recipient() {
         ("x\ny\r\n.\r\n", Verdict::Accepted, "550 550"),
     ] {
         let mut session = session(Kind::Lmtp, &settings(), Some(STRANGER));
-        let said = actions(
-            &mut session,
-            &[begin.as_bytes(), letter.as_bytes()],
-            verdict,
-        );
-        assert_eq!(
-            codes(&said),
-            format!("220 250 250 250 550 250 354 {answers}")
-        );
+        let said = actions(&mut session, &[begin.as_bytes(), letter.as_bytes()], verdict);
+        assert_eq!(codes(&said), format!("220 250 250 250 550 250 354 {answers}"));
         for letter in letters(said) {
             assert_eq!(letter.envelope.source, Source::Lmtp);
             assert_eq!(letter.envelope.rcpt_to.len(), 2);
@@ -475,56 +329,34 @@ fn a_hundred_recipients_are_enough_for_one_letter() {
     let mut session = session(Kind::Smtp, &settings(), Some(STRANGER));
     heard(&mut session, "EHLO x\r\nMAIL FROM:<>\r\n");
     for _ in 0..100 {
-        assert_eq!(
-            heard(&mut session, "RCPT TO:<backoffice@jobexpert.be>\r\n"),
-            "250"
-        );
+        assert_eq!(heard(&mut session, "RCPT TO:<backoffice@jobexpert.be>\r\n"), "250");
     }
     for _ in 0..20 {
-        assert_eq!(
-            heard(&mut session, "RCPT TO:<backoffice@jobexpert.be>\r\n"),
-            "452"
-        );
+        assert_eq!(heard(&mut session, "RCPT TO:<backoffice@jobexpert.be>\r\n"), "452");
     }
     assert_eq!(heard(&mut session, "DATA\r\n.\r\n"), "354 + 250");
 }
 
 #[test]
 fn starttls_forgets_what_was_said_before_and_is_offered_once() {
-    let secure = Settings {
-        tls: Some(CERTIFICATE.clone()),
-        ..settings()
-    };
+    let secure = Settings { tls: Some(CERTIFICATE.clone()), ..settings() };
     let mut session = session(Kind::Smtp, &secure, Some(STRANGER));
     assert_eq!(heard(&mut session, BEGIN), "220 250 250 250");
     assert_eq!(heard(&mut session, "STARTTLS\r\n"), "T");
     session.secured();
     assert_eq!(heard(&mut session, "MAIL FROM:<a@b>\r\n"), "503");
-    assert_eq!(
-        heard(&mut session, "RCPT TO:<postmaster>\r\nDATA\r\n"),
-        "503 503"
-    );
-    let said = actions(
-        &mut session,
-        &[b"EHLO x\r\nSTARTTLS\r\n"],
-        Verdict::Accepted,
-    );
+    assert_eq!(heard(&mut session, "RCPT TO:<postmaster>\r\nDATA\r\n"), "503 503");
+    let said = actions(&mut session, &[b"EHLO x\r\nSTARTTLS\r\n"], Verdict::Accepted);
     assert_eq!(codes(&said), "250 503");
     assert!(!format!("{said:?}").contains("250-STARTTLS"));
-    let said = actions(
-        &mut session,
-        &[&BEGIN.as_bytes()[21..], b"DATA\r\n.\r\n"],
-        Verdict::Accepted,
-    );
+    let said =
+        actions(&mut session, &[&BEGIN.as_bytes()[21..], b"DATA\r\n.\r\n"], Verdict::Accepted);
     assert!(letters(said).iter().all(|letter| letter.envelope.tls));
 }
 
 #[test]
 fn nothing_that_follows_starttls_in_clear_is_ever_a_command() {
-    let secure = Settings {
-        tls: Some(CERTIFICATE.clone()),
-        ..settings()
-    };
+    let secure = Settings { tls: Some(CERTIFICATE.clone()), ..settings() };
     let said = format!("EHLO x\r\nSTARTTLS\r\n{BEGIN}DATA\r\nx\r\n.\r\n");
     for at in 0..=said.len() {
         let (head, tail) = said.as_bytes().split_at(at);
@@ -540,10 +372,7 @@ fn nothing_that_follows_starttls_in_clear_is_ever_a_command() {
 fn mistakes_make_us_slow_and_then_deaf() {
     let mut stranger = session(Kind::Smtp, &settings(), Some(STRANGER));
     let said = heard(&mut stranger, &"XYZZY\r\n".repeat(20));
-    assert_eq!(
-        said,
-        format!("220 {}{}421 .", "500 ".repeat(5), "~ 500 ".repeat(10))
-    );
+    assert_eq!(said, format!("220 {}{}421 .", "500 ".repeat(5), "~ 500 ".repeat(10)));
     for trusted in [None, Some("127.0.0.1"), Some("::1")] {
         let mut session = session(Kind::Smtp, &settings(), trusted);
         let said = heard(&mut session, &"XYZZY\r\n".repeat(20));
@@ -551,15 +380,8 @@ fn mistakes_make_us_slow_and_then_deaf() {
     }
     let mut session = session(Kind::Smtp, &settings(), Some(STRANGER));
     heard(&mut session, &"XYZZY\r\n".repeat(14));
-    assert_eq!(
-        heard(&mut session, &format!("{BEGIN}DATA\r\n.\r\n")),
-        "250 250 250 354 + 250"
-    );
-    assert_eq!(
-        heard(&mut session, "XYZZY\r\n"),
-        "500",
-        "a letter pays for old mistakes"
-    );
+    assert_eq!(heard(&mut session, &format!("{BEGIN}DATA\r\n.\r\n")), "250 250 250 354 + 250");
+    assert_eq!(heard(&mut session, "XYZZY\r\n"), "500", "a letter pays for old mistakes");
 }
 
 #[test]
@@ -574,10 +396,7 @@ fn idle_talk_without_letters_comes_to_an_end() {
 
 #[test]
 fn only_a_trusted_lmtp_peer_may_have_its_line_ends_mended() {
-    let mending = Settings {
-        bare_newlines: BareNewlines::Normalize,
-        ..settings()
-    };
+    let mending = Settings { bare_newlines: BareNewlines::Normalize, ..settings() };
     let said = format!("{BEGIN}DATA\r\na\nb\r\n.\r\n");
     let lhlo = said.replace("EHLO", "LHLO");
     for (kind, said, settings, client, answer) in [
@@ -590,11 +409,7 @@ fn only_a_trusted_lmtp_peer_may_have_its_line_ends_mended() {
         let mut session = session(kind, settings, client);
         let said = actions(&mut session, &[said.as_bytes()], Verdict::Accepted);
         assert!(codes(&said).ends_with(answer), "{kind:?} {client:?}");
-        assert!(
-            letters(said)
-                .iter()
-                .all(|letter| letter.raw == b"a\r\nb\r\n")
-        );
+        assert!(letters(said).iter().all(|letter| letter.raw == b"a\r\nb\r\n"));
     }
 }
 
@@ -607,18 +422,11 @@ fn the_room_of_a_letter_is_given_back_with_its_verdict() {
     let mut rest = said.as_bytes();
     while !matches!(session.receive(&mut rest), Some(Action::Deliver(_))) {}
     assert!(budget.held() > 0);
-    assert_eq!(
-        session.receive(&mut rest),
-        None,
-        "what follows waits for the verdict"
-    );
+    assert_eq!(session.receive(&mut rest), None, "what follows waits for the verdict");
     assert_eq!(rest, b"NOOP\r\n");
     session.delivered(Verdict::Accepted);
     assert_eq!(budget.held(), 0);
-    assert_eq!(
-        codes(&actions(&mut session, &[rest], Verdict::Accepted)),
-        "250 250"
-    );
+    assert_eq!(codes(&actions(&mut session, &[rest], Verdict::Accepted)), "250 250");
 }
 
 fn fragment() -> impl Strategy<Value = Vec<u8>> {

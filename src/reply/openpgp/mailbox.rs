@@ -36,7 +36,11 @@ impl MailboxKey {
         // Announce nothing that the library here could not read.
         let features = Features::empty().set_seipdv1();
         let reads_both = AEADAlgorithm::OCB.is_supported();
-        Self::generate_with(address, now, if reads_both { features.set_seipdv2() } else { features })
+        Self::generate_with(
+            address,
+            now,
+            if reads_both { features.set_seipdv2() } else { features },
+        )
     }
 
     /// Makes one as programs do that do not know RFC 9580, GnuPG 2.2 say: for what is shown to
