@@ -143,7 +143,9 @@ impl Casebook {
     /// # Errors
     /// `Unknown` for a case that does not exist; what the store says.
     pub fn listing(&self, staff: StaffId, filter: Filter) -> Result<Vec<CaseCard>, Error> {
-        let (cases, letters) = self.chosen(filter)?;
+        let cases = self.chosen(filter)?;
+        let letters: Vec<LetterId> =
+            cases.iter().flat_map(|(_, record)| record.letters.iter().copied()).collect();
         let listed = Entry {
             staff: Some(staff),
             case: if let Filter::Case(case) = filter { Some(case) } else { None },
@@ -156,7 +158,8 @@ impl Casebook {
         cases.into_iter().map(|(id, record)| self.card(id, &record)).collect()
     }
 
-    fn chosen(&self, filter: Filter) -> Result<(Vec<(CaseId, CaseRecord)>, Vec<LetterId>), Error> {
+    /// Soonest due first.
+    fn chosen(&self, filter: Filter) -> Result<Vec<(CaseId, CaseRecord)>, Error> {
         let state = self.state();
         let mut cases: Vec<_> = match filter {
             Filter::Case(id) => {
@@ -171,8 +174,7 @@ impl Casebook {
                 .collect(),
         };
         cases.sort_by_key(|(id, record)| (record.case.due(), *id));
-        let letters = cases.iter().flat_map(|(_, record)| record.letters.iter().copied()).collect();
-        Ok((cases, letters))
+        Ok(cases)
     }
 
     fn card(&self, id: CaseId, record: &CaseRecord) -> Result<CaseCard, Error> {
