@@ -118,6 +118,8 @@ pub struct Casebook {
     state: RwLock<State>,
     contacts: RwLock<Contacts>,
     turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held from asking whether an act is allowed until it is recorded.
+    acts: Mutex<()>,
     outgoing: tokio::sync::Notify,
     tests: Mutex<Vec<(EpochId, blake3::Hash)>>,
 }
@@ -166,6 +168,7 @@ impl Casebook {
             state: RwLock::default(),
             contacts: RwLock::default(),
             turns: Mutex::default(),
+            acts: Mutex::default(),
             outgoing: tokio::sync::Notify::new(),
             tests: Mutex::default(),
             store,
