@@ -20,7 +20,7 @@ pub mod state;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::case::Approval;
+use crate::case::{self, Approval};
 use crate::clock::Clock;
 use crate::ids::{CaseId, Digest, EpochId, LetterId, StaffId, VaultId};
 use crate::keys::epoch::EpochPublic;
@@ -38,7 +38,7 @@ pub use read::{CaseCard, Filter, LetterCard, Opened, Standing};
 pub use receive::Receipt;
 pub use record::{Act, Due, NewBox, NewChunk, Recording};
 use detail::ContactDetail;
-use state::{BoxRecord, State};
+use state::{BoxRecord, Sending, State};
 
 /// Why the casebook did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -422,9 +422,9 @@ impl Casebook {
             letters: state.letters.len() as u64,
             boxes,
             outgoing: (
-                count(state::Sending::Due),
-                count(state::Sending::Failed),
-                count(state::Sending::Held),
+                count(Sending::Due),
+                count(Sending::Failed),
+                count(Sending::Held),
             ),
             epoch: state.epoch,
             by_epoch: by_epoch.into_iter().collect(),
@@ -432,31 +432,42 @@ impl Casebook {
         }
     }
 
-    /// Forgets what has served its time: contacts of closed cases, mails delivered, each seven
-    /// days later (design §5). Gives how many boxes.
+    /// Forgets what has served its time: mails seven days after they were delivered; of a closed
+    /// case also contacts and mails that never left, once they are seven days old (design §5). A
+    /// legal hold keeps all of it. Gives how many boxes.
     ///
     /// # Errors
     /// What the store says.
     pub fn tidy(&self) -> Result<usize, Error> {
-        let oldest = self.clock.minutes().saturating_sub(WINDOW_MINUTES);
+        let _turn = lock(&self.acts);
+        let approval = Approval::served_its_time();
         let records: Vec<BoxRecord> = {
             let state = self.state();
-            let over = |record: &&BoxRecord| match record.place.kind {
-                seal::Kind::Contact => {
-                    state.cases.get(&record.case).is_some_and(|r| r.case.closed.is_some())
-                }
-                seal::Kind::Outgoing => {
-                    state.outgoing.get(&record.place.letter) == Some(&state::Sending::Delivered)
-                }
-                _ => false,
-            };
-            let old = state.boxes().filter(|r| !r.forgotten && r.minute < oldest);
-            old.filter(over).copied().collect()
+            let boxes = state.boxes().filter(|record| !record.forgotten);
+            boxes.filter(|record| self.is_over(&state, record, &approval)).copied().collect()
         };
         if !records.is_empty() {
-            self.drop_keys(&records, &Approval::served_its_time())?;
+            self.drop_keys(&records, &approval)?;
         }
         Ok(records.len())
+    }
+
+    fn is_over(&self, state: &State, record: &BoxRecord, approval: &Approval) -> bool {
+        let Some(case) = state.cases.get(&record.case).map(|known| &known.case) else {
+            return false;
+        };
+        let is_old = |minute: u64| minute + WINDOW_MINUTES < self.clock.minutes();
+        let closed_and_old = case.closed.is_some() && is_old(record.minute);
+        let is_over = match record.place.kind {
+            seal::Kind::Contact => closed_and_old,
+            seal::Kind::Outgoing => match state.outgoing.get(&record.place.letter) {
+                Some(Sending::Delivered(minute)) => is_old(*minute),
+                Some(Sending::Held | Sending::Failed) => closed_and_old,
+                Some(Sending::Due) | None => false,
+            },
+            _ => false,
+        };
+        is_over && case::may_forget(case, approval).is_ok()
     }
 }
 

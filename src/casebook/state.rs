@@ -72,8 +72,8 @@ pub enum Sending {
     Due,
     /// A notice that is composed and held: nobody sends it yet.
     Held,
-    /// Handed over.
-    Delivered,
+    /// Handed over, in this minute since 1970.
+    Delivered(u64),
     /// Refused for good.
     Failed,
 }
@@ -116,7 +116,7 @@ impl State {
                 }
             }
             Fact::NoticeHeld => self.sending(entry, Sending::Held),
-            Fact::OutgoingDelivered => self.sending(entry, Sending::Delivered),
+            Fact::OutgoingDelivered => self.sending(entry, Sending::Delivered(entry.minute)),
             Fact::OutgoingFailed => self.sending(entry, Sending::Failed),
             Fact::EpochSigned => {
                 if let (Some(epoch), Some(hash)) = (entry.epoch, entry.hash) {
