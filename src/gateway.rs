@@ -184,6 +184,7 @@ impl Gateway {
                 tracing::error!("a part of the server ended in a panic");
             }
         }
+        self.casebook.dismiss_parsers().await;
         let _ = std::fs::remove_file(&addresses.socket);
         if died { Err(Error::Dead) } else { Ok(()) }
     }

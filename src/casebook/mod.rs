@@ -324,6 +324,11 @@ impl Casebook {
         &self.store
     }
 
+    /// Ends the parsers that wait for letters: before the runtime that they were started in ends.
+    pub async fn dismiss_parsers(&self) {
+        self.sandbox.dismiss().await;
+    }
+
     /// The time as the casebook reads it, in seconds since 1970.
     #[must_use]
     pub fn now(&self) -> u64 {
