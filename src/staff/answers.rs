@@ -108,13 +108,9 @@ fn gather(client: &mut Client, draft: &Draft, now: u64) -> Result<Answer, Error>
             if item.case != draft.case {
                 return Err(ClientError::Unknown("item of this case").into());
             }
-            let name = if item.name.expose().is_empty() {
-                Personal::new(format!("{}.bin", item.id))
-            } else {
-                item.name.clone()
-            };
-            let content = Personal::new(item.content().to_vec());
-            attachments.push(Attachment { name, media_type: item.media_type.clone(), content });
+            let (name, fallback) = (item.name.expose(), format!("{}.bin", item.id));
+            let content = item.content().to_vec();
+            attachments.push(Attachment::received(name, &fallback, &item.media_type, content));
         }
     }
     let references = replies_to.clone().into_iter().collect();
