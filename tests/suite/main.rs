@@ -1,11 +1,14 @@
 //! The one binary of integration tests; each module opens with what it holds the program to.
 
+mod acts;
+mod answers;
 mod deadline;
 mod docs;
 mod imports;
 mod inbox;
 mod keys;
 mod letters;
+mod opened;
 mod openpgp;
 #[cfg(kluis_lab)]
 mod sandbox;
