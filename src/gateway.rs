@@ -104,6 +104,8 @@ pub struct Addresses {
 const LETTER_TIME: Duration = Duration::from_secs(60);
 /// Between two looks at what is due to be sent, forgotten or rotated.
 const TICK: Duration = Duration::from_secs(60);
+/// Time that a mail under way is given when the server stops; it is due again at the next start.
+const SEND_GRACE: Duration = Duration::from_secs(5);
 /// `Received` fields in a letter that has come by too often (RFC 5321 §6.3).
 const MAX_RECEIVED: usize = 50;
 
@@ -185,6 +187,7 @@ impl Gateway {
                 tracing::error!("a part of the server ended in a panic");
             }
         }
+        self.casebook.dismiss_parsers().await;
         let _ = std::fs::remove_file(&addresses.socket);
         if died { Err(Error::Dead) } else { Ok(()) }
     }
@@ -441,13 +444,23 @@ fn received_fields(raw: &[u8]) -> usize {
     count
 }
 
-/// Sends what is due, now and after every change; what is refused for now waits a tick.
+/// Sends what is due, now and after every change; what is refused for now waits a tick. Once the
+/// server is to stop no mail is begun, and the one under way gets [`SEND_GRACE`].
 async fn send_due(casebook: Arc<Casebook>, transport: Transport, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
     loop {
         for due in casebook.unfinished() {
-            if let Err(error) = send_one(&casebook, &transport, &due).await {
+            let sending = send_one(&casebook, &transport, &due);
+            tokio::pin!(sending);
+            let (sent, stops) = tokio::select! {
+                sent = &mut sending => (Ok(sent), false),
+                () = &mut stop => (tokio::time::timeout(SEND_GRACE, sending).await, true),
+            };
+            if let Ok(Err(error)) = sent {
                 tracing::error!(%error, mail = %due.id, "a mail could not be sent");
+            }
+            if stops {
+                return;
             }
         }
         tokio::select! {

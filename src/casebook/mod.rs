@@ -38,7 +38,7 @@ pub use forget::Certificate;
 pub use read::{CaseCard, Filter, LetterCard, Opened, Standing};
 pub use receive::Receipt;
 pub use record::{Act, Due, NewBox, NewChunk, Recording};
-use state::{BoxRecord, State};
+use state::{BoxRecord, Sending, State};
 
 /// Why the casebook did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +118,8 @@ pub struct Casebook {
     state: RwLock<State>,
     contacts: RwLock<Contacts>,
     turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held from asking whether an act is allowed until it is recorded.
+    acts: Mutex<()>,
     outgoing: tokio::sync::Notify,
     tests: Mutex<Vec<(EpochId, blake3::Hash)>>,
 }
@@ -169,6 +171,7 @@ impl Casebook {
             state: RwLock::default(),
             contacts: RwLock::default(),
             turns: Mutex::default(),
+            acts: Mutex::default(),
             outgoing: tokio::sync::Notify::new(),
             tests: Mutex::default(),
             store,
@@ -350,6 +353,11 @@ impl Casebook {
         &self.store
     }
 
+    /// Ends the parsers that wait for letters: before the runtime that they were started in ends.
+    pub async fn dismiss_parsers(&self) {
+        self.sandbox.dismiss().await;
+    }
+
     /// The time as the casebook reads it, in seconds since 1970.
     #[must_use]
     pub fn now(&self) -> u64 {
@@ -447,11 +455,7 @@ impl Casebook {
             cases: (state.cases.len() as u64, open as u64),
             letters: state.letters.len() as u64,
             boxes,
-            outgoing: (
-                count(state::Sending::Due),
-                count(state::Sending::Failed),
-                count(state::Sending::Held),
-            ),
+            outgoing: (count(Sending::Due), count(Sending::Failed), count(Sending::Held)),
             epoch: state.epoch,
             by_epoch: by_epoch.into_iter().collect(),
             horizon_days: forget::BACKUP_DAYS + forget::ROTATION_DAYS,
@@ -465,6 +469,7 @@ impl Casebook {
     /// # Errors
     /// What the store says.
     pub fn tidy(&self) -> Result<usize, Error> {
+        let _turn = lock(&self.acts);
         let approval = Approval::served_its_time();
         let oldest = self.clock.minutes().saturating_sub(WINDOW_MINUTES);
         let records: Vec<BoxRecord> = {

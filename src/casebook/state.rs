@@ -81,8 +81,8 @@ pub enum Sending {
     Due,
     /// A notice that is composed and held: nobody sends it yet.
     Held,
-    /// Handed over.
-    Delivered,
+    /// Handed over, in this minute since 1970.
+    Delivered(u64),
     /// Refused for good.
     Failed,
 }
@@ -98,8 +98,6 @@ pub struct State {
     places: HashMap<(Kind, ItemId), SlotId>,
     /// Every outgoing mail.
     pub outgoing: BTreeMap<LetterId, Sending>,
-    /// When each mail was delivered, in minutes since 1970.
-    pub delivered: HashMap<LetterId, u64>,
     /// The newest proven epoch.
     pub epoch: Option<EpochId>,
     /// The slot of each of the server's own keys, by its number.
@@ -129,7 +127,7 @@ impl State {
                 }
             }
             Fact::NoticeHeld => self.sending(entry, Sending::Held),
-            Fact::OutgoingDelivered => self.sending(entry, Sending::Delivered),
+            Fact::OutgoingDelivered => self.sending(entry, Sending::Delivered(entry.minute)),
             Fact::OutgoingFailed => self.sending(entry, Sending::Failed),
             Fact::EpochSigned => {
                 if let (Some(epoch), Some(hash)) = (entry.epoch, entry.hash) {
@@ -242,9 +240,6 @@ impl State {
     fn sending(&mut self, entry: &Entry, how: Sending) {
         if let Some(letter) = entry.letter {
             self.outgoing.insert(letter, how);
-            if how == Sending::Delivered {
-                self.delivered.insert(letter, entry.minute);
-            }
         }
     }
 
@@ -268,7 +263,7 @@ impl State {
         let ended = || self.cases.get(&record.case)?.ended;
         match (record.place.kind, self.outgoing.get(letter)) {
             (Kind::Contact, _) => ended(),
-            (Kind::Outgoing, Some(Sending::Delivered)) => self.delivered.get(letter).copied(),
+            (Kind::Outgoing, Some(Sending::Delivered(minute))) => Some(*minute),
             (Kind::Outgoing, Some(Sending::Held | Sending::Failed)) => ended(),
             _ => None,
         }

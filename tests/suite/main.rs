@@ -1,5 +1,7 @@
 //! The one binary of integration tests; each module opens with what it holds the program to.
 
+mod acts;
+mod answers;
 mod audit;
 mod cli;
 mod deadline;
@@ -10,6 +12,7 @@ mod inbox;
 mod keys;
 mod letters;
 mod log_in;
+mod opened;
 mod openpgp;
 #[cfg(kluis_lab)]
 mod sandbox;
