@@ -117,11 +117,7 @@ impl Casebook {
             .collect();
         let slots: Vec<SlotId> = records.iter().map(|record| record.slot).collect();
         let committed = self.store.forget(entries.clone(), &slots)?;
-        let mut state = self.state_mut();
-        for (seq, mut entry) in (committed.first_seq..).zip(entries) {
-            entry.seq = seq;
-            state.apply(self.vault, &entry);
-        }
+        self.take_in(committed.first_seq, entries)?;
         Ok((committed.first_seq..committed.first_seq + records.len() as u64).collect())
     }
 
@@ -132,9 +128,7 @@ impl Casebook {
     pub fn rotate_cabinet(&self) -> Result<(), Error> {
         let rotated = self.store.rotate_cabinet(self.clock.minutes())?;
         let entries = self.store.entries(rotated.first_seq, 1)?;
-        let mut state = self.state_mut();
-        entries.iter().for_each(|entry| state.apply(self.vault, entry));
-        Ok(())
+        self.take_in(rotated.first_seq, entries)
     }
 
     fn certificate(&self, seq: u64, rotated: bool) -> Result<Certificate, Error> {

@@ -17,10 +17,10 @@ mod record;
 pub mod socket;
 pub mod state;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::case::Approval;
+use crate::case::{self, Approval};
 use crate::clock::Clock;
 use crate::ids::{CaseId, Digest, EpochId, LetterId, StaffId, VaultId};
 use crate::keys::epoch::EpochPublic;
@@ -216,12 +216,21 @@ impl Casebook {
                 senders.push(address.clone());
             }
         }
-        let seen = contacts.seen.entry(contact.fingerprint).or_insert_with(|| Seen {
+        let new = || Seen {
             case: record.case,
             letter: record.place.letter,
             minute: record.minute,
             recipients: Vec::new(),
-        });
+        };
+        let seen = contacts.seen.entry(contact.fingerprint).or_insert_with(new);
+        // The same bytes after more than a week are a letter of their own: the newest counts.
+        if seen.letter != record.place.letter {
+            if seen.minute >= record.minute {
+                return;
+            }
+            *seen = new();
+        }
+        seen.minute = seen.minute.min(record.minute);
         for recipient in &contact.recipients {
             if !seen.recipients.contains(recipient) {
                 seen.recipients.push(recipient.clone());
@@ -231,14 +240,31 @@ impl Casebook {
 
     /// Commits a batch and folds what it recorded.
     fn commit(&self, batch: Batch) -> Result<u64, Error> {
-        let mut entries = batch.entries.clone();
+        let entries = batch.entries.clone();
         let committed = self.store.commit(batch)?;
-        let mut state = self.state_mut();
-        for (seq, entry) in (committed.first_seq..).zip(&mut entries) {
-            entry.seq = seq;
-            state.apply(self.vault, entry);
-        }
+        self.take_in(committed.first_seq, entries)?;
         Ok(committed.first_seq)
+    }
+
+    /// Folds entries that were committed from `first` on. What other threads committed before them
+    /// and did not fold yet is folded first, so that the state is always that of a whole beginning
+    /// of the ledger.
+    fn take_in(&self, first: u64, entries: Vec<Entry>) -> Result<(), Error> {
+        let mut state = self.state_mut();
+        while state.position() < first {
+            let most = usize::try_from(first - state.position()).unwrap_or(usize::MAX);
+            let before = self.store.entries(state.position(), most)?;
+            if before.is_empty() {
+                return Err(vault::Error::Missing.into());
+            }
+            before.iter().for_each(|entry| state.apply(self.vault, entry));
+        }
+        for (seq, entry) in (first..).zip(entries) {
+            if seq == state.position() {
+                state.apply(self.vault, &Entry { seq, ..entry });
+            }
+        }
+        Ok(())
     }
 
     fn record_fact(&self, entry: Entry) -> Result<u64, Error> {
@@ -432,31 +458,43 @@ impl Casebook {
         }
     }
 
-    /// Forgets what has served its time: contacts of closed cases, mails delivered, each seven
-    /// days later (design §5). Gives how many boxes.
+    /// Forgets what has served its time: seven days after a case was closed its contacts and the
+    /// mails to them that were not delivered, seven days after its delivery a mail (design §5).
+    /// Nothing of a case under a legal hold. Gives how many boxes.
     ///
     /// # Errors
     /// What the store says.
     pub fn tidy(&self) -> Result<usize, Error> {
+        let approval = Approval::served_its_time();
         let oldest = self.clock.minutes().saturating_sub(WINDOW_MINUTES);
         let records: Vec<BoxRecord> = {
             let state = self.state();
-            let over = |record: &&BoxRecord| match record.place.kind {
-                seal::Kind::Contact => {
-                    state.cases.get(&record.case).is_some_and(|r| r.case.closed.is_some())
-                }
-                seal::Kind::Outgoing => {
-                    state.outgoing.get(&record.place.letter) == Some(&state::Sending::Delivered)
-                }
-                _ => false,
+            let over = |record: &&BoxRecord| {
+                let is_over = state.served_until(record).is_some_and(|minute| minute < oldest);
+                let known = state.cases.get(&record.case);
+                is_over && known.is_some_and(|r| case::may_forget(&r.case, &approval).is_ok())
             };
             let old = state.boxes().filter(|r| !r.forgotten && r.minute < oldest);
             old.filter(over).copied().collect()
         };
         if !records.is_empty() {
-            self.drop_keys(&records, &Approval::served_its_time())?;
+            self.drop_keys(&records, &approval)?;
         }
+        self.let_go();
         Ok(records.len())
+    }
+
+    /// Lets go of what is remembered of contacts that were forgotten, and of letters that would not
+    /// be taken for a re-delivery any more.
+    fn let_go(&self) {
+        let now = self.clock.minutes();
+        let state = self.state();
+        let boxes = state.boxes().filter(|r| r.place.kind == seal::Kind::Contact && !r.forgotten);
+        let kept: HashSet<CaseId> = boxes.map(|r| r.case).collect();
+        // With the state still in hand: a sender who is remembered meanwhile is in it, or waits.
+        let mut contacts = self.contacts.write().expect("no holder panics");
+        contacts.senders.retain(|case, _| kept.contains(case));
+        contacts.seen.retain(|_, seen| now < seen.minute + WINDOW_MINUTES);
     }
 }
 

@@ -143,7 +143,7 @@ impl Casebook {
     /// # Errors
     /// `Unknown` for a case that does not exist; what the store says.
     pub fn listing(&self, staff: StaffId, filter: Filter) -> Result<Vec<CaseCard>, Error> {
-        let cases = self.chosen(filter)?;
+        let (cases, position) = self.chosen(filter)?;
         let letters: Vec<LetterId> =
             cases.iter().flat_map(|(_, record)| record.letters.iter().copied()).collect();
         let listed = Entry {
@@ -151,15 +151,15 @@ impl Casebook {
             case: if let Filter::Case(case) = filter { Some(case) } else { None },
             count: Some(letters.len() as u64),
             hash: Some(digest_of(letters.iter().map(|id| id.as_bytes().as_slice()))),
-            position: Some(self.store.size()),
+            position: Some(position),
             ..self.entry(Fact::Listed)
         };
         self.record_fact(listed)?;
         cases.into_iter().map(|(id, record)| self.card(id, &record)).collect()
     }
 
-    /// Soonest due first.
-    fn chosen(&self, filter: Filter) -> Result<Vec<(CaseId, CaseRecord)>, Error> {
+    /// Soonest due first; and the ledger position at which they are these.
+    fn chosen(&self, filter: Filter) -> Result<(Vec<(CaseId, CaseRecord)>, u64), Error> {
         let state = self.state();
         let mut cases: Vec<_> = match filter {
             Filter::Case(id) => {
@@ -174,7 +174,7 @@ impl Casebook {
                 .collect(),
         };
         cases.sort_by_key(|(id, record)| (record.case.due(), *id));
-        Ok(cases)
+        Ok((cases, state.position()))
     }
 
     fn card(&self, id: CaseId, record: &CaseRecord) -> Result<CaseCard, Error> {
@@ -249,17 +249,18 @@ impl Casebook {
     /// # Errors
     /// `Unknown` for a case that does not exist; what the store says.
     pub fn notes(&self, staff: StaffId, case: CaseId) -> Result<Vec<Opened>, Error> {
-        let records: Vec<BoxRecord> = {
+        let (records, position): (Vec<BoxRecord>, u64) = {
             let state = self.state();
             let record = state.cases.get(&case).ok_or(Error::Unknown("case"))?;
-            record.notes.iter().filter_map(|id| state.boxed(Kind::Note, *id).copied()).collect()
+            let notes = record.notes.iter().filter_map(|id| state.boxed(Kind::Note, *id).copied());
+            (notes.collect(), state.position())
         };
         let listed = Entry {
             staff: Some(staff),
             case: Some(case),
             count: Some(records.len() as u64),
             hash: Some(digest_of(records.iter().map(|r| r.place.item.as_bytes().as_slice()))),
-            position: Some(self.store.size()),
+            position: Some(position),
             ..self.entry(Fact::Listed)
         };
         self.record_fact(listed)?;
@@ -299,11 +300,11 @@ impl Casebook {
     }
 
     /// Where the mails of a case would go: the newest contact's address and message id, for an
-    /// answer. Server-sealed, so the server can say; a look at the newest letter is noted.
+    /// answer. Server-sealed, so the server can say; a look at that letter's contact, one entry.
     ///
     /// # Errors
     /// `Unknown` if the case names no usable address.
-    pub fn reply_to(&self, case: CaseId) -> Result<super::ContactDetail, Error> {
+    pub fn reply_to(&self, staff: StaffId, case: CaseId) -> Result<super::ContactDetail, Error> {
         let records: Vec<BoxRecord> = {
             let state = self.state();
             let record = state.cases.get(&case).ok_or(Error::Unknown("case"))?;
@@ -323,6 +324,13 @@ impl Casebook {
             let manifest = self.open_server_box(&record)?;
             let contact: super::ContactDetail = super::detail::from_bytes(&manifest.detail)?;
             if contact.address.is_some() {
+                self.record_fact(Entry {
+                    staff: Some(staff),
+                    case: Some(case),
+                    letter: Some(record.place.letter),
+                    box_kind: Some(Kind::Contact),
+                    ..self.entry(Fact::Looked)
+                })?;
                 return Ok(contact);
             }
         }

@@ -233,7 +233,7 @@ impl Desk {
             Request::EpochFile { epoch } => Response::Bytes { bytes: self.epoch_file(epoch)? },
             Request::MailboxFiles => Response::Files { files: self.mailbox_files()? },
             Request::ReplyTo { case } => {
-                let contact = casebook.reply_to(case)?;
+                let contact = casebook.reply_to(staff, case)?;
                 let address = contact.address.ok_or(Error::Unknown("address to answer to"))?;
                 Response::Contact { address, message_id: contact.message_id }
             }

@@ -63,6 +63,15 @@ pub struct CaseRecord {
     pub notes: Vec<ItemId>,
     /// Its outgoing mails, oldest first.
     pub outgoing: Vec<LetterId>,
+    /// When it was closed, if it is, in minutes since 1970.
+    pub ended: Option<u64>,
+}
+
+impl CaseRecord {
+    fn step(&mut self, minute: u64, event: Event) {
+        self.case = case::step(self.case.clone(), day(minute), event);
+        self.ended = self.case.closed.and(self.ended.or(Some(minute)));
+    }
 }
 
 /// How far a mail to send has come.
@@ -89,6 +98,8 @@ pub struct State {
     places: HashMap<(Kind, ItemId), SlotId>,
     /// Every outgoing mail.
     pub outgoing: BTreeMap<LetterId, Sending>,
+    /// When each mail was delivered, in minutes since 1970.
+    pub delivered: HashMap<LetterId, u64>,
     /// The newest proven epoch.
     pub epoch: Option<EpochId>,
     /// The slot of each of the server's own keys, by its number.
@@ -101,11 +112,13 @@ pub struct State {
     pub rotated: u64,
     /// Whether a key was dropped since.
     pub dropped: bool,
+    next: u64,
 }
 
 impl State {
     /// Takes one entry in.
     pub fn apply(&mut self, vault: VaultId, entry: &Entry) {
+        self.next = entry.seq.saturating_add(1);
         self.apply_box(vault, entry);
         match entry.kind {
             Fact::CaseOpened => self.open_case(entry),
@@ -144,8 +157,14 @@ impl State {
         if let Some(record) = entry.case.and_then(|case| self.cases.get_mut(&case))
             && let Some(event) = event(entry)
         {
-            record.case = case::step(record.case.clone(), day(entry.minute), event);
+            record.step(entry.minute, event);
         }
+    }
+
+    /// The ledger position of this state: the number of entries it is the fold of.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.next
     }
 
     fn apply_box(&mut self, vault: VaultId, entry: &Entry) {
@@ -195,6 +214,7 @@ impl State {
             letters: Vec::new(),
             notes: Vec::new(),
             outgoing: Vec::new(),
+            ended: None,
         });
     }
 
@@ -213,7 +233,7 @@ impl State {
             // encryption is no further letter from the sender.
             if !record.letters.is_empty() && entry.kind == Fact::LetterReceived {
                 let event = term(entry).map_or(Event::LetterJoined, Event::Reopened);
-                record.case = case::step(record.case.clone(), day(entry.minute), event);
+                record.step(entry.minute, event);
             }
             record.letters.push(letter);
         }
@@ -222,6 +242,9 @@ impl State {
     fn sending(&mut self, entry: &Entry, how: Sending) {
         if let Some(letter) = entry.letter {
             self.outgoing.insert(letter, how);
+            if how == Sending::Delivered {
+                self.delivered.insert(letter, entry.minute);
+            }
         }
     }
 
@@ -235,6 +258,20 @@ impl State {
     #[must_use]
     pub fn slot(&self, slot: SlotId) -> Option<&BoxRecord> {
         self.boxes.get(&slot)
+    }
+
+    /// When a box that serves a time had served it, in minutes since 1970: a mail when it was
+    /// delivered; a contact, and a mail that was not delivered, when the case was closed.
+    #[must_use]
+    pub fn served_until(&self, record: &BoxRecord) -> Option<u64> {
+        let letter = &record.place.letter;
+        let ended = || self.cases.get(&record.case)?.ended;
+        match (record.place.kind, self.outgoing.get(letter)) {
+            (Kind::Contact, _) => ended(),
+            (Kind::Outgoing, Some(Sending::Delivered)) => self.delivered.get(letter).copied(),
+            (Kind::Outgoing, Some(Sending::Held | Sending::Failed)) => ended(),
+            _ => None,
+        }
     }
 
     /// Every box, in no order.

@@ -50,6 +50,16 @@ impl World {
         Self::found_with(Clock::System, false)
     }
 
+    /// Founds a vault, proven by anna, where the time is this second since 1970.
+    pub(crate) fn found_at(seconds: u64) -> Self {
+        Self::found_with(Clock::Fixed(seconds), true)
+    }
+
+    /// What is opened or served from now on reads this time.
+    pub(crate) fn set_time(&mut self, seconds: u64) {
+        self.clock = Clock::Fixed(seconds);
+    }
+
     fn found_with(clock: Clock, proven: bool) -> Self {
         let root = tempfile::tempdir().expect("a directory");
         std::fs::create_dir(root.path().join("keys")).expect("a directory");
