@@ -519,7 +519,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The size bucket of an entry: base-2 logarithm of the padded size, rounded up.
 fn bucket(length: u64) -> u8 {
-    let padded = chunk::padded(length);
+    // What the staff side says of a length is not checked: no bucket is beyond this one.
+    let padded = chunk::padded(length.min(1 << 62));
     u8::try_from(padded.next_power_of_two().ilog2()).expect("below 64")
 }
 

@@ -72,6 +72,10 @@ pub enum Standing {
     /// Its bytes are missing or damaged: see `kluis check`.
     #[n(2)]
     Damaged,
+    /// It can, but the listing is too long for one answer without leaving it out: ask for its case
+    /// alone.
+    #[n(3)]
+    LeftOut,
 }
 
 /// A letter in a listing.
@@ -137,6 +141,19 @@ pub struct CaseCard {
     pub letters: Vec<LetterCard>,
 }
 
+/// Bytes of letter boxes in one listing: it must fit one answer whatever senders write into their
+/// headers, or a few of them could keep everybody from the queue.
+const MAX_LISTING: usize = 96 << 20;
+
+/// Leaves the inner layer out if there is no room for it, else takes its room.
+fn fit(opened: &mut Opened, room: &mut usize) {
+    let Some(inner) = &opened.inner else { return };
+    match room.checked_sub(inner.sealed.len()) {
+        Some(rest) => *room = rest,
+        None => (opened.inner, opened.standing) = (None, Standing::LeftOut),
+    }
+}
+
 impl Casebook {
     /// Lists cases with their letter boxes, soonest due first. One entry.
     ///
@@ -155,7 +172,13 @@ impl Casebook {
             ..self.entry(Fact::Listed)
         };
         self.record_fact(listed)?;
-        cases.into_iter().map(|(id, record)| self.card(id, &record)).collect()
+        let mut room = MAX_LISTING;
+        let within = |(id, record): (CaseId, CaseRecord)| {
+            let mut card = self.card(id, &record)?;
+            card.letters.iter_mut().for_each(|letter| fit(&mut letter.boxed, &mut room));
+            Ok(card)
+        };
+        cases.into_iter().map(within).collect()
     }
 
     /// Soonest due first; and the ledger position at which they are these.
@@ -335,5 +358,40 @@ impl Casebook {
             }
         }
         Err(Error::Unknown("address to answer to"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::VaultId;
+
+    fn opened(length: usize) -> Opened {
+        let letter = LetterId::random();
+        Opened {
+            place: Place {
+                kind: Kind::Letter,
+                vault: VaultId::random(),
+                letter,
+                item: item_of(letter),
+            },
+            inner: Some(Inner { chunks: Vec::new(), sealed: vec![0; length] }),
+            content: Digest::new([0; 32]),
+            epoch: Some(EpochId(1)),
+            container: None,
+            case: CaseId::random(),
+            minute: 0,
+            standing: Standing::Kept,
+        }
+    }
+
+    #[test]
+    fn one_long_letter_box_leaves_the_others_in_the_listing() {
+        let mut boxes = [opened(400), opened(601), opened(600), opened(1)];
+        let mut room = 1000;
+        boxes.iter_mut().for_each(|opened| fit(opened, &mut room));
+        let standing = boxes.map(|opened| (opened.inner.is_some(), opened.standing));
+        let (kept, out) = ((true, Standing::Kept), (false, Standing::LeftOut));
+        assert_eq!(standing, [kept, out, kept, out]);
     }
 }

@@ -7,6 +7,7 @@ mod cli;
 mod deadline;
 mod docs;
 mod forget;
+mod hostile;
 mod imports;
 mod inbox;
 mod keys;
