@@ -462,8 +462,8 @@ impl Casebook {
         }
     }
 
-    /// Forgets what has served its time: seven days after a case was closed its contacts and the
-    /// mails to them that were not delivered, seven days after its delivery a mail (design §5).
+    /// Forgets what has served its time: a mail seven days after its delivery; once a case is closed
+    /// its contacts and the mails that never left, as soon as they are seven days old (design §5).
     /// Nothing of a case under a legal hold. Gives how many boxes.
     ///
     /// # Errors
@@ -475,7 +475,7 @@ impl Casebook {
         let records: Vec<BoxRecord> = {
             let state = self.state();
             let over = |record: &&BoxRecord| {
-                let is_over = state.served_until(record).is_some_and(|minute| minute < oldest);
+                let is_over = state.serves_since(record).is_some_and(|minute| minute < oldest);
                 let known = state.cases.get(&record.case);
                 is_over && known.is_some_and(|r| case::may_forget(&r.case, &approval).is_ok())
             };

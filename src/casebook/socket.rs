@@ -329,12 +329,15 @@ fn bearable(request: &Request) -> Result<(), Error> {
         Request::Look { items } if items.len() > MAX_LOOKS => {
             return Err(Error::Malformed("too many items at once"));
         }
+        Request::Record { recording }
+            if recording.boxes.is_empty()
+                && matches!(recording.act, Act::Note | Act::OpenLetter) =>
+        {
+            return Err(Error::Malformed("nothing is recorded"));
+        }
         Request::Record { recording } | Request::Forget { reason: recording, .. } => recording,
         _ => return Ok(()),
     };
-    if recording.boxes.is_empty() && matches!(recording.act, Act::Note | Act::OpenLetter) {
-        return Err(Error::Malformed("nothing is recorded"));
-    }
     let is_too_long = recording.boxes.iter().any(|new| {
         let addresses = new.inner.chunks.len().saturating_mul(size_of::<Address>());
         new.inner.sealed.len().saturating_add(addresses) > MAX_INNER
