@@ -133,7 +133,7 @@ impl Gateway {
         let casebook = Casebook::open(store, lent)?;
         let own = casebook.server_key(MESSAGE_ID_KEY)?;
         key.set(own).map_err(|_| Error::Dead)?;
-        let roster = signed_files(dir, &casebook)?;
+        let (roster, admin) = signed_files(dir, &casebook)?;
         if roster.is_throwaway() {
             return Err(Error::Throwaway);
         }
@@ -146,6 +146,7 @@ impl Gateway {
             message_id: Box::new(move |case| compose.fresh(case)),
             mailbox,
             checkpoint_key: checkpoint::vkey(casebook.vault(), &public),
+            admin: admin.to_string(),
         });
         let transport = transport(&config)?;
         Ok(Self { casebook, opening, desk, config, dir: dir.to_owned(), transport })
@@ -197,7 +198,7 @@ impl Gateway {
     async fn listeners(&self) -> Result<(Vec<Listener>, Addresses), Error> {
         let mut listeners = Vec::new();
         let mut addresses =
-            Addresses { socket: self.dir.join("kluis.sock"), ..Addresses::default() };
+            Addresses { socket: self.config.listen.staff.clone(), ..Addresses::default() };
         for place in &self.config.listen.smtp {
             let (listener, bound) = bind(Kind::Smtp, *place).await?;
             listeners.push(listener);
@@ -304,7 +305,7 @@ fn bind_socket(path: &Path) -> Result<UnixListener, Error> {
 }
 
 /// Reads roster and epochs: the admin signed them, and the ledger names them.
-fn signed_files(dir: &Path, casebook: &Casebook) -> Result<Roster, Error> {
+fn signed_files(dir: &Path, casebook: &Casebook) -> Result<(Roster, Vkey), Error> {
     let read = |path: &Path| {
         std::fs::read_to_string(path)
             .map_err(|source| Error::Io { what: format!("reading {}", path.display()), source })
@@ -328,7 +329,7 @@ fn signed_files(dir: &Path, casebook: &Casebook) -> Result<Roster, Error> {
         }
         casebook.add_epoch(id, note.public());
     }
-    newest_roster(dir, &admin, roster_hash, casebook)
+    Ok((newest_roster(dir, &admin, roster_hash, casebook)?, admin))
 }
 
 fn newest_roster(

@@ -82,7 +82,8 @@ impl Sealing {
         let id = ItemId::random();
         let detail = to_bytes(&ItemDetail::Skeleton);
         self.item((letter, id, container), "", b"", &skeleton.encode(), detail);
-        let length = contents.iter().map(|content| content.len() as u64).sum();
+        let all: Vec<_> = contents.iter().map(|content| Some(content.as_slice())).collect();
+        let length = skeleton.rebuild(&all).len() as u64;
         let detail = LetterDetail {
             envelope: outer.envelope.clone(),
             headers: protected(&outer.headers, &inner.headers),

@@ -123,8 +123,9 @@ fn a_case_goes_its_way_and_its_dates_go_with_it() {
     });
     on(&mut world, &runtime, date(2027, 2, 1), |server, anna| {
         // Who writes again begins a new term.
-        let again = letter(2, &format!("Re: [{case}]"));
-        assert_eq!(deliver(server, false, &[MAILBOX], &again), [250]);
+        let ours = anna.message_id(case).expect("is given");
+        let again = [format!("In-Reply-To: <{ours}>\r\n").into_bytes(), letter(2, "nog een vraag")];
+        assert_eq!(deliver(server, false, &[MAILBOX], &again.concat()), [250]);
         let card = only_case(anna).card;
         assert_eq!((card.closed, card.decided, card.extended), (None, None, false));
         assert_eq!((card.received, card.due), (days(date(2027, 2, 1)), days(date(2027, 3, 1))));
