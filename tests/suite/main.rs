@@ -1,6 +1,8 @@
 //! The one binary of integration tests; each module opens with what it holds the program to.
 
 mod cli;
+#[cfg(kluis_lab)]
+mod crash;
 mod deadline;
 mod docs;
 mod imports;
