@@ -22,6 +22,7 @@ use crate::casebook::{self, Casebook, Lent, NoticeFacts};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Endpoint, Outgoing as Way, SmtpTls};
 use crate::ids::{CaseId, random};
+use crate::inbox::budget::Budget;
 use crate::inbox::{self, Delivery, Kind, Listener, Recipients, Verdict};
 use crate::keys::epoch_note::EpochNote;
 use crate::keys::note::Vkey;
@@ -104,6 +105,8 @@ pub struct Addresses {
 const LETTER_TIME: Duration = Duration::from_secs(60);
 /// Between two looks at what is due to be sent, forgotten or rotated.
 const TICK: Duration = Duration::from_secs(60);
+/// Time that a mail under way is given when the server stops; it is due again at the next start.
+const SEND_GRACE: Duration = Duration::from_secs(5);
 /// `Received` fields in a letter that has come by too often (RFC 5321 §6.3).
 const MAX_RECEIVED: usize = 50;
 
@@ -163,7 +166,8 @@ impl Gateway {
         let settings = inbox_settings(&self.config)?;
         let (stop, stopped) = watch::channel(false);
         let dead = Arc::new(tokio::sync::Notify::new());
-        let deliver = deliver(Arc::clone(&self.casebook), Arc::clone(&dead));
+        let room = Budget::new(settings.in_flight);
+        let deliver = deliver(Arc::clone(&self.casebook), Arc::clone(&dead), room);
         let inbox = tokio::spawn(inbox::run(
             listeners,
             Arc::new(settings),
@@ -185,6 +189,7 @@ impl Gateway {
                 tracing::error!("a part of the server ended in a panic");
             }
         }
+        self.casebook.dismiss_parsers().await;
         let _ = std::fs::remove_file(&addresses.socket);
         if died { Err(Error::Dead) } else { Ok(()) }
     }
@@ -395,18 +400,33 @@ fn notices(ids: MessageIds, mailbox: String) -> Box<casebook::ComposeNotice> {
 }
 
 /// What the inbox hands letters to: the casebook's answer as a verdict.
-fn deliver(casebook: Arc<Casebook>, dead: Arc<tokio::sync::Notify>) -> inbox::Deliver {
+///
+/// `room` is what letters at work may take together. One that ran out of its time is still at work,
+/// though its connection has given its own share back: without this sum, a sender that tries again
+/// while parsers are slow would pile copies up.
+fn deliver(
+    casebook: Arc<Casebook>,
+    dead: Arc<tokio::sync::Notify>,
+    room: Budget,
+) -> inbox::Deliver {
     Arc::new(move |delivery: Delivery| {
         let (casebook, dead) = (Arc::clone(&casebook), Arc::clone(&dead));
+        let mut share = room.lease();
         Box::pin(async move {
             if received_fields(&delivery.raw) > MAX_RECEIVED {
                 return Verdict::Loop;
             }
+            if !share.cover(delivery.raw.len()) {
+                return Verdict::NoRoom;
+            }
             // A task of its own: running out of time must not cut a commit in two. What is kept
             // all the same is recognised when the sender tries again.
             let here = Arc::clone(&casebook);
-            let receive =
-                tokio::spawn(async move { here.receive(delivery.envelope, delivery.raw).await });
+            let receive = tokio::spawn(async move {
+                let received = here.receive(delivery.envelope, delivery.raw).await;
+                drop(share);
+                received
+            });
             match tokio::time::timeout(LETTER_TIME, receive).await {
                 Ok(Ok(Ok(receipt))) => {
                     let casebook::Receipt { case, letter, again } = receipt;
@@ -441,13 +461,23 @@ fn received_fields(raw: &[u8]) -> usize {
     count
 }
 
-/// Sends what is due, now and after every change; what is refused for now waits a tick.
+/// Sends what is due, now and after every change; what is refused for now waits a tick. Once the
+/// server is to stop no mail is begun, and the one under way gets [`SEND_GRACE`].
 async fn send_due(casebook: Arc<Casebook>, transport: Transport, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
     loop {
         for due in casebook.unfinished() {
-            if let Err(error) = send_one(&casebook, &transport, &due).await {
+            let sending = send_one(&casebook, &transport, &due);
+            tokio::pin!(sending);
+            let (sent, stops) = tokio::select! {
+                sent = &mut sending => (Ok(sent), false),
+                () = &mut stop => (tokio::time::timeout(SEND_GRACE, sending).await, true),
+            };
+            if let Ok(Err(error)) = sent {
                 tracing::error!(%error, mail = %due.id, "a mail could not be sent");
+            }
+            if stops {
+                return;
             }
         }
         tokio::select! {
@@ -465,17 +495,35 @@ async fn send_one(
 ) -> Result<(), casebook::Error> {
     let bytes = tokio::task::block_in_place(|| casebook.mail(due))?;
     let Ok(outgoing) = minicbor::decode::<Outgoing>(&bytes) else {
-        return tokio::task::block_in_place(|| casebook.sent(due, false));
+        return note_sent(casebook, due, false).await;
     };
     match send::send(transport, &outgoing).await {
-        Ok(()) => tokio::task::block_in_place(|| casebook.sent(due, true)),
+        Ok(()) => note_sent(casebook, due, true).await,
         Err(error @ SendError::Temporary(_)) => {
             tracing::warn!(%error, mail = %due.id, "a mail waits");
             Ok(())
         }
         Err(error @ SendError::Permanent(_)) => {
             tracing::error!(%error, mail = %due.id, "a mail was refused for good");
-            tokio::task::block_in_place(|| casebook.sent(due, false))
+            note_sent(casebook, due, false).await
+        }
+    }
+}
+
+/// Notes how sending ended. While the disk is full it waits here: a mail that left and is not noted
+/// would leave again with every tick.
+async fn note_sent(
+    casebook: &Arc<Casebook>,
+    due: &casebook::Due,
+    delivered: bool,
+) -> Result<(), casebook::Error> {
+    loop {
+        match tokio::task::block_in_place(|| casebook.sent(due, delivered)) {
+            Err(casebook::Error::Store(store::Error::Full)) => {
+                tracing::error!(mail = %due.id, "the disk is full: what was sent cannot be noted");
+                tokio::time::sleep(TICK).await;
+            }
+            other => return other,
         }
     }
 }

@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 
 use super::record::{Act, Recording};
 use super::state::BoxRecord;
-use super::{Casebook, Error};
+use super::{Casebook, Error, lock};
 use crate::case::{self, Approval};
 use crate::ids::{CaseId, Digest, ItemId, SlotId};
 use crate::ledger::entry::{Entry, Fact};
@@ -61,10 +61,12 @@ impl Casebook {
         if reason.act != Act::Note || reason.boxes.is_empty() {
             return Err(Error::Malformed("forgetting needs a reason"));
         }
+        let turn = lock(&self.acts);
         let records = self.to_forget(case, approval, items)?;
         let staff = approval.staff().ok_or(Error::Malformed("a person forgets, not a rule"))?;
-        self.record(staff, reason)?;
+        self.record_in_turn(staff, reason)?;
         let seqs = self.drop_keys(&records, approval)?;
+        drop(turn);
         if now {
             self.rotate_cabinet()?;
         }
@@ -117,11 +119,7 @@ impl Casebook {
             .collect();
         let slots: Vec<SlotId> = records.iter().map(|record| record.slot).collect();
         let committed = self.store.forget(entries.clone(), &slots)?;
-        let mut state = self.state_mut();
-        for (seq, mut entry) in (committed.first_seq..).zip(entries) {
-            entry.seq = seq;
-            state.apply(self.vault, &entry);
-        }
+        self.take_in(committed.first_seq, entries)?;
         Ok((committed.first_seq..committed.first_seq + records.len() as u64).collect())
     }
 
@@ -132,9 +130,7 @@ impl Casebook {
     pub fn rotate_cabinet(&self) -> Result<(), Error> {
         let rotated = self.store.rotate_cabinet(self.clock.minutes())?;
         let entries = self.store.entries(rotated.first_seq, 1)?;
-        let mut state = self.state_mut();
-        entries.iter().for_each(|entry| state.apply(self.vault, entry));
-        Ok(())
+        self.take_in(rotated.first_seq, entries)
     }
 
     fn certificate(&self, seq: u64, rotated: bool) -> Result<Certificate, Error> {

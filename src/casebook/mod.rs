@@ -17,10 +17,10 @@ mod record;
 pub mod socket;
 pub mod state;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::case::Approval;
+use crate::case::{self, Approval};
 use crate::clock::Clock;
 use crate::ids::{CaseId, Digest, EpochId, LetterId, StaffId, VaultId};
 use crate::keys::epoch::EpochPublic;
@@ -38,7 +38,7 @@ pub use forget::Certificate;
 pub use read::{CaseCard, Filter, LetterCard, Opened, Standing};
 pub use receive::Receipt;
 pub use record::{Act, Due, NewBox, NewChunk, Recording};
-use state::{BoxRecord, State};
+use state::{BoxRecord, Sending, State};
 
 /// Why the casebook did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +118,8 @@ pub struct Casebook {
     state: RwLock<State>,
     contacts: RwLock<Contacts>,
     turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held from asking whether an act is allowed until it is recorded.
+    acts: Mutex<()>,
     outgoing: tokio::sync::Notify,
     tests: Mutex<Vec<(EpochId, blake3::Hash)>>,
 }
@@ -169,6 +171,7 @@ impl Casebook {
             state: RwLock::default(),
             contacts: RwLock::default(),
             turns: Mutex::default(),
+            acts: Mutex::default(),
             outgoing: tokio::sync::Notify::new(),
             tests: Mutex::default(),
             store,
@@ -216,12 +219,21 @@ impl Casebook {
                 senders.push(address.clone());
             }
         }
-        let seen = contacts.seen.entry(contact.fingerprint).or_insert_with(|| Seen {
+        let new = || Seen {
             case: record.case,
             letter: record.place.letter,
             minute: record.minute,
             recipients: Vec::new(),
-        });
+        };
+        let seen = contacts.seen.entry(contact.fingerprint).or_insert_with(new);
+        // The same bytes after more than a week are a letter of their own: the newest counts.
+        if seen.letter != record.place.letter {
+            if seen.minute >= record.minute {
+                return;
+            }
+            *seen = new();
+        }
+        seen.minute = seen.minute.min(record.minute);
         for recipient in &contact.recipients {
             if !seen.recipients.contains(recipient) {
                 seen.recipients.push(recipient.clone());
@@ -231,14 +243,31 @@ impl Casebook {
 
     /// Commits a batch and folds what it recorded.
     fn commit(&self, batch: Batch) -> Result<u64, Error> {
-        let mut entries = batch.entries.clone();
+        let entries = batch.entries.clone();
         let committed = self.store.commit(batch)?;
-        let mut state = self.state_mut();
-        for (seq, entry) in (committed.first_seq..).zip(&mut entries) {
-            entry.seq = seq;
-            state.apply(self.vault, entry);
-        }
+        self.take_in(committed.first_seq, entries)?;
         Ok(committed.first_seq)
+    }
+
+    /// Folds entries that were committed from `first` on. What other threads committed before them
+    /// and did not fold yet is folded first, so that the state is always that of a whole beginning
+    /// of the ledger.
+    fn take_in(&self, first: u64, entries: Vec<Entry>) -> Result<(), Error> {
+        let mut state = self.state_mut();
+        while state.position() < first {
+            let most = usize::try_from(first - state.position()).unwrap_or(usize::MAX);
+            let before = self.store.entries(state.position(), most)?;
+            if before.is_empty() {
+                return Err(vault::Error::Missing.into());
+            }
+            before.iter().for_each(|entry| state.apply(self.vault, entry));
+        }
+        for (seq, entry) in (first..).zip(entries) {
+            if seq == state.position() {
+                state.apply(self.vault, &Entry { seq, ..entry });
+            }
+        }
+        Ok(())
     }
 
     fn record_fact(&self, entry: Entry) -> Result<u64, Error> {
@@ -322,6 +351,11 @@ impl Casebook {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Ends the parsers that wait for letters: before the runtime that they were started in ends.
+    pub async fn dismiss_parsers(&self) {
+        self.sandbox.dismiss().await;
     }
 
     /// The time as the casebook reads it, in seconds since 1970.
@@ -421,42 +455,51 @@ impl Casebook {
             cases: (state.cases.len() as u64, open as u64),
             letters: state.letters.len() as u64,
             boxes,
-            outgoing: (
-                count(state::Sending::Due),
-                count(state::Sending::Failed),
-                count(state::Sending::Held),
-            ),
+            outgoing: (count(Sending::Due), count(Sending::Failed), count(Sending::Held)),
             epoch: state.epoch,
             by_epoch: by_epoch.into_iter().collect(),
             horizon_days: forget::BACKUP_DAYS + forget::ROTATION_DAYS,
         }
     }
 
-    /// Forgets what has served its time: contacts of closed cases, mails delivered, each seven
-    /// days later (design §5). Gives how many boxes.
+    /// Forgets what has served its time: seven days after a case was closed its contacts and the
+    /// mails to them that were not delivered, seven days after its delivery a mail (design §5).
+    /// Nothing of a case under a legal hold. Gives how many boxes.
     ///
     /// # Errors
     /// What the store says.
     pub fn tidy(&self) -> Result<usize, Error> {
+        let _turn = lock(&self.acts);
+        let approval = Approval::served_its_time();
         let oldest = self.clock.minutes().saturating_sub(WINDOW_MINUTES);
         let records: Vec<BoxRecord> = {
             let state = self.state();
-            let over = |record: &&BoxRecord| match record.place.kind {
-                seal::Kind::Contact => {
-                    state.cases.get(&record.case).is_some_and(|r| r.case.closed.is_some())
-                }
-                seal::Kind::Outgoing => {
-                    state.outgoing.get(&record.place.letter) == Some(&state::Sending::Delivered)
-                }
-                _ => false,
+            let over = |record: &&BoxRecord| {
+                let is_over = state.served_until(record).is_some_and(|minute| minute < oldest);
+                let known = state.cases.get(&record.case);
+                is_over && known.is_some_and(|r| case::may_forget(&r.case, &approval).is_ok())
             };
             let old = state.boxes().filter(|r| !r.forgotten && r.minute < oldest);
             old.filter(over).copied().collect()
         };
         if !records.is_empty() {
-            self.drop_keys(&records, &Approval::served_its_time())?;
+            self.drop_keys(&records, &approval)?;
         }
+        self.let_go();
         Ok(records.len())
+    }
+
+    /// Lets go of what is remembered of contacts that were forgotten, and of letters that would not
+    /// be taken for a re-delivery any more.
+    fn let_go(&self) {
+        let now = self.clock.minutes();
+        let state = self.state();
+        let boxes = state.boxes().filter(|r| r.place.kind == seal::Kind::Contact && !r.forgotten);
+        let kept: HashSet<CaseId> = boxes.map(|r| r.case).collect();
+        // With the state still in hand: a sender who is remembered meanwhile is in it, or waits.
+        let mut contacts = self.contacts.write().expect("no holder panics");
+        contacts.senders.retain(|case, _| kept.contains(case));
+        contacts.seen.retain(|_, seen| now < seen.minute + WINDOW_MINUTES);
     }
 }
 
@@ -476,7 +519,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The size bucket of an entry: base-2 logarithm of the padded size, rounded up.
 fn bucket(length: u64) -> u8 {
-    let padded = chunk::padded(length);
+    // What the staff side says of a length is not checked: no bucket is beyond this one.
+    let padded = chunk::padded(length.min(1 << 62));
     u8::try_from(padded.next_power_of_two().ilog2()).expect("below 64")
 }
 

@@ -72,6 +72,10 @@ pub enum Standing {
     /// Its bytes are missing or damaged: see `kluis check`.
     #[n(2)]
     Damaged,
+    /// It can, but the listing is too long for one answer without leaving it out: ask for its case
+    /// alone.
+    #[n(3)]
+    LeftOut,
 }
 
 /// A letter in a listing.
@@ -137,26 +141,48 @@ pub struct CaseCard {
     pub letters: Vec<LetterCard>,
 }
 
+/// Bytes of letter boxes in one listing: it must fit one answer whatever senders write into their
+/// headers, or a few of them could keep everybody from the queue.
+const MAX_LISTING: usize = 96 << 20;
+
+/// Leaves the inner layer out if there is no room for it, else takes its room.
+fn fit(opened: &mut Opened, room: &mut usize) {
+    let Some(inner) = &opened.inner else { return };
+    match room.checked_sub(inner.sealed.len()) {
+        Some(rest) => *room = rest,
+        None => (opened.inner, opened.standing) = (None, Standing::LeftOut),
+    }
+}
+
 impl Casebook {
     /// Lists cases with their letter boxes, soonest due first. One entry.
     ///
     /// # Errors
     /// `Unknown` for a case that does not exist; what the store says.
     pub fn listing(&self, staff: StaffId, filter: Filter) -> Result<Vec<CaseCard>, Error> {
-        let (cases, letters) = self.chosen(filter)?;
+        let (cases, position) = self.chosen(filter)?;
+        let letters: Vec<LetterId> =
+            cases.iter().flat_map(|(_, record)| record.letters.iter().copied()).collect();
         let listed = Entry {
             staff: Some(staff),
             case: if let Filter::Case(case) = filter { Some(case) } else { None },
             count: Some(letters.len() as u64),
             hash: Some(digest_of(letters.iter().map(|id| id.as_bytes().as_slice()))),
-            position: Some(self.store.size()),
+            position: Some(position),
             ..self.entry(Fact::Listed)
         };
         self.record_fact(listed)?;
-        cases.into_iter().map(|(id, record)| self.card(id, &record)).collect()
+        let mut room = MAX_LISTING;
+        let within = |(id, record): (CaseId, CaseRecord)| {
+            let mut card = self.card(id, &record)?;
+            card.letters.iter_mut().for_each(|letter| fit(&mut letter.boxed, &mut room));
+            Ok(card)
+        };
+        cases.into_iter().map(within).collect()
     }
 
-    fn chosen(&self, filter: Filter) -> Result<(Vec<(CaseId, CaseRecord)>, Vec<LetterId>), Error> {
+    /// Soonest due first; and the ledger position at which they are these.
+    fn chosen(&self, filter: Filter) -> Result<(Vec<(CaseId, CaseRecord)>, u64), Error> {
         let state = self.state();
         let mut cases: Vec<_> = match filter {
             Filter::Case(id) => {
@@ -171,8 +197,7 @@ impl Casebook {
                 .collect(),
         };
         cases.sort_by_key(|(id, record)| (record.case.due(), *id));
-        let letters = cases.iter().flat_map(|(_, record)| record.letters.iter().copied()).collect();
-        Ok((cases, letters))
+        Ok((cases, state.position()))
     }
 
     fn card(&self, id: CaseId, record: &CaseRecord) -> Result<CaseCard, Error> {
@@ -247,17 +272,18 @@ impl Casebook {
     /// # Errors
     /// `Unknown` for a case that does not exist; what the store says.
     pub fn notes(&self, staff: StaffId, case: CaseId) -> Result<Vec<Opened>, Error> {
-        let records: Vec<BoxRecord> = {
+        let (records, position): (Vec<BoxRecord>, u64) = {
             let state = self.state();
             let record = state.cases.get(&case).ok_or(Error::Unknown("case"))?;
-            record.notes.iter().filter_map(|id| state.boxed(Kind::Note, *id).copied()).collect()
+            let notes = record.notes.iter().filter_map(|id| state.boxed(Kind::Note, *id).copied());
+            (notes.collect(), state.position())
         };
         let listed = Entry {
             staff: Some(staff),
             case: Some(case),
             count: Some(records.len() as u64),
             hash: Some(digest_of(records.iter().map(|r| r.place.item.as_bytes().as_slice()))),
-            position: Some(self.store.size()),
+            position: Some(position),
             ..self.entry(Fact::Listed)
         };
         self.record_fact(listed)?;
@@ -297,11 +323,11 @@ impl Casebook {
     }
 
     /// Where the mails of a case would go: the newest contact's address and message id, for an
-    /// answer. Server-sealed, so the server can say; a look at the newest letter is noted.
+    /// answer. Server-sealed, so the server can say; a look at that letter's contact, one entry.
     ///
     /// # Errors
     /// `Unknown` if the case names no usable address.
-    pub fn reply_to(&self, case: CaseId) -> Result<super::ContactDetail, Error> {
+    pub fn reply_to(&self, staff: StaffId, case: CaseId) -> Result<super::ContactDetail, Error> {
         let records: Vec<BoxRecord> = {
             let state = self.state();
             let record = state.cases.get(&case).ok_or(Error::Unknown("case"))?;
@@ -321,9 +347,51 @@ impl Casebook {
             let manifest = self.open_server_box(&record)?;
             let contact: super::ContactDetail = super::detail::from_bytes(&manifest.detail)?;
             if contact.address.is_some() {
+                self.record_fact(Entry {
+                    staff: Some(staff),
+                    case: Some(case),
+                    letter: Some(record.place.letter),
+                    box_kind: Some(Kind::Contact),
+                    ..self.entry(Fact::Looked)
+                })?;
                 return Ok(contact);
             }
         }
         Err(Error::Unknown("address to answer to"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::VaultId;
+
+    fn opened(length: usize) -> Opened {
+        let letter = LetterId::random();
+        Opened {
+            place: Place {
+                kind: Kind::Letter,
+                vault: VaultId::random(),
+                letter,
+                item: item_of(letter),
+            },
+            inner: Some(Inner { chunks: Vec::new(), sealed: vec![0; length] }),
+            content: Digest::new([0; 32]),
+            epoch: Some(EpochId(1)),
+            container: None,
+            case: CaseId::random(),
+            minute: 0,
+            standing: Standing::Kept,
+        }
+    }
+
+    #[test]
+    fn one_long_letter_box_leaves_the_others_in_the_listing() {
+        let mut boxes = [opened(400), opened(601), opened(600), opened(1)];
+        let mut room = 1000;
+        boxes.iter_mut().for_each(|opened| fit(opened, &mut room));
+        let standing = boxes.map(|opened| (opened.inner.is_some(), opened.standing));
+        let (kept, out) = ((true, Standing::Kept), (false, Standing::LeftOut));
+        assert_eq!(standing, [kept, out, kept, out]);
     }
 }

@@ -65,8 +65,9 @@ impl Casebook {
         let outcome = self.receive_in_turn(envelope, raw, fingerprint).await;
         drop(guard);
         let mut turns = lock(&self.turns);
-        // Two hold it when nobody waits: the map and this function.
-        if Arc::strong_count(&turn) == 2 {
+        // Let go under the lock: of those who leave together the last one finds the map alone.
+        drop(turn);
+        if turns.get(&fingerprint).is_some_and(|turn| Arc::strong_count(turn) == 1) {
             turns.remove(&fingerprint);
         }
         outcome
@@ -366,13 +367,9 @@ impl Sealing<'_> {
                 due_three: three,
                 ..self.casebook.entry(Fact::CaseOpened)
             }),
-            Some(case) => {
-                let closed =
-                    self.casebook.state().cases.get(&case).map(|c| c.case.closed.is_some());
-                if closed == Some(true) {
-                    (received.due_one, received.due_three) = (one, three);
-                }
-            }
+            // They count if the case is closed by then: one that somebody closes at this very
+            // moment is opened again, and the letter does not fall out of the queue.
+            Some(_) => (received.due_one, received.due_three) = (one, three),
         }
         first.push(received);
         self.batch.entries.splice(0..0, first);

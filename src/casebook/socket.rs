@@ -49,6 +49,14 @@ const MAX_CONNECTIONS: usize = 64;
 const LOG_IN_TIME: Duration = Duration::from_secs(60);
 /// Time without a request after which a connection ends.
 const IDLE_TIME: Duration = Duration::from_secs(15 * 60);
+/// Time to take one answer.
+const WRITE_TIME: Duration = Duration::from_secs(5 * 60);
+/// How long a failing accept is left alone (no file descriptors left, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Items of one look: a letter of the most items, skeleton included, several times over.
+const MAX_LOOKS: usize = 4096;
+/// The longest inner layer in bytes: with the server's layer it is no longer than a box may be.
+const MAX_INNER: usize = 64 << 20;
 /// Ledger entries in one answer.
 const ENTRIES_AT_ONCE: usize = 4096;
 
@@ -60,17 +68,19 @@ pub async fn run(listener: UnixListener, desk: Arc<Desk>, stop: impl Future<Outp
         tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
-                if let Ok((stream, _)) = accepted {
-                    let desk = Arc::clone(&desk);
-                    connections.spawn(async move {
-                        let mut connection = Connection { desk, stream, looked_at: HashSet::new() };
-                        if let Err(error) = connection.serve().await
-                            && error.kind() != io::ErrorKind::UnexpectedEof
-                        {
-                            tracing::info!(kind = %error.kind(), "a staff connection ended");
-                        }
-                    });
-                }
+                let Ok((stream, _)) = accepted else {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                };
+                let desk = Arc::clone(&desk);
+                connections.spawn(async move {
+                    let mut connection = Connection { desk, stream, looked_at: HashSet::new() };
+                    if let Err(error) = connection.serve().await
+                        && error.kind() != io::ErrorKind::UnexpectedEof
+                    {
+                        tracing::info!(kind = %error.kind(), "a staff connection ended");
+                    }
+                });
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
         }
@@ -194,7 +204,9 @@ impl Connection {
             Ok(frame) => frame,
             Err(_) => frame(&Response::Refused { why: "too much for one answer".into() })?,
         };
-        self.stream.write_all(&frame).await
+        // Whoever does not read must not hold a place, and what is disclosed, for ever.
+        let written = tokio::time::timeout(WRITE_TIME, self.stream.write_all(&frame));
+        written.await.map_err(|_| io::ErrorKind::TimedOut)?
     }
 }
 
@@ -205,6 +217,7 @@ fn refused(error: Error) -> Response {
 impl Desk {
     fn answer(&self, member: &Member, request: Request) -> Result<Response, Error> {
         permitted(member, &request)?;
+        bearable(&request)?;
         let casebook = &self.casebook;
         let staff = member.id;
         Ok(match request {
@@ -220,7 +233,7 @@ impl Desk {
             Request::EpochFile { epoch } => Response::Bytes { bytes: self.epoch_file(epoch)? },
             Request::MailboxFiles => Response::Files { files: self.mailbox_files()? },
             Request::ReplyTo { case } => {
-                let contact = casebook.reply_to(case)?;
+                let contact = casebook.reply_to(staff, case)?;
                 let address = contact.address.ok_or(Error::Unknown("address to answer to"))?;
                 Response::Contact { address, message_id: contact.message_id }
             }
@@ -308,6 +321,25 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         Request::RotateCabinet => member.may_administer(),
     };
     if allowed { Ok(()) } else { Err(Error::Forbidden) }
+}
+
+/// Whether a request is of a size that can be served; what it says is judged by the casebook.
+fn bearable(request: &Request) -> Result<(), Error> {
+    let recording = match request {
+        Request::Look { items } if items.len() > MAX_LOOKS => {
+            return Err(Error::Malformed("too many items at once"));
+        }
+        Request::Record { recording } | Request::Forget { reason: recording, .. } => recording,
+        _ => return Ok(()),
+    };
+    if recording.boxes.is_empty() && matches!(recording.act, Act::Note | Act::OpenLetter) {
+        return Err(Error::Malformed("nothing is recorded"));
+    }
+    let is_too_long = recording.boxes.iter().any(|new| {
+        let addresses = new.inner.chunks.len().saturating_mul(size_of::<Address>());
+        new.inner.sealed.len().saturating_add(addresses) > MAX_INNER
+    });
+    if is_too_long { Err(Error::Malformed("a box that is too long")) } else { Ok(()) }
 }
 
 /// Tests that were handed out are forgotten after this many.

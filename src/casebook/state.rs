@@ -63,6 +63,15 @@ pub struct CaseRecord {
     pub notes: Vec<ItemId>,
     /// Its outgoing mails, oldest first.
     pub outgoing: Vec<LetterId>,
+    /// When it was closed, if it is, in minutes since 1970.
+    pub ended: Option<u64>,
+}
+
+impl CaseRecord {
+    fn step(&mut self, minute: u64, event: Event) {
+        self.case = case::step(self.case.clone(), day(minute), event);
+        self.ended = self.case.closed.and(self.ended.or(Some(minute)));
+    }
 }
 
 /// How far a mail to send has come.
@@ -72,8 +81,8 @@ pub enum Sending {
     Due,
     /// A notice that is composed and held: nobody sends it yet.
     Held,
-    /// Handed over.
-    Delivered,
+    /// Handed over, in this minute since 1970.
+    Delivered(u64),
     /// Refused for good.
     Failed,
 }
@@ -101,11 +110,13 @@ pub struct State {
     pub rotated: u64,
     /// Whether a key was dropped since.
     pub dropped: bool,
+    next: u64,
 }
 
 impl State {
     /// Takes one entry in.
     pub fn apply(&mut self, vault: VaultId, entry: &Entry) {
+        self.next = entry.seq.saturating_add(1);
         self.apply_box(vault, entry);
         match entry.kind {
             Fact::CaseOpened => self.open_case(entry),
@@ -116,7 +127,7 @@ impl State {
                 }
             }
             Fact::NoticeHeld => self.sending(entry, Sending::Held),
-            Fact::OutgoingDelivered => self.sending(entry, Sending::Delivered),
+            Fact::OutgoingDelivered => self.sending(entry, Sending::Delivered(entry.minute)),
             Fact::OutgoingFailed => self.sending(entry, Sending::Failed),
             Fact::EpochSigned => {
                 if let (Some(epoch), Some(hash)) = (entry.epoch, entry.hash) {
@@ -144,8 +155,14 @@ impl State {
         if let Some(record) = entry.case.and_then(|case| self.cases.get_mut(&case))
             && let Some(event) = event(entry)
         {
-            record.case = case::step(record.case.clone(), day(entry.minute), event);
+            record.step(entry.minute, event);
         }
+    }
+
+    /// The ledger position of this state: the number of entries it is the fold of.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.next
     }
 
     fn apply_box(&mut self, vault: VaultId, entry: &Entry) {
@@ -195,6 +212,7 @@ impl State {
             letters: Vec::new(),
             notes: Vec::new(),
             outgoing: Vec::new(),
+            ended: None,
         });
     }
 
@@ -213,7 +231,7 @@ impl State {
             // encryption is no further letter from the sender.
             if !record.letters.is_empty() && entry.kind == Fact::LetterReceived {
                 let event = term(entry).map_or(Event::LetterJoined, Event::Reopened);
-                record.case = case::step(record.case.clone(), day(entry.minute), event);
+                record.step(entry.minute, event);
             }
             record.letters.push(letter);
         }
@@ -235,6 +253,20 @@ impl State {
     #[must_use]
     pub fn slot(&self, slot: SlotId) -> Option<&BoxRecord> {
         self.boxes.get(&slot)
+    }
+
+    /// When a box that serves a time had served it, in minutes since 1970: a mail when it was
+    /// delivered; a contact, and a mail that was not delivered, when the case was closed.
+    #[must_use]
+    pub fn served_until(&self, record: &BoxRecord) -> Option<u64> {
+        let letter = &record.place.letter;
+        let ended = || self.cases.get(&record.case)?.ended;
+        match (record.place.kind, self.outgoing.get(letter)) {
+            (Kind::Contact, _) => ended(),
+            (Kind::Outgoing, Some(Sending::Delivered(minute))) => Some(*minute),
+            (Kind::Outgoing, Some(Sending::Held | Sending::Failed)) => ended(),
+            _ => None,
+        }
     }
 
     /// Every box, in no order.

@@ -12,7 +12,7 @@ use crate::casebook::detail::NoteSubject;
 use crate::casebook::{Act, Certificate};
 use crate::ids::{CaseId, ItemId};
 use crate::keys::file::write_new;
-use crate::ledger::{Checkpoint, Entry, checkpoint, tree};
+use crate::ledger::{Checkpoint, Entry, Fact, checkpoint, tree};
 use crate::staff::client::CaseView;
 use crate::staff::sealing::Sealing;
 
@@ -87,9 +87,9 @@ impl Forget {
         }
         let mut sealing = Sealing::new(self.case, Act::Note, client.sealing()?);
         sealing.note(NoteSubject::Reason, &reason, None, Vec::new());
-        let items = plan.iter().map(|doomed| doomed.item).collect();
-        let certificates = client.forget(items, sealing.finish(), self.now)?;
-        let certificates = verified(certificates, &client.checkpoint_key)?;
+        let items: Vec<ItemId> = plan.iter().map(|doomed| doomed.item).collect();
+        let certificates = client.forget(items.clone(), sealing.finish(), self.now)?;
+        let certificates = verified(certificates, &items, &client.checkpoint_key)?;
         Ok(self.report(&certificates))
     }
 
@@ -178,9 +178,11 @@ fn planned(case: CaseId, plan: &[Doomed]) -> Report {
     Report::new(text, value)
 }
 
-/// The certificates with the items that they are about, each held against the vault's key.
+/// The certificates with the items that they are about, each held against the vault's key: one that
+/// says `Forgotten` for every item that was asked for.
 fn verified(
     certificates: Vec<Certificate>,
+    asked: &[ItemId],
     key: &str,
 ) -> Result<Vec<(ItemId, Certificate)>, Error> {
     let bad = || {
@@ -195,8 +197,11 @@ fn verified(
         let Certificate { seq, path, .. } = &certificate;
         let stands = tree::verify_inclusion(leaf, *seq, head.size, path, head.root);
         let entry = Entry::from_bytes(&certificate.entry)?;
-        let item = entry.item.filter(|_| stands && head.vault == vault).ok_or_else(bad)?;
+        let holds = stands && head.vault == vault && entry.seq == *seq;
+        let is_forgotten = entry.kind == Fact::Forgotten && entry.slot.is_some();
+        let item = entry.item.filter(|_| holds && is_forgotten).ok_or_else(bad)?;
         verified.push((item, certificate));
     }
-    Ok(verified)
+    let is_proven = |item: &ItemId| verified.iter().any(|(proven, _)| proven == item);
+    if asked.iter().all(is_proven) { Ok(verified) } else { Err(bad()) }
 }

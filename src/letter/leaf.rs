@@ -10,6 +10,10 @@ use super::transfer::{Coding, recipe};
 use super::{Finding, Item, MAX_TEXT, Role, Storage, charset, magic};
 use crate::secret::Personal;
 
+/// The longest media type in bytes (RFC 6838 §4.2: 127 for each half). It stands in the letter box,
+/// once for each item, and a listing opens the letter boxes of all cases.
+const MAX_MEDIA_TYPE: usize = 255;
+
 /// What the header of a part says about its body.
 pub(super) struct Part {
     /// Lower case; what stands for it where none is declared.
@@ -39,7 +43,11 @@ impl Part {
             findings.add(Finding::BadParameter);
         }
         let media_type = match content.kind.split_once('/') {
-            Some((kind, subtype)) if !kind.is_empty() && !subtype.is_empty() => {
+            Some((kind, subtype))
+                if !kind.is_empty()
+                    && !subtype.is_empty()
+                    && content.kind.len() <= MAX_MEDIA_TYPE =>
+            {
                 content.kind.clone()
             }
             _ if content.kind.is_empty() && digest => "message/rfc822".into(),

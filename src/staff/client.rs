@@ -142,7 +142,7 @@ pub struct Client {
 const ANSWER_TIME: Duration = Duration::from_secs(120);
 
 impl Client {
-    /// Connects, logs in, proves an epoch that nobody proved, and compares checkpoints.
+    /// Connects, logs in, compares checkpoints, and proves an epoch that nobody proved.
     ///
     /// # Errors
     /// See [`Error`]; nothing was opened then.
@@ -166,11 +166,14 @@ impl Client {
         let response =
             challenge::answer(&message, vault, &nonce, member).ok_or(Error::Unexpected)?;
         protocol::write(&mut stream, &Request::Answer { response })?;
-        let Response::Welcome { staff, vault, epoch, unproven, checkpoint_key, mailbox } =
+        let Response::Welcome { staff, vault: welcomed, epoch, unproven, checkpoint_key, mailbox } =
             accepted(protocol::read(&mut stream)?)?
         else {
             return Err(Error::Unexpected);
         };
+        if welcomed != vault {
+            return Err(Error::Unexpected);
+        }
         let sealing = match epoch {
             Some((id, text)) => Some((id, text.parse().map_err(|_| Error::Unexpected)?)),
             None => None,
@@ -178,11 +181,11 @@ impl Client {
         let epochs = HashMap::new();
         let mut client =
             Self { stream, opener, staff, vault, mailbox, checkpoint_key, sealing, epochs };
-        if let Some(unproven) = unproven {
-            client.prove(unproven.epoch, &unproven.test)?;
-        }
         if let Some(seen) = seen {
             client.compare(seen)?;
+        }
+        if let Some(unproven) = unproven {
+            client.prove(unproven.epoch, &unproven.test)?;
         }
         Ok(client)
     }
@@ -281,6 +284,11 @@ impl Client {
         let Response::Boxes { boxes } = self.ask(&Request::Look { items: items.to_vec() })? else {
             return Err(Error::Unexpected);
         };
+        let are_asked_for = boxes.len() == items.len()
+            && boxes.iter().zip(items).all(|(opened, item)| opened.place.item == *item);
+        if !are_asked_for {
+            return Err(Error::Unexpected);
+        }
         boxes.iter().map(|opened| self.item(opened)).collect()
     }
 

@@ -13,7 +13,7 @@ use crate::casebook::{Act, NewBox, NewChunk, Recording};
 use crate::ids::{CaseId, EpochId, ItemId, LetterId};
 use crate::keys::epoch::EpochPublic;
 use crate::letter::skeleton::Skeleton;
-use crate::letter::{Headers, Letter};
+use crate::letter::{Finding, Headers, Letter};
 use crate::secret::Personal;
 use crate::vault::chunk::{self, Base};
 use crate::vault::manifest::Manifest;
@@ -86,7 +86,7 @@ impl Sealing {
         let detail = LetterDetail {
             envelope: outer.envelope.clone(),
             headers: protected(&outer.headers, &inner.headers),
-            findings: inner.findings.clone(),
+            findings: findings(inner),
             protection: inner.protection,
             items: cards,
             skeleton: id,
@@ -129,6 +129,15 @@ impl Sealing {
         let new = NewBox { kind, letter, item, inner, content, epoch, container, length };
         self.recording.boxes.push(new);
     }
+}
+
+/// What was odd inside. That nobody is named there is not: the letter around it names its sender.
+fn findings(inner: &Letter) -> Vec<Finding> {
+    let mut findings = inner.findings.clone();
+    if inner.headers.from.is_empty() {
+        findings.retain(|finding| *finding != Finding::OddFrom);
+    }
+    findings
 }
 
 /// The header fields of an opened letter: those inside where it has them, else those outside

@@ -62,6 +62,10 @@ impl Seen {
         proof: &[Digest],
     ) -> Result<(), Error> {
         let key = self.read(vault)?.map_or_else(|| offered_key.to_owned(), |(key, _)| key);
+        // What is verified later on is verified with the offered one: it must be the pinned one.
+        if key != offered_key {
+            return Err(Error::Forked);
+        }
         let (named, public) = checkpoint::parse_vkey(&key).map_err(|_| Error::Forked)?;
         let new = Checkpoint::verify(note, &public).map_err(|_| Error::Forked)?;
         let extends = last.is_none_or(|last| {
@@ -116,6 +120,11 @@ mod tests {
         assert!(matches!(fork(&[b"a", b"b"], &seed), Err(Error::Forked)));
         assert!(matches!(fork(&[b"a", b"x", b"c", b"d"], &seed), Err(Error::Forked)));
         assert!(matches!(fork(&[b"a", b"b", b"c", b"d"], &[8; 32]), Err(Error::Forked)));
+        let (honest, tree) = note(&seed, &[b"a", b"b", b"c", b"d"], vault);
+        let proof = tree.consistency(3, 4).expect("grew");
+        let other = checkpoint::vkey(vault, &checkpoint::public_key(&[8; 32]));
+        let offered = seen.advance(vault, &other, &honest, Some(&last), &proof);
+        assert!(matches!(offered, Err(Error::Forked)), "a key that is not the pinned one");
         assert!(fork(&[b"a", b"b", b"c", b"d"], &seed).is_ok());
     }
 }

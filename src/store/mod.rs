@@ -255,6 +255,14 @@ impl Store {
         self.shared.find(*address, read)
     }
 
+    /// Whether there is a chunk at this address.
+    ///
+    /// # Errors
+    /// Only where the system refuses.
+    pub fn has_chunk(&self, address: &Address) -> Result<bool, Error> {
+        self.shared.has(*address)
+    }
+
     /// The key in a slot of the cabinet.
     ///
     /// # Errors

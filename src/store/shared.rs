@@ -82,6 +82,14 @@ impl Shared {
         }
     }
 
+    /// Whether the index knows a record of this address, or a pack holds one if there is no index.
+    pub(super) fn has(&self, address: Address) -> Result<bool, Error> {
+        match self.index.spot(address) {
+            Ok(spot) => Ok(spot.is_some()),
+            Err(_) => Ok(self.search(address)?.is_some()),
+        }
+    }
+
     /// Looks through every pack: the way that is left when there is no index.
     fn search(&self, address: Address) -> Result<Option<Spot>, Error> {
         let mut spot = None;

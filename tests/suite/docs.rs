@@ -269,7 +269,11 @@ fn has_secret(text: &str) -> bool {
     let age_key = |rest: &str| rest.bytes().take_while(u8::is_ascii_alphanumeric).count() >= 50;
     let block = ["PRIVATE KEY", "-----"].concat();
     let pgp_block = ["PRIVATE KEY BLOCK", "-----"].concat();
-    let long_line = |rest: &str| rest.lines().skip(1).take(8).any(|line| line.len() >= 40);
+    let is_base64 = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'=');
+    let long_line = |rest: &str| {
+        let mut lines = rest.lines().skip(1).take(8).map(str::trim);
+        lines.any(|line| line.len() >= 40 && line.bytes().all(is_base64))
+    };
     text.split(&age).skip(1).any(age_key)
         || text.split(&block).skip(1).any(long_line)
         || text.split(&pgp_block).skip(1).any(long_line)

@@ -290,11 +290,10 @@ fn an_agent_does_not_answer_another_user() {
 /// subcommand, run by this test binary with its report on descriptor 3.
 const PROGRAM: &str = "#!/bin/sh
 test \"$*\" = agent || exit 9
-KLUIS_TEST_AGENT=1 exec 'EXE' --exact keys::the_process_of_an_agent --ignored 3>&1 >/dev/null
+KLUIS_TEST_AGENT=1 exec 'EXE' --exact keys::the_process_of_an_agent 3>&1 >/dev/null
 ";
 
 #[test]
-#[ignore = "is the child process of another test"]
 fn the_process_of_an_agent() {
     if std::env::var_os("KLUIS_TEST_AGENT").is_some() {
         let report = File::options().write(true).open("/proc/self/fd/3").expect("is open");

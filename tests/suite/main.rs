@@ -1,22 +1,32 @@
 //! The one binary of integration tests; each module opens with what it holds the program to.
 
+mod acts;
+mod answers;
+mod audit;
 mod cli;
 #[cfg(kluis_lab)]
 mod crash;
 mod deadline;
 mod docs;
+mod forget;
+mod hostile;
 mod imports;
 mod inbox;
 mod keys;
 mod letters;
+mod log_in;
+mod opened;
 mod openpgp;
 #[cfg(kluis_lab)]
 mod sandbox;
+mod secrecy;
 mod store;
 mod tree;
 mod way;
 
 #[path = "../support/mail_client.rs"]
 mod mail_client;
+#[path = "../support/thief.rs"]
+mod thief;
 #[path = "../support/world.rs"]
 mod world;

@@ -554,7 +554,6 @@ fn notes(vault: &Vault, id: VaultId) -> HashMap<String, Vec<Letter>> {
 }
 
 #[test]
-#[ignore = "the child of the crash tests"]
 fn child() {
     let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else { return };
     match std::env::var(PART).as_deref() {
@@ -593,7 +592,7 @@ fn run_child(vault: &Vault, kill: Option<&str>, part: &str) -> ExitStatus {
         command.args(["-c", "trap '' XFSZ; ulimit -f 16384; exec \"$0\" \"$@\""]).arg(own);
     }
     command
-        .args(["--exact", "store::child", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "store::child", "--nocapture", "--test-threads=1"])
         .env(DIR, vault.dir.path())
         .env(PART, part)
         .stdout(std::process::Stdio::null());

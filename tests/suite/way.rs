@@ -22,11 +22,11 @@ use crate::world::{MAILBOX, Server, World};
 
 const SENDER: &str = "lotte@client.example";
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
 }
 
-fn deliver(server: &Server, lmtp: bool, to: &[&str], raw: &[u8]) -> Vec<u16> {
+pub(crate) fn deliver(server: &Server, lmtp: bool, to: &[&str], raw: &[u8]) -> Vec<u16> {
     let address = if lmtp { server.lmtp() } else { server.smtp() };
     let mut sender = Sender::greet(address, lmtp).expect("greets");
     let answers = sender.send(SENDER, to, raw).expect("answers");
@@ -34,7 +34,7 @@ fn deliver(server: &Server, lmtp: bool, to: &[&str], raw: &[u8]) -> Vec<u16> {
 }
 
 /// Rebuilds the raw message of the newest letter of a case, as staff with both keys can.
-fn raw(client: &mut Client, case: &CaseView) -> Vec<u8> {
+pub(crate) fn raw(client: &mut Client, case: &CaseView) -> Vec<u8> {
     let letter = case.letters.last().expect("a case has a letter");
     let detail = letter.detail.as_ref().expect("the letter box opens");
     let mut ids = vec![detail.skeleton];
@@ -47,11 +47,11 @@ fn raw(client: &mut Client, case: &CaseView) -> Vec<u8> {
     skeleton.rebuild(&contents)
 }
 
-fn entries(server: &Server) -> Vec<Entry> {
+pub(crate) fn entries(server: &Server) -> Vec<Entry> {
     server.casebook.store().entries(0, usize::MAX).expect("reads")
 }
 
-fn count(server: &Server, fact: Fact) -> usize {
+pub(crate) fn count(server: &Server, fact: Fact) -> usize {
     entries(server).iter().filter(|entry| entry.kind == fact).count()
 }
 

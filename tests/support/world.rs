@@ -52,6 +52,42 @@ impl World {
         Self::found_with(Clock::System, true)
     }
 
+    /// Founds a vault at this time (seconds since 1970-01-01T00:00:00Z), which stands still until
+    /// [`set_time`](Self::set_time).
+    pub(crate) fn found_at(time: u64) -> Self {
+        Self::found_with(Clock::Fixed(time), true)
+    }
+
+    /// From the next start on it is this late.
+    pub(crate) fn set_time(&mut self, time: u64) {
+        self.clock = Clock::Fixed(time);
+    }
+
+    /// From the next start on mail goes to this port of loopback.
+    pub(crate) fn send_to(&self, port: u16) {
+        let file = self.state().join("kluis.toml");
+        let text = std::fs::read_to_string(&file).expect("is read");
+        let (before, after) = text.split_once("\n[outgoing").expect("the table");
+        let after = after.split_once("\n\n").expect("its end").1;
+        let smarthost = format!("host = \"127.0.0.1\"\nport = {port}\ntls = \"none\"");
+        let text = format!("{before}\n[outgoing.smtp]\n{smarthost}\n\n{after}");
+        std::fs::write(&file, text).expect("is written");
+    }
+
+    /// The mails that were delivered into the folder, with their envelopes.
+    pub(crate) fn delivered(&self) -> Vec<(Vec<u8>, serde_json::Value)> {
+        let Ok(listed) = std::fs::read_dir(self.outgoing()) else { return Vec::new() };
+        let files = listed.map(|entry| entry.expect("an entry").path());
+        let mails = files.filter(|file| file.extension().is_some_and(|kind| kind == "eml"));
+        mails
+            .map(|mail| {
+                let envelope = std::fs::read(mail.with_extension("json")).expect("is beside it");
+                let envelope = serde_json::from_slice(&envelope).expect("is JSON");
+                (std::fs::read(&mail).expect("is read"), envelope)
+            })
+            .collect()
+    }
+
     /// Founds a vault whose epoch nobody proved yet.
     pub(crate) fn found_unproven() -> Self {
         Self::found_with(Clock::System, false)
@@ -71,7 +107,7 @@ impl World {
             roles: [role].into(),
             recipient: key.recipient().clone(),
         };
-        let (anna, bert, olga) = (key("anna"), key("bert"), key("olga"));
+        let (anna, bert, olga, dora) = (key("anna"), key("bert"), key("olga"), key("dora"));
         let vault = VaultId::random();
         let roster = Roster {
             version: 1,
@@ -80,6 +116,7 @@ impl World {
                 member(1, "anna", Role::Backoffice, &anna),
                 member(2, "bert", Role::Backoffice, &bert),
                 member(3, "olga", Role::Auditor, &olga),
+                member(4, "dora", Role::Dpo, &dora),
             ],
             recovery: key("recovery").recipient().clone(),
             backups: ["carla", "dirk"]
