@@ -4,6 +4,8 @@ mod acts;
 mod answers;
 mod audit;
 mod cli;
+#[cfg(kluis_lab)]
+mod crash;
 mod deadline;
 mod docs;
 mod forget;
