@@ -86,7 +86,6 @@ pub struct Gateway {
     pub opening: Opening,
     desk: Arc<Desk>,
     config: Config,
-    dir: PathBuf,
     transport: Transport,
 }
 
@@ -149,7 +148,7 @@ impl Gateway {
             admin: admin.to_string(),
         });
         let transport = transport(&config)?;
-        Ok(Self { casebook, opening, desk, config, dir: dir.to_owned(), transport })
+        Ok(Self { casebook, opening, desk, config, transport })
     }
 
     /// Binds every listener, tells where, and serves until `shutdown` is done: letters that came to
