@@ -332,7 +332,9 @@ fn bearable(request: &Request) -> Result<(), Error> {
         Request::Record { recording } | Request::Forget { reason: recording, .. } => recording,
         _ => return Ok(()),
     };
-    if recording.boxes.is_empty() && matches!(recording.act, Act::Note | Act::OpenLetter) {
+    let is_record = matches!(request, Request::Record { .. });
+    let says_nothing = matches!(recording.act, Act::Note | Act::OpenLetter);
+    if is_record && says_nothing && recording.boxes.is_empty() {
         return Err(Error::Malformed("nothing is recorded"));
     }
     let is_too_long = recording.boxes.iter().any(|new| {
