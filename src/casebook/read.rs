@@ -29,6 +29,20 @@ pub enum Filter {
     Case(#[n(0)] CaseId),
 }
 
+impl Filter {
+    /// As a `Listed` entry says it (vault-format §6).
+    fn number(self) -> u8 {
+        match self {
+            Filter::Open => 1,
+            Filter::All => 2,
+            Filter::Case(_) => 3,
+        }
+    }
+}
+
+/// The filter of a listing of notes, as a `Listed` entry says it.
+const NOTES_OF_A_CASE: u8 = 4;
+
 /// A box without the server's layer, as far as it opens.
 #[derive(Clone, Encode, Decode)]
 #[cbor(map)]
@@ -284,6 +298,7 @@ impl Casebook {
             count: Some(records.len() as u64),
             hash: Some(digest_of(records.iter().map(|r| r.place.item.as_bytes().as_slice()))),
             position: Some(position),
+            filter: Some(NOTES_OF_A_CASE),
             ..self.entry(Fact::Listed)
         };
         self.record_fact(listed)?;

@@ -205,3 +205,41 @@ fn verified(
     let is_proven = |item: &ItemId| verified.iter().any(|(proven, _)| proven == item);
     if asked.iter().all(is_proven) { Ok(verified) } else { Err(bad()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_must_say_that_the_very_item_was_forgotten() {
+        use crate::ids::{LetterId, SlotId, VaultId};
+        let (vault, seed, item) = (VaultId::random(), [4; 32], ItemId::random());
+        let key = checkpoint::vkey(vault, &checkpoint::public_key(&seed));
+        let certificate = |kind, seq, of: ItemId| {
+            let entry = Entry {
+                seq,
+                letter: Some(LetterId::random()),
+                item: Some(of),
+                slot: Some(SlotId::random()),
+                ..Entry::new(kind, 9)
+            };
+            let mut tree = tree::Tree::default();
+            tree.append(tree::leaf(&entry.to_bytes()));
+            let root = tree.root(1).expect("its own size");
+            vec![Certificate {
+                seq: 0,
+                entry: entry.to_bytes(),
+                path: Vec::new(),
+                checkpoint: Checkpoint { vault, size: 1, root }.sign(&seed),
+                horizon: 0,
+                rotated: false,
+            }]
+        };
+        let holds = |certificates| verified(certificates, &[item], &key).is_ok();
+        assert!(holds(certificate(Fact::Forgotten, 0, item)));
+        assert!(!holds(certificate(Fact::Looked, 0, item)), "a look is no forgetting");
+        assert!(!holds(certificate(Fact::Forgotten, 3, item)), "an entry of another place");
+        assert!(!holds(certificate(Fact::Forgotten, 0, ItemId::random())), "another item");
+        assert!(!holds(Vec::new()), "nothing at all");
+    }
+}

@@ -176,6 +176,9 @@ pub struct Entry {
     /// The item that this one was taken out of.
     #[n(18)]
     pub container: Option<ItemId>,
+    /// What a listing was about: 1 open cases, 2 all cases, 3 one case, 4 the notes of one case.
+    #[n(19)]
+    pub filter: Option<u8>,
 }
 
 impl Entry {
@@ -202,6 +205,7 @@ impl Entry {
             count: None,
             position: None,
             container: None,
+            filter: None,
         }
     }
 
@@ -286,6 +290,7 @@ mod tests {
             count: Some(u64::MAX),
             position: Some(6),
             container: Some(ItemId::random()),
+            filter: Some(3),
             ..Entry::new(Fact::BoxSealed, 29_000_000)
         };
         assert_eq!(Entry::from_bytes(&entry.to_bytes()), Ok(entry));

@@ -6,11 +6,8 @@
 //! finds nothing proves nothing.
 
 use std::fs::File;
-use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use data_encoding::{BASE64_MIME, HEXLOWER};
@@ -183,26 +180,15 @@ fn found_in_files(search: &Search, world: &World, path: &Path) -> Vec<String> {
     found
 }
 
-/// A server in a process of its own that logs everything, with what it logged so far.
+/// A server in a process of its own that logs everything.
 struct Watched {
     process: Process,
-    log: Arc<Mutex<Vec<u8>>>,
-    reader: Option<JoinHandle<()>>,
+    log: PathBuf,
 }
 
 impl Watched {
     fn serve(world: &World) -> Self {
-        let mut process = world.spawn(&[("RUST_LOG", "trace")]);
-        let mut stderr = process.child.stderr.take().expect("is piped");
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let lines = Arc::clone(&log);
-        let reader = std::thread::spawn(move || {
-            let mut piece = [0; 4096];
-            while let Ok(length @ 1..) = stderr.read(&mut piece) {
-                lines.lock().expect("no holder panics").extend_from_slice(&piece[..length]);
-            }
-        });
-        Self { process, log, reader: Some(reader) }
+        Self { process: world.spawn(&[("RUST_LOG", "trace")]), log: world.log() }
     }
 
     fn deliver(&self, lmtp: bool, from: &str, raw: &[u8]) {
@@ -216,8 +202,7 @@ impl Watched {
     fn end(mut self) -> Vec<u8> {
         self.process.child.kill().expect("is killed");
         self.process.child.wait().expect("ends");
-        self.reader.take().expect("is there").join().expect("reads to the end");
-        std::mem::take(&mut self.log.lock().expect("no holder panics"))
+        std::fs::read(&self.log).expect("is read")
     }
 }
 
