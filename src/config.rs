@@ -16,6 +16,8 @@ use serde::Deserialize;
 
 /// The file's name in the state directory.
 pub const FILE: &str = "kluis.toml";
+/// The staff side's socket, in the state directory unless the file says otherwise.
+pub const STAFF_SOCKET: &str = "kluis.sock";
 
 /// What `kluis.toml` says, with every path made absolute.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -53,6 +55,8 @@ pub struct Listen {
     pub smtp: Vec<SocketAddr>,
     /// LMTP (RFC 2033).
     pub lmtp: Vec<Endpoint>,
+    /// The staff side's socket.
+    pub staff: PathBuf,
     /// The networks of servers in front of this one.
     pub trusted: Vec<Network>,
 }
@@ -62,6 +66,7 @@ impl Default for Listen {
         Self {
             smtp: vec![SocketAddr::from(([127, 0, 0, 1], 2525))],
             lmtp: Vec::new(),
+            staff: STAFF_SOCKET.into(),
             trusted: Network::loopback(),
         }
     }
@@ -139,7 +144,7 @@ pub struct Smarthost {
     /// For authentication, with `password_file`.
     #[serde(default)]
     pub username: Option<String>,
-    /// A file with the password in its first line; read again on SIGHUP.
+    /// A file with the password in its first line; read at the start.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
 }
@@ -386,7 +391,7 @@ impl Config {
         if self.cabinet_key.as_os_str().is_empty() {
             self.cabinet_key = beside(&self.dir);
         }
-        let mut paths = vec![&mut self.cabinet_key];
+        let mut paths = vec![&mut self.cabinet_key, &mut self.listen.staff];
         paths.extend(self.listen.lmtp.iter_mut().filter_map(|endpoint| match endpoint {
             Endpoint::Unix(path) => Some(path),
             Endpoint::Tcp(_) => None,

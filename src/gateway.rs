@@ -86,7 +86,6 @@ pub struct Gateway {
     pub opening: Opening,
     desk: Arc<Desk>,
     config: Config,
-    dir: PathBuf,
     transport: Transport,
 }
 
@@ -105,6 +104,8 @@ pub struct Addresses {
 const LETTER_TIME: Duration = Duration::from_secs(60);
 /// Between two looks at what is due to be sent, forgotten or rotated.
 const TICK: Duration = Duration::from_secs(60);
+/// Time that a mail under way is given when the server stops; it is due again at the next start.
+const SEND_GRACE: Duration = Duration::from_secs(5);
 /// `Received` fields in a letter that has come by too often (RFC 5321 §6.3).
 const MAX_RECEIVED: usize = 50;
 
@@ -131,7 +132,7 @@ impl Gateway {
         let casebook = Casebook::open(store, lent)?;
         let own = casebook.server_key(MESSAGE_ID_KEY)?;
         key.set(own).map_err(|_| Error::Dead)?;
-        let roster = signed_files(dir, &casebook)?;
+        let (roster, admin) = signed_files(dir, &casebook)?;
         if roster.is_throwaway() {
             return Err(Error::Throwaway);
         }
@@ -144,9 +145,10 @@ impl Gateway {
             message_id: Box::new(move |case| compose.fresh(case)),
             mailbox,
             checkpoint_key: checkpoint::vkey(casebook.vault(), &public),
+            admin: admin.to_string(),
         });
         let transport = transport(&config)?;
-        Ok(Self { casebook, opening, desk, config, dir: dir.to_owned(), transport })
+        Ok(Self { casebook, opening, desk, config, transport })
     }
 
     /// Binds every listener, tells where, and serves until `shutdown` is done: letters that came to
@@ -187,6 +189,7 @@ impl Gateway {
                 tracing::error!("a part of the server ended in a panic");
             }
         }
+        self.casebook.dismiss_parsers().await;
         let _ = std::fs::remove_file(&addresses.socket);
         if died { Err(Error::Dead) } else { Ok(()) }
     }
@@ -194,7 +197,7 @@ impl Gateway {
     async fn listeners(&self) -> Result<(Vec<Listener>, Addresses), Error> {
         let mut listeners = Vec::new();
         let mut addresses =
-            Addresses { socket: self.dir.join("kluis.sock"), ..Addresses::default() };
+            Addresses { socket: self.config.listen.staff.clone(), ..Addresses::default() };
         for place in &self.config.listen.smtp {
             let (listener, bound) = bind(Kind::Smtp, *place).await?;
             listeners.push(listener);
@@ -301,7 +304,7 @@ fn bind_socket(path: &Path) -> Result<UnixListener, Error> {
 }
 
 /// Reads roster and epochs: the admin signed them, and the ledger names them.
-fn signed_files(dir: &Path, casebook: &Casebook) -> Result<Roster, Error> {
+fn signed_files(dir: &Path, casebook: &Casebook) -> Result<(Roster, Vkey), Error> {
     let read = |path: &Path| {
         std::fs::read_to_string(path)
             .map_err(|source| Error::Io { what: format!("reading {}", path.display()), source })
@@ -325,7 +328,7 @@ fn signed_files(dir: &Path, casebook: &Casebook) -> Result<Roster, Error> {
         }
         casebook.add_epoch(id, note.public());
     }
-    newest_roster(dir, &admin, roster_hash, casebook)
+    Ok((newest_roster(dir, &admin, roster_hash, casebook)?, admin))
 }
 
 fn newest_roster(
@@ -458,13 +461,23 @@ fn received_fields(raw: &[u8]) -> usize {
     count
 }
 
-/// Sends what is due, now and after every change; what is refused for now waits a tick.
+/// Sends what is due, now and after every change; what is refused for now waits a tick. Once the
+/// server is to stop no mail is begun, and the one under way gets [`SEND_GRACE`].
 async fn send_due(casebook: Arc<Casebook>, transport: Transport, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
     loop {
         for due in casebook.unfinished() {
-            if let Err(error) = send_one(&casebook, &transport, &due).await {
+            let sending = send_one(&casebook, &transport, &due);
+            tokio::pin!(sending);
+            let (sent, stops) = tokio::select! {
+                sent = &mut sending => (Ok(sent), false),
+                () = &mut stop => (tokio::time::timeout(SEND_GRACE, sending).await, true),
+            };
+            if let Ok(Err(error)) = sent {
                 tracing::error!(%error, mail = %due.id, "a mail could not be sent");
+            }
+            if stops {
+                return;
             }
         }
         tokio::select! {

@@ -225,8 +225,9 @@ pub enum Ground {
     NotNeeded,
     /// A retention rule, in the version of the policy with this hash (GDPR Art. 5(1)(e)).
     Retention(Digest),
-    /// The one rule that is built in: a reply address seven days after its case was closed, a mail
-    /// seven days after it was delivered (design §5). Neither holds what a person asked for.
+    /// The one rule that is built in: a mail seven days after it was delivered; a reply address and
+    /// a mail that never left once their case is closed and they are seven days old (design §5).
+    /// None holds what a person asked for.
     ServedItsTime,
 }
 

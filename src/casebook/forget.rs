@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 
 use super::record::{Act, Recording};
 use super::state::BoxRecord;
-use super::{Casebook, Error};
+use super::{Casebook, Error, lock};
 use crate::case::{self, Approval};
 use crate::ids::{CaseId, Digest, ItemId, SlotId};
 use crate::ledger::entry::{Entry, Fact};
@@ -61,10 +61,12 @@ impl Casebook {
         if reason.act != Act::Note || reason.boxes.is_empty() {
             return Err(Error::Malformed("forgetting needs a reason"));
         }
+        let turn = lock(&self.acts);
         let records = self.to_forget(case, approval, items)?;
         let staff = approval.staff().ok_or(Error::Malformed("a person forgets, not a rule"))?;
-        self.record(staff, reason)?;
+        self.record_in_turn(staff, reason)?;
         let seqs = self.drop_keys(&records, approval)?;
+        drop(turn);
         if now {
             self.rotate_cabinet()?;
         }

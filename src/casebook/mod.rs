@@ -38,7 +38,7 @@ pub use forget::Certificate;
 pub use read::{CaseCard, Filter, LetterCard, Opened, Standing};
 pub use receive::Receipt;
 pub use record::{Act, Due, NewBox, NewChunk, Recording};
-use state::{BoxRecord, State};
+use state::{BoxRecord, Sending, State};
 
 /// Why the casebook did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +118,8 @@ pub struct Casebook {
     state: RwLock<State>,
     contacts: RwLock<Contacts>,
     turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held from asking whether an act is allowed until it is recorded.
+    acts: Mutex<()>,
     outgoing: tokio::sync::Notify,
     tests: Mutex<Vec<(EpochId, blake3::Hash)>>,
 }
@@ -169,6 +171,7 @@ impl Casebook {
             state: RwLock::default(),
             contacts: RwLock::default(),
             turns: Mutex::default(),
+            acts: Mutex::default(),
             outgoing: tokio::sync::Notify::new(),
             tests: Mutex::default(),
             store,
@@ -350,6 +353,11 @@ impl Casebook {
         &self.store
     }
 
+    /// Ends the parsers that wait for letters: before the runtime that they were started in ends.
+    pub async fn dismiss_parsers(&self) {
+        self.sandbox.dismiss().await;
+    }
+
     /// The time as the casebook reads it, in seconds since 1970.
     #[must_use]
     pub fn now(&self) -> u64 {
@@ -447,30 +455,27 @@ impl Casebook {
             cases: (state.cases.len() as u64, open as u64),
             letters: state.letters.len() as u64,
             boxes,
-            outgoing: (
-                count(state::Sending::Due),
-                count(state::Sending::Failed),
-                count(state::Sending::Held),
-            ),
+            outgoing: (count(Sending::Due), count(Sending::Failed), count(Sending::Held)),
             epoch: state.epoch,
             by_epoch: by_epoch.into_iter().collect(),
             horizon_days: forget::BACKUP_DAYS + forget::ROTATION_DAYS,
         }
     }
 
-    /// Forgets what has served its time: seven days after a case was closed its contacts and the
-    /// mails to them that were not delivered, seven days after its delivery a mail (design §5).
+    /// Forgets what has served its time: a mail seven days after its delivery; once a case is closed
+    /// its contacts and the mails that never left, as soon as they are seven days old (design §5).
     /// Nothing of a case under a legal hold. Gives how many boxes.
     ///
     /// # Errors
     /// What the store says.
     pub fn tidy(&self) -> Result<usize, Error> {
+        let _turn = lock(&self.acts);
         let approval = Approval::served_its_time();
         let oldest = self.clock.minutes().saturating_sub(WINDOW_MINUTES);
         let records: Vec<BoxRecord> = {
             let state = self.state();
             let over = |record: &&BoxRecord| {
-                let is_over = state.served_until(record).is_some_and(|minute| minute < oldest);
+                let is_over = state.serves_since(record).is_some_and(|minute| minute < oldest);
                 let known = state.cases.get(&record.case);
                 is_over && known.is_some_and(|r| case::may_forget(&r.case, &approval).is_ok())
             };

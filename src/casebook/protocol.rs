@@ -163,7 +163,7 @@ pub enum Response {
         /// The vault.
         #[n(1)]
         vault: VaultId,
-        /// The epoch that is sealed to, and its public key; none if none is proven.
+        /// The epoch that is sealed to, and its signed note; none if none is proven.
         #[n(2)]
         epoch: Option<(EpochId, String)>,
         /// An epoch that nobody proved yet, and a test sealed to it.
@@ -172,9 +172,12 @@ pub enum Response {
         /// The public key that checkpoints are signed with.
         #[n(4)]
         checkpoint_key: String,
-        /// The mailbox's address and host name, for composing.
+        /// The mailbox's address, for composing.
         #[n(5)]
         mailbox: String,
+        /// The admin's public key as the server has it pinned.
+        #[n(6)]
+        admin: String,
     },
     /// Cases.
     #[n(2)]
@@ -288,6 +291,9 @@ pub struct Unproven {
     /// 32 random bytes sealed to it, an age file.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub test: Vec<u8>,
+    /// Its signed note.
+    #[n(2)]
+    pub note: String,
 }
 
 /// Clear facts about the vault.

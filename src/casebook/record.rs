@@ -2,19 +2,21 @@
 //!
 //! The staff side makes the chunks and the inner layer; the server draws box key and slot, seals
 //! the outer layer and commits. It sees no content, and checks what it can: roles, cases, that
-//! every chunk a box refers to came along.
+//! every chunk a box refers to came along, that nothing takes the place of what is kept.
+
+use std::collections::HashSet;
 
 use minicbor::{Decode, Encode};
 
 use super::state::{BoxRecord, Sending, item_of, letter_of};
-use super::{Casebook, Error, bucket};
+use super::{Casebook, Error, bucket, lock};
 use crate::case::{self, Intent};
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId};
 use crate::ledger::entry::{Entry, Fact};
 use crate::request::deadline;
 use crate::store::Batch;
 use crate::vault::chunk::SealedChunk;
-use crate::vault::seal::{self, Inner, Kind, Place};
+use crate::vault::seal::{self, Inner, Kind};
 
 /// A box that the staff side made the inner layer of.
 #[derive(Clone, Encode, Decode)]
@@ -159,33 +161,35 @@ impl Casebook {
     /// # Errors
     /// `Refused` if the case does not allow it, `Malformed` if the parts do not fit together.
     pub fn record(&self, staff: StaffId, recording: Recording) -> Result<u64, Error> {
-        let case = recording.case;
-        self.may(case, recording.act)?;
+        let _turn = lock(&self.acts);
+        self.record_in_turn(staff, recording)
+    }
+
+    /// Records while the turn is held: what was allowed is still allowed when it is committed.
+    pub(super) fn record_in_turn(
+        &self,
+        staff: StaffId,
+        recording: Recording,
+    ) -> Result<u64, Error> {
+        let (case, act) = (recording.case, recording.act);
+        self.may(case, act)?;
+        self.fits(&recording)?;
         let mut batch = Batch::default();
-        if let Some(fact) = recording.act.fact() {
+        if let Some(fact) = act.fact() {
             let entry = self.entry(fact);
             batch.entries.push(Entry { case: Some(case), staff: Some(staff), ..entry });
         }
-        let chunks: Vec<Address> = recording.chunks.iter().map(|chunk| chunk.address).collect();
         for new in &recording.boxes {
-            if new.inner.chunks.iter().any(|address| !chunks.contains(address)) {
-                return Err(Error::Malformed("a box refers to a chunk that did not come along"));
-            }
-            self.add_box(&mut batch, staff, case, recording.act, new)?;
+            self.add_box(&mut batch, staff, case, new);
         }
         for chunk in recording.chunks {
             batch.chunks.push(SealedChunk::received(chunk.address, &chunk.bytes)?);
         }
-        match (recording.act, &recording.mail) {
-            (Act::Answer, Some(mail)) => {
-                self.add_outgoing(&mut batch, case, LetterId::random(), mail, Fact::BoxSealed);
-            }
-            (Act::Answer, None) => return Err(Error::Malformed("an answer without a mail")),
-            (_, None) => {}
-            (_, Some(_)) => return Err(Error::Malformed("a mail that is no answer")),
+        if let Some(mail) = &recording.mail {
+            self.add_outgoing(&mut batch, case, LetterId::random(), mail, Fact::BoxSealed);
         }
         let first = self.commit(batch)?;
-        if recording.act == Act::Answer {
+        if act == Act::Answer {
             self.outgoing.notify_one();
         }
         Ok(first)
@@ -200,35 +204,79 @@ impl Casebook {
         Ok(())
     }
 
-    fn add_box(
-        &self,
-        batch: &mut Batch,
-        staff: StaffId,
-        case: CaseId,
-        act: Act,
-        new: &NewBox,
-    ) -> Result<(), Error> {
+    /// Whether the parts belong together and to this case.
+    fn fits(&self, recording: &Recording) -> Result<(), Error> {
+        match (recording.act, &recording.mail) {
+            (Act::Answer, None) => return Err(Error::Malformed("an answer without a mail")),
+            (Act::Answer, Some(_)) | (_, None) => {}
+            (_, Some(_)) => return Err(Error::Malformed("a mail that is no answer")),
+        }
+        self.chunks_fit(recording)?;
+        let mut ids = HashSet::new();
+        for new in &recording.boxes {
+            if !ids.insert((new.kind, new.item)) {
+                return Err(Error::Malformed("an id that is taken"));
+            }
+            self.box_fits(recording, new)?;
+        }
+        Ok(())
+    }
+
+    /// Every chunk that a box refers to came along, nothing else did, and none takes the place of
+    /// one that is kept.
+    fn chunks_fit(&self, recording: &Recording) -> Result<(), Error> {
+        let of_boxes = recording.boxes.iter().flat_map(|new| new.inner.chunks.iter().copied());
+        let wanted: HashSet<Address> = of_boxes.collect();
+        let given: HashSet<Address> = recording.chunks.iter().map(|chunk| chunk.address).collect();
+        if given.len() != recording.chunks.len() || wanted != given {
+            return Err(Error::Malformed("not the chunks that its boxes refer to"));
+        }
+        for address in &given {
+            // Asked of the index alone: reading what is not there would make the index again.
+            if self.store.has_chunk(address)? {
+                return Err(Error::Malformed("a chunk that is there already"));
+            }
+        }
+        Ok(())
+    }
+
+    fn box_fits(&self, recording: &Recording, new: &NewBox) -> Result<(), Error> {
+        let opens = recording.act == Act::OpenLetter;
+        let came_along = |letter: LetterId| {
+            recording.boxes.iter().any(|b| b.kind == Kind::Letter && b.letter == letter)
+        };
         let fits = match new.kind {
-            Kind::Note => letter_of(new.item) == new.letter,
-            Kind::Letter => act == Act::OpenLetter && item_of(new.letter) == new.item,
-            Kind::Item => act == Act::OpenLetter,
+            Kind::Note => letter_of(new.item) == new.letter && new.container.is_none(),
+            Kind::Letter => opens && item_of(new.letter) == new.item && new.container.is_some(),
+            Kind::Item => opens && came_along(new.letter) && new.container.is_some(),
             Kind::Contact | Kind::Outgoing => false,
         };
         if !fits {
             return Err(Error::Malformed("a box of this kind does not belong here"));
         }
+        if !self.epochs.read().expect("no holder panics").contains_key(&new.epoch) {
+            return Err(Error::Unknown("epoch"));
+        }
         let state = self.state();
         if state.boxed(new.kind, new.item).is_some() {
             return Err(Error::Malformed("an id that is taken"));
         }
-        if let Some(container) = new.container {
-            let outer = state.boxed(Kind::Item, container).ok_or(Error::Unknown("container"))?;
-            if outer.case != case {
-                return Err(Error::Malformed("the container belongs to another case"));
-            }
+        let Some(container) = new.container else { return Ok(()) };
+        let outer = state.boxed(Kind::Item, container).ok_or(Error::Unknown("container"))?;
+        if outer.case != recording.case {
+            return Err(Error::Malformed("the container belongs to another case"));
         }
-        drop(state);
-        let place = Place { kind: new.kind, vault: self.vault, letter: new.letter, item: new.item };
+        if outer.forgotten {
+            return Err(Error::Malformed("the container was forgotten"));
+        }
+        if state.letters.get(&outer.place.letter).is_some_and(|letter| letter.opened) {
+            return Err(Error::Malformed("the letter was opened already"));
+        }
+        Ok(())
+    }
+
+    fn add_box(&self, batch: &mut Batch, staff: StaffId, case: CaseId, new: &NewBox) {
+        let place = self.place(new.kind, new.letter, new.item);
         let sealed = seal::outer(&new.inner, place);
         let fact = if new.kind == Kind::Letter { Fact::LetterOpened } else { Fact::BoxSealed };
         batch.entries.push(Entry {
@@ -238,7 +286,6 @@ impl Casebook {
             ..self.entry_of(fact, case, &sealed, new.content, Some(new.epoch))
         });
         batch.boxes.push(sealed);
-        Ok(())
     }
 
     /// What is to be sent and was not yet: also after a restart.

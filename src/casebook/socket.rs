@@ -41,6 +41,8 @@ pub struct Desk {
     pub mailbox: String,
     /// The public key of checkpoints, as text.
     pub checkpoint_key: String,
+    /// The admin's pinned public key, as text.
+    pub admin: String,
 }
 
 /// Connections at a time.
@@ -152,15 +154,22 @@ impl Connection {
     }
 
     fn welcome(&self, staff: StaffId) -> Response {
-        let casebook = &self.desk.casebook;
-        let epoch = casebook.epoch().ok().map(|(id, public)| (id, public.to_string()));
+        let desk = &self.desk;
+        let casebook = &desk.casebook;
+        let with_note = |id| desk.epoch_note(id).map(|note| (id, note));
+        let epoch = casebook.epoch().ok().and_then(|(id, _)| with_note(id));
+        let test = if epoch.is_none() { casebook.test_epoch() } else { None };
         Response::Welcome {
             staff,
             vault: casebook.vault(),
-            unproven: if epoch.is_none() { casebook.test_epoch() } else { None },
+            unproven: test.and_then(|(epoch, test)| {
+                let note = desk.epoch_note(epoch)?;
+                Some(Unproven { epoch, test, note })
+            }),
             epoch,
-            checkpoint_key: self.desk.checkpoint_key.clone(),
-            mailbox: self.desk.mailbox.clone(),
+            admin: desk.admin.clone(),
+            checkpoint_key: desk.checkpoint_key.clone(),
+            mailbox: desk.mailbox.clone(),
         }
     }
 
@@ -285,13 +294,20 @@ impl Desk {
             .map_err(|_| Error::Unknown("epoch file"))
     }
 
+    /// The signed note of an epoch.
+    fn epoch_note(&self, epoch: EpochId) -> Option<String> {
+        std::fs::read_to_string(self.dir.join("epochs").join(format!("{}.note", epoch.0))).ok()
+    }
+
     fn mailbox_files(&self) -> Result<Vec<ByteVec>, Error> {
         let mut paths: Vec<PathBuf> = std::fs::read_dir(self.dir.join("mailbox"))
             .map_err(|_| Error::Unknown("mailbox key"))?
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .filter(|path| path.extension().is_some_and(|extension| extension == "age"))
             .collect();
-        paths.sort_by(|a, b| b.cmp(a));
+        // The current one first: they are numbered.
+        let number = |path: &PathBuf| path.file_stem()?.to_str()?.parse::<u32>().ok();
+        paths.sort_by_key(|path| std::cmp::Reverse(number(path)));
         let read = |path: &PathBuf| std::fs::read(path).map(ByteVec::from);
         paths.iter().map(read).collect::<io::Result<_>>().map_err(|_| Error::Unknown("mailbox key"))
     }
@@ -329,14 +345,15 @@ fn bearable(request: &Request) -> Result<(), Error> {
         Request::Look { items } if items.len() > MAX_LOOKS => {
             return Err(Error::Malformed("too many items at once"));
         }
+        Request::Record { recording }
+            if recording.boxes.is_empty()
+                && matches!(recording.act, Act::Note | Act::OpenLetter) =>
+        {
+            return Err(Error::Malformed("nothing is recorded"));
+        }
         Request::Record { recording } | Request::Forget { reason: recording, .. } => recording,
         _ => return Ok(()),
     };
-    let is_record = matches!(request, Request::Record { .. });
-    let says_nothing = matches!(recording.act, Act::Note | Act::OpenLetter);
-    if is_record && says_nothing && recording.boxes.is_empty() {
-        return Err(Error::Malformed("nothing is recorded"));
-    }
     let is_too_long = recording.boxes.iter().any(|new| {
         let addresses = new.inner.chunks.len().saturating_mul(size_of::<Address>());
         new.inner.sealed.len().saturating_add(addresses) > MAX_INNER
@@ -349,7 +366,7 @@ pub(super) const MAX_TESTS: usize = 16;
 
 impl Casebook {
     /// A test for the highest epoch that nobody proved: random bytes sealed to it.
-    fn test_epoch(&self) -> Option<Unproven> {
+    fn test_epoch(&self) -> Option<(EpochId, Vec<u8>)> {
         let epochs = self.epochs.read().expect("no holder panics");
         let (epoch, public) = epochs.iter().max_by_key(|(id, _)| **id)?;
         let content: [u8; 32] = random();
@@ -358,7 +375,7 @@ impl Casebook {
             tests.remove(0);
         }
         tests.push((*epoch, blake3::hash(&content)));
-        Some(Unproven { epoch: *epoch, test: public.wrap(&content) })
+        Some((*epoch, public.wrap(&content)))
     }
 
     /// Takes the content of a test back; right, it proves the epoch.

@@ -63,14 +63,11 @@ pub struct CaseRecord {
     pub notes: Vec<ItemId>,
     /// Its outgoing mails, oldest first.
     pub outgoing: Vec<LetterId>,
-    /// When it was closed, if it is, in minutes since 1970.
-    pub ended: Option<u64>,
 }
 
 impl CaseRecord {
     fn step(&mut self, minute: u64, event: Event) {
         self.case = case::step(self.case.clone(), day(minute), event);
-        self.ended = self.case.closed.and(self.ended.or(Some(minute)));
     }
 }
 
@@ -81,8 +78,8 @@ pub enum Sending {
     Due,
     /// A notice that is composed and held: nobody sends it yet.
     Held,
-    /// Handed over.
-    Delivered,
+    /// Handed over, in this minute since 1970.
+    Delivered(u64),
     /// Refused for good.
     Failed,
 }
@@ -98,8 +95,6 @@ pub struct State {
     places: HashMap<(Kind, ItemId), SlotId>,
     /// Every outgoing mail.
     pub outgoing: BTreeMap<LetterId, Sending>,
-    /// When each mail was delivered, in minutes since 1970.
-    pub delivered: HashMap<LetterId, u64>,
     /// The newest proven epoch.
     pub epoch: Option<EpochId>,
     /// The slot of each of the server's own keys, by its number.
@@ -129,7 +124,7 @@ impl State {
                 }
             }
             Fact::NoticeHeld => self.sending(entry, Sending::Held),
-            Fact::OutgoingDelivered => self.sending(entry, Sending::Delivered),
+            Fact::OutgoingDelivered => self.sending(entry, Sending::Delivered(entry.minute)),
             Fact::OutgoingFailed => self.sending(entry, Sending::Failed),
             Fact::EpochSigned => {
                 if let (Some(epoch), Some(hash)) = (entry.epoch, entry.hash) {
@@ -214,7 +209,6 @@ impl State {
             letters: Vec::new(),
             notes: Vec::new(),
             outgoing: Vec::new(),
-            ended: None,
         });
     }
 
@@ -242,9 +236,6 @@ impl State {
     fn sending(&mut self, entry: &Entry, how: Sending) {
         if let Some(letter) = entry.letter {
             self.outgoing.insert(letter, how);
-            if how == Sending::Delivered {
-                self.delivered.insert(letter, entry.minute);
-            }
         }
     }
 
@@ -260,16 +251,17 @@ impl State {
         self.boxes.get(&slot)
     }
 
-    /// When a box that serves a time had served it, in minutes since 1970: a mail when it was
-    /// delivered; a contact, and a mail that was not delivered, when the case was closed.
+    /// From when on the age of a box that serves a time counts, in minutes since 1970: a mail's from
+    /// its delivery; a contact's, and that of a mail that was not delivered, from its sealing, once
+    /// the case is closed. `None` while it still serves.
     #[must_use]
-    pub fn served_until(&self, record: &BoxRecord) -> Option<u64> {
-        let letter = &record.place.letter;
-        let ended = || self.cases.get(&record.case)?.ended;
-        match (record.place.kind, self.outgoing.get(letter)) {
-            (Kind::Contact, _) => ended(),
-            (Kind::Outgoing, Some(Sending::Delivered)) => self.delivered.get(letter).copied(),
-            (Kind::Outgoing, Some(Sending::Held | Sending::Failed)) => ended(),
+    pub fn serves_since(&self, record: &BoxRecord) -> Option<u64> {
+        let is_closed = || self.cases.get(&record.case).is_some_and(|r| r.case.closed.is_some());
+        let once_closed = || is_closed().then_some(record.minute);
+        match (record.place.kind, self.outgoing.get(&record.place.letter)) {
+            (Kind::Contact, _) => once_closed(),
+            (Kind::Outgoing, Some(Sending::Delivered(minute))) => Some(*minute),
+            (Kind::Outgoing, Some(Sending::Held | Sending::Failed)) => once_closed(),
             _ => None,
         }
     }

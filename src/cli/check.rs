@@ -40,7 +40,7 @@ impl Check {
             Err(store::Error::InUse) if self.rebuild => Err(Error::from(store::Error::InUse)
                 .hint("stop `kluis serve`: the index is not made again under it")),
             Err(store::Error::InUse) => {
-                self.connection.server.get_or_insert_with(|| self.dir.join("kluis.sock"));
+                self.connection.server.get_or_insert(config.listen.staff);
                 self.ask()
             }
             Err(error) => Err(error.into()),

@@ -265,6 +265,8 @@ impl From<client::Error> for Error {
             client::Error::NoEpoch => Self::new(text)
                 .code(LATER)
                 .hint("it is proven when a member who may read logs in: `kluis unlock`"),
+            client::Error::OtherAdmin | client::Error::NotSigned => Self::new(text)
+                .hint("do not go on: ask the admin in person whether the key was handed over"),
             client::Error::Forked => Self::new(text).hint(
                 "do not go on: ask the admin, and compare with a checkpoint that was kept elsewhere",
             ),

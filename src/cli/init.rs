@@ -13,7 +13,7 @@ use super::{Error, Report, key, print};
 use crate::casebook::founding;
 use crate::cli::error::USAGE;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, STAFF_SOCKET};
 use crate::ids::{StaffId, VaultId};
 use crate::keys::admin::AdminKey;
 use crate::keys::file::write_new;
@@ -203,6 +203,7 @@ impl Init {
             Some(keys) => keys.join("admin.key"),
             None => Home::find()?.admin_key(),
         };
+        apart(admin_key.parent().unwrap_or(&admin_key), "the admin's key")?;
         Ok(Places { dir, cabinet_key, keys, admin_key })
     }
 
@@ -520,7 +521,7 @@ fn founded(
     let its_file = missing.iter().find(|key| key.what == format!("key of {first}"));
     let key_file =
         its_file.map_or_else(String::new, |key| format!(" --key-file {}", key.file.display()));
-    let (dir, socket) = (places.dir.display(), places.dir.join("kluis.sock"));
+    let (dir, socket) = (places.dir.display(), places.dir.join(STAFF_SOCKET));
     let mut text = format!(
         "The vault is made: {}\n\n{}\n\
          The key that checkpoints are signed with. Give it to the data protection officer:\n  {vkey}\n\n\

@@ -51,14 +51,21 @@ impl Serve {
     }
 }
 
-/// Done at SIGINT or SIGTERM. The handlers are in place when this returns.
+/// Done at SIGINT or SIGTERM. The handlers are in place when this returns. SIGHUP, which asks many
+/// servers to read their files again, changes nothing here and cuts no letter off.
 fn stop() -> std::io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                _ = hangup.recv() => {
+                    tracing::warn!("SIGHUP changes nothing: settings are read at the start");
+                }
+            }
         }
         tracing::info!("stopping");
     })

@@ -44,6 +44,20 @@ pub struct Attachment {
     pub content: Personal<Vec<u8>>,
 }
 
+impl Attachment {
+    /// An item of a letter. What its sender called it does not stand in the way of an answer: a
+    /// name that cannot stand in a mail is mended, or is `fallback` if nothing is left of it, and
+    /// what is no media type becomes `application/octet-stream`.
+    #[must_use]
+    pub fn received(name: &str, fallback: &str, media_type: &str, content: Vec<u8>) -> Self {
+        Self {
+            name: Personal::new(compose::mended_name(name).unwrap_or_else(|| fallback.into())),
+            media_type: compose::mended_type(media_type).into(),
+            content: Personal::new(content),
+        }
+    }
+}
+
 /// What an answer is sealed with. There is no third way.
 pub enum Lock<'a> {
     /// Encrypted to a certificate that staff confirmed, signed with the mailbox's key.

@@ -145,6 +145,20 @@ pub(super) fn write_attachment(
     Ok(())
 }
 
+/// A name without control characters, its end kept where it is too long: there the kind of file
+/// stands. `None` if nothing can be seen of it.
+pub(super) fn mended_name(name: &str) -> Option<String> {
+    let name: String = name.chars().filter(|c| !c.is_control()).collect();
+    let from = name.ceil_char_boundary(name.len().saturating_sub(MAX_NAME));
+    let name = name[from..].trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// The media type, or the one that says nothing.
+pub(super) fn mended_type(media_type: &str) -> &str {
+    base64_type(media_type).unwrap_or("application/octet-stream")
+}
+
 /// Characters of an encoded line (RFC 2045 §6.7, §6.8).
 const BASE64_LINE: usize = 76;
 /// Characters of a value that is written in one piece.
@@ -398,6 +412,24 @@ mod tests {
         write_attachment(&mut out, "é.pdf", "application/pdf", b"").unwrap();
         assert!(text(&out).contains("name=\"=?utf-8?B?w6kucGRm?=\"\r\n"));
         assert!(text(&out).contains("filename*=utf-8''%C3%A9.pdf\r\n"));
+    }
+
+    #[test]
+    fn a_name_that_a_stranger_gave_is_mended_so_that_it_can_stand() {
+        let long = format!("{}é.pdf", "é".repeat(200));
+        let kept = format!("{}.pdf", "é".repeat(125));
+        for (given, mended) in [
+            ("a.pdf", Some("a.pdf")),
+            ("a\r\nBcc: b\0.pdf", Some("aBcc: b.pdf")),
+            (" \u{85}", None),
+            ("", None),
+            (&long, Some(kept.as_str())),
+        ] {
+            assert_eq!(mended_name(given).as_deref(), mended);
+            let name = mended.unwrap_or("fallback");
+            assert!(write_attachment(&mut Vec::new(), name, mended_type("x y"), b"").is_ok());
+        }
+        assert_eq!(mended_type("application/pdf"), "application/pdf");
     }
 
     #[test]

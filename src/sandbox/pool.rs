@@ -120,6 +120,18 @@ impl Sandbox {
         Ok(landlock)
     }
 
+    /// Ends the children that wait, and waits for them. A child works in the runtime that it was
+    /// started in alone: who drops that one and keeps the pool calls this before.
+    pub async fn dismiss(&self) {
+        loop {
+            let idle = self.idle().pop();
+            match idle {
+                Some(worker) => worker.end().await,
+                None => return,
+            }
+        }
+    }
+
     async fn place(&self) -> Result<SemaphorePermit<'_>, Failure> {
         self.places.acquire().await.map_err(|_| Failure::Unavailable)
     }

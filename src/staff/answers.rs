@@ -14,6 +14,7 @@ use crate::identity::{Proof, ProofKind};
 use crate::ids::{CaseId, ItemId};
 use crate::reply::answer::{self, Answer, Attachment, Lock};
 use crate::reply::code::Code;
+use crate::reply::openpgp::Certificate;
 use crate::reply::{ComposeError, Heading, Language};
 use crate::secret::Personal;
 
@@ -67,6 +68,27 @@ impl fmt::Debug for Sent {
     }
 }
 
+/// Confirms that a certificate is the person's of this case: answers are encrypted to the one that
+/// was confirmed last. Gives its fingerprint.
+///
+/// # Errors
+/// `Compose` if nothing can be encrypted to it `now` (seconds since 1970-01-01T00:00:00Z);
+/// nothing was recorded then.
+pub fn confirm_key(
+    client: &mut Client,
+    case: CaseId,
+    certificate: &[u8],
+    now: u64,
+) -> Result<Personal<String>, Error> {
+    let certificate = Certificate::parse(certificate).map_err(ComposeError::Key)?;
+    certificate.check(now).map_err(ComposeError::Key)?;
+    let attached = certificate.to_bytes().map_err(ComposeError::Key)?;
+    let mut sealing = Sealing::new(case, Act::Note, client.sealing()?);
+    sealing.note(NoteSubject::ConfirmedKey, "", None, attached);
+    client.record(sealing.finish())?;
+    Ok(certificate.fingerprint())
+}
+
 /// Composes and records; the gateway sends it.
 ///
 /// # Errors
@@ -108,13 +130,9 @@ fn gather(client: &mut Client, draft: &Draft, now: u64) -> Result<Answer, Error>
             if item.case != draft.case {
                 return Err(ClientError::Unknown("item of this case").into());
             }
-            let name = if item.name.expose().is_empty() {
-                Personal::new(format!("{}.bin", item.id))
-            } else {
-                item.name.clone()
-            };
-            let content = Personal::new(item.content().to_vec());
-            attachments.push(Attachment { name, media_type: item.media_type.clone(), content });
+            let (name, fallback) = (item.name.expose(), format!("{}.bin", item.id));
+            let content = item.content().to_vec();
+            attachments.push(Attachment::received(name, &fallback, &item.media_type, content));
         }
     }
     let references = replies_to.clone().into_iter().collect();

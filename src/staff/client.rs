@@ -20,6 +20,8 @@ use crate::casebook::protocol::{self, Request, Response, Status};
 use crate::casebook::{CaseCard, Certificate, Filter, LetterCard, Opened, Standing};
 use crate::ids::{CaseId, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::keys::epoch::{EpochPublic, EpochSecret};
+use crate::keys::epoch_note::EpochNote;
+use crate::keys::note::Vkey;
 use crate::keys::{challenge, wrapped};
 use crate::reply::openpgp::MailboxKey;
 use crate::secret::Personal;
@@ -56,6 +58,12 @@ pub enum Error {
     /// The server's ledger does not extend what this member saw.
     #[error("the ledger does not extend the checkpoint you saw last: it was rolled back or forked")]
     Forked,
+    /// The server offers another admin's key than it did before.
+    #[error("the server names another admin than before: who may do what is not to be believed")]
+    OtherAdmin,
+    /// The server offers an epoch that the admin did not sign.
+    #[error("the server offers an epoch that the admin did not sign")]
+    NotSigned,
     /// Nothing was found.
     #[error("there is no such {0}")]
     Unknown(&'static str),
@@ -166,16 +174,27 @@ impl Client {
         let response =
             challenge::answer(&message, vault, &nonce, member).ok_or(Error::Unexpected)?;
         protocol::write(&mut stream, &Request::Answer { response })?;
-        let Response::Welcome { staff, vault: welcomed, epoch, unproven, checkpoint_key, mailbox } =
-            accepted(protocol::read(&mut stream)?)?
+        let Response::Welcome {
+            staff,
+            vault: welcomed,
+            epoch,
+            unproven,
+            admin,
+            checkpoint_key,
+            mailbox,
+        } = accepted(protocol::read(&mut stream)?)?
         else {
             return Err(Error::Unexpected);
         };
         if welcomed != vault {
             return Err(Error::Unexpected);
         }
+        let admin = match seen {
+            Some(seen) => seen.admin(vault, &admin)?,
+            None => admin.trim().parse().map_err(|_| Error::Unexpected)?,
+        };
         let sealing = match epoch {
-            Some((id, text)) => Some((id, text.parse().map_err(|_| Error::Unexpected)?)),
+            Some((id, note)) => Some((id, signed(&admin, vault, id, &note)?.public())),
             None => None,
         };
         let epochs = HashMap::new();
@@ -185,7 +204,8 @@ impl Client {
             client.compare(seen)?;
         }
         if let Some(unproven) = unproven {
-            client.prove(unproven.epoch, &unproven.test)?;
+            let note = signed(&admin, vault, unproven.epoch, &unproven.note)?;
+            client.prove(&note, &unproven.test)?;
         }
         Ok(client)
     }
@@ -195,9 +215,14 @@ impl Client {
         accepted(protocol::read(&mut self.stream)?)
     }
 
-    fn prove(&mut self, epoch: EpochId, test: &[u8]) -> Result<(), Error> {
+    fn prove(&mut self, note: &EpochNote, test: &[u8]) -> Result<(), Error> {
+        let epoch = note.number;
         // Not every member reads: an auditor proves nothing and needs no epoch.
         let Ok(secret) = self.epoch(epoch) else { return Ok(()) };
+        // A file that the server made up is not proven, whatever its test holds.
+        if !note.is_opened_by(secret) {
+            return Err(Error::NotSigned);
+        }
         let content = secret.unwrap(test).map_err(|_| Error::NoKey)?;
         let content = content.as_slice().try_into().map_err(|_| Error::Unexpected)?;
         let public = secret.public();
@@ -474,6 +499,15 @@ impl Client {
             all.extend(entries.into_iter().map(Vec::from));
         }
     }
+}
+
+/// An epoch's note, if the admin signed it for this vault under this number: what is sealed is
+/// sealed to what the admin signed, not to what a server says.
+fn signed(admin: &Vkey, vault: VaultId, id: EpochId, note: &str) -> Result<EpochNote, Error> {
+    EpochNote::parse_signed(note, &admin.public)
+        .ok()
+        .filter(|note| note.vault == vault && note.number == id)
+        .ok_or(Error::NotSigned)
 }
 
 fn accepted(response: Response) -> Result<Response, Error> {

@@ -3,16 +3,17 @@
 //! The gateway cannot do it: it has no key, and must not become an oracle. What cannot be opened
 //! says why and stays.
 
+use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
 use super::client::{CaseView, Client, Error, LetterView};
 use super::openpgp::{self, Signature, Undecryptable};
 use super::sealing::Sealing;
 use crate::casebook::Act;
-use crate::casebook::detail::NoteSubject;
+use crate::casebook::detail::{LetterDetail, NoteSubject};
 use crate::ids::{CaseId, ItemId, LetterId};
 use crate::letter::skeleton::{self, Skeleton};
-use crate::letter::{Letter, Protection};
+use crate::letter::{Finding, Letter, Protection};
 use crate::reply::openpgp::{Certificate, MailboxKey};
 use crate::sandbox::Sandbox;
 
@@ -37,6 +38,8 @@ pub fn ciphertext(letter: &LetterView) -> Option<ItemId> {
 /// Opens every encrypted letter of a case that was not opened yet. Gives the outcomes with the
 /// outer letters.
 ///
+/// Runs children of `sandbox` in a runtime of its own: call it outside of any.
+///
 /// # Errors
 /// See [`Error`]; what was opened before the error is recorded.
 pub fn open_encrypted(
@@ -55,10 +58,11 @@ pub fn open_encrypted(
     }
     let keys = client.mailbox_keys()?;
     let senders = confirmed_keys(client, case.card.case)?;
+    let parser = Parser::new(sandbox);
     let mut outcomes = Vec::with_capacity(closed.len());
     for (letter, item) in closed {
         let outcome =
-            open_letter(client, sandbox, case.card.case, letter, item, (&keys, &senders), now)?;
+            open_letter(client, &parser, case.card.case, letter, item, (&keys, &senders), now)?;
         outcomes.push((letter.id(), outcome));
     }
     Ok(outcomes)
@@ -66,7 +70,7 @@ pub fn open_encrypted(
 
 fn open_letter(
     client: &mut Client,
-    sandbox: &Sandbox,
+    parser: &Parser<'_>,
     case: CaseId,
     letter: &LetterView,
     item: ItemId,
@@ -82,7 +86,8 @@ fn open_letter(
             return Ok(Outcome::Closed(why));
         }
     };
-    let (inner, skeleton, contents) = parse(sandbox, &decrypted.plaintext);
+    let heading = heading(outer, &view.media_type, &decrypted.plaintext);
+    let (inner, skeleton, contents) = parser.parse(heading, &decrypted.plaintext);
     let mut sealing = Sealing::new(case, Act::OpenLetter, client.sealing()?);
     let signature = in_words(&decrypted.signature);
     let opened = sealing.letter(item, outer, &inner, &skeleton, &contents, &signature);
@@ -90,15 +95,80 @@ fn open_letter(
     Ok(Outcome::Opened(opened))
 }
 
-/// Parses in a confined child; whole if that fails.
-fn parse(sandbox: &Sandbox, content: &Zeroizing<Vec<u8>>) -> (Letter, Skeleton, Vec<Vec<u8>>) {
-    let parsed = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .ok()
-        .and_then(|runtime| runtime.block_on(sandbox.run(content)).ok())
-        .and_then(|bytes| minicbor::decode::<Letter>(&bytes).ok());
-    skeleton::cut_or_whole(parsed, content)
+/// The header to read the content under: none if it has its own. People also encrypt a text and put
+/// the armor where the text was, or a file and attach it: their first lines are no header, whatever
+/// they look like.
+fn heading(outer: &LetterDetail, media_type: &str, content: &[u8]) -> &'static [u8] {
+    let is_text = media_type.starts_with("text/");
+    // RFC 3156 §4: what stands in its place is an entity, even one whose header is empty.
+    let in_place = !is_text && !outer.findings.contains(&Finding::MangledEncryption);
+    match is_text {
+        _ if in_place || is_entity(content) => b"",
+        true => b"Content-Type: text/plain\r\n\r\n",
+        false => {
+            b"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+        }
+    }
+}
+
+/// Whether it begins with header fields of which one is about the content (RFC 2045 §3).
+fn is_entity(content: &[u8]) -> bool {
+    let mut is_about_content = false;
+    for line in content.split(|&byte| byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            break;
+        }
+        let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+        let is_field = name.len() < line.len() && name.iter().all(u8::is_ascii_graphic);
+        if !is_field && !line.starts_with(b" ") && !line.starts_with(b"\t") {
+            return false;
+        }
+        is_about_content |=
+            is_field && name.len() > 8 && name[..8].eq_ignore_ascii_case(b"content-");
+    }
+    is_about_content
+}
+
+/// The confined children, and a runtime for as long as letters are opened.
+struct Parser<'a> {
+    sandbox: &'a Sandbox,
+    runtime: Option<Runtime>,
+}
+
+impl<'a> Parser<'a> {
+    fn new(sandbox: &'a Sandbox) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Self { sandbox, runtime: runtime.ok() }
+    }
+
+    /// Parses under `heading`; whole if that fails.
+    fn parse(&self, heading: &[u8], content: &[u8]) -> (Letter, Skeleton, Vec<Vec<u8>>) {
+        let mut headed = Zeroizing::new(Vec::with_capacity(heading.len() + content.len()));
+        headed.extend_from_slice(heading);
+        headed.extend_from_slice(content);
+        let answer =
+            self.runtime.as_ref().map(|runtime| runtime.block_on(self.sandbox.run(&headed)));
+        let parsed = answer
+            .and_then(Result::ok)
+            .and_then(|bytes| minicbor::decode::<Letter>(&bytes).ok())
+            .and_then(|mut letter| {
+                for item in &mut letter.items {
+                    item.start = item.start.checked_sub(heading.len())?;
+                    item.end = item.end.checked_sub(heading.len())?;
+                }
+                Some(letter)
+            });
+        skeleton::cut_or_whole(parsed, content)
+    }
+}
+
+impl Drop for Parser<'_> {
+    fn drop(&mut self) {
+        if let Some(runtime) = &self.runtime {
+            runtime.block_on(self.sandbox.dismiss());
+        }
+    }
 }
 
 /// Remembers once that a letter stays closed.

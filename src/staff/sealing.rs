@@ -13,7 +13,7 @@ use crate::casebook::{Act, NewBox, NewChunk, Recording};
 use crate::ids::{CaseId, EpochId, ItemId, LetterId};
 use crate::keys::epoch::EpochPublic;
 use crate::letter::skeleton::Skeleton;
-use crate::letter::{Headers, Letter};
+use crate::letter::{Finding, Headers, Letter};
 use crate::secret::Personal;
 use crate::vault::chunk::{self, Base};
 use crate::vault::manifest::Manifest;
@@ -82,11 +82,12 @@ impl Sealing {
         let id = ItemId::random();
         let detail = to_bytes(&ItemDetail::Skeleton);
         self.item((letter, id, container), "", b"", &skeleton.encode(), detail);
-        let length = contents.iter().map(|content| content.len() as u64).sum();
+        let all: Vec<_> = contents.iter().map(|content| Some(content.as_slice())).collect();
+        let length = skeleton.rebuild(&all).len() as u64;
         let detail = LetterDetail {
             envelope: outer.envelope.clone(),
             headers: protected(&outer.headers, &inner.headers),
-            findings: inner.findings.clone(),
+            findings: findings(inner),
             protection: inner.protection,
             items: cards,
             skeleton: id,
@@ -129,6 +130,15 @@ impl Sealing {
         let new = NewBox { kind, letter, item, inner, content, epoch, container, length };
         self.recording.boxes.push(new);
     }
+}
+
+/// What was odd inside. That nobody is named there is not: the letter around it names its sender.
+fn findings(inner: &Letter) -> Vec<Finding> {
+    let mut findings = inner.findings.clone();
+    if inner.headers.from.is_empty() {
+        findings.retain(|finding| *finding != Finding::OddFrom);
+    }
+    findings
 }
 
 /// The header fields of an opened letter: those inside where it has them, else those outside

@@ -1,14 +1,16 @@
-//! The checkpoint that this member saw last, one a vault, in the member's own directory.
+//! What this member knows of a vault: the checkpoint seen last and the keys it was met with.
 //!
-//! A server that was rolled back or forked cannot prove that its ledger extends it, and then
-//! nothing is opened. The key that checkpoints are signed with is pinned when a vault is first
-//! met; `kluis whoami` shows it, to be compared with what the admin was shown at `init`.
+//! A server that was rolled back or forked cannot prove that its ledger extends the checkpoint, and
+//! then nothing is opened. The key that checkpoints are signed with and the admin's key are pinned
+//! when a vault is first met, in the member's own directory; `kluis whoami` shows the first, to be
+//! compared with what the admin was shown at `init`.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::client::Error;
 use crate::ids::{Digest, VaultId};
+use crate::keys::note::Vkey;
 use crate::ledger::checkpoint::{self, Checkpoint};
 use crate::ledger::tree;
 
@@ -77,13 +79,34 @@ impl Seen {
         self.write(vault, &format!("{key}\n{note}")).map_err(Error::Broken)
     }
 
+    /// The admin's key that this vault was met with first; `offered` is it if there was none.
+    ///
+    /// # Errors
+    /// `OtherAdmin` if another one is offered now: roster and epochs are not to be believed then.
+    pub fn admin(&self, vault: VaultId, offered: &str) -> Result<Vkey, Error> {
+        let path = self.dir.join(format!("{vault}.admin"));
+        match std::fs::read_to_string(&path) {
+            Ok(pinned) if pinned.trim() != offered.trim() => return Err(Error::OtherAdmin),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.put(&path, offered).map_err(Error::Broken)?;
+            }
+            Err(error) => return Err(Error::Broken(error)),
+        }
+        offered.trim().parse().map_err(|_| Error::Unexpected)
+    }
+
     fn write(&self, vault: VaultId, text: &str) -> io::Result<()> {
+        self.put(&self.path(vault), text)
+    }
+
+    fn put(&self, path: &Path, text: &str) -> io::Result<()> {
         std::fs::create_dir_all(&self.dir)?;
-        let partial = self.dir.join(format!("{vault}.{}.partial", std::process::id()));
+        let partial = path.with_extension(format!("{}.partial", std::process::id()));
         let mut file = std::fs::File::create(&partial)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        std::fs::rename(&partial, self.path(vault))
+        std::fs::rename(&partial, path)
     }
 }
 
@@ -96,6 +119,19 @@ mod tests {
         leaves.iter().for_each(|bytes| tree.append(tree::leaf(bytes)));
         let root = tree.root(tree.size()).expect("its own size");
         (Checkpoint { vault, size: tree.size(), root }.sign(seed), tree)
+    }
+
+    #[test]
+    fn the_admin_that_a_vault_was_met_with_stays_its_admin() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let seen = Seen::in_dir(dir.path().join("seen"));
+        let key = |byte| Vkey { name: "kluis-admin".into(), public: [byte; 32] };
+        let (vault, other_vault) = (VaultId::random(), VaultId::random());
+        assert_eq!(seen.admin(vault, &key(1).to_string()).expect("is pinned"), key(1));
+        assert_eq!(seen.admin(vault, &format!("{}\n", key(1))).expect("is the same"), key(1));
+        let offered = seen.admin(vault, &key(2).to_string());
+        assert!(matches!(offered, Err(Error::OtherAdmin)));
+        assert_eq!(seen.admin(other_vault, &key(2).to_string()).expect("is pinned"), key(2));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock, mpsc};
+use std::time::{Duration, Instant};
 
 use super::cabinet::{self, Loaded};
 use super::commit::Committer;
@@ -137,12 +138,22 @@ fn lock(dir: &Path) -> Result<File, Error> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::NotAVault),
         file => file.map_err(Error::io("the lock cannot be opened"))?,
     };
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse),
-        Err(TryLockError::Error(e)) => Err(Error::io("the lock cannot be taken")(e)),
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() >= patience => {
+                return Err(Error::InUse);
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PATIENCE / 50),
+            Err(TryLockError::Error(e)) => return Err(Error::io("the lock cannot be taken")(e)),
+        }
     }
 }
+
+/// A process that ends, or a child between its fork and its exec, may hold the lock a moment longer
+/// than the vault is open.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Loads the newest cabinet: a switch to it was a rename, whole or not there.
 fn load_cabinet(place: &cabinet::Place) -> Result<Loaded, Error> {

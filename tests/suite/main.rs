@@ -1,7 +1,11 @@
 //! The one binary of integration tests; each module opens with what it holds the program to.
 
+mod acts;
+mod answers;
 mod audit;
 mod cli;
+#[cfg(kluis_lab)]
+mod crash;
 mod deadline;
 mod docs;
 mod forget;
@@ -11,6 +15,7 @@ mod inbox;
 mod keys;
 mod letters;
 mod log_in;
+mod opened;
 mod openpgp;
 #[cfg(kluis_lab)]
 mod sandbox;

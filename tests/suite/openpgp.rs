@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 const MAILBOX: &str = "privacy@example.org";
 const PERSON: &str = "lotte@example.net";
-const DAY: u64 = 86_400;
+pub(crate) const DAY: u64 = 86_400;
 
 /// Whether a program is there. Says so if not, and insists where everything must be.
 fn peer(program: &str) -> bool {
@@ -41,19 +41,19 @@ fn peer(program: &str) -> bool {
     is_there
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// Runs a program with something to read; it must succeed.
-fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
+pub(crate) fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
     let output = try_run(command, input);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
     output.stdout
 }
 
-fn try_run(command: &mut Command, input: &[u8]) -> Output {
+pub(crate) fn try_run(command: &mut Command, input: &[u8]) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -65,16 +65,16 @@ fn try_run(command: &mut Command, input: &[u8]) -> Output {
 }
 
 /// A GnuPG of its own, whose agent ends with it.
-struct Gpg {
-    home: TempDir,
+pub(crate) struct Gpg {
+    pub(crate) home: TempDir,
 }
 
 impl Gpg {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         peer("gpg").then(|| Self { home: tempfile::Builder::new().prefix("g").tempdir().unwrap() })
     }
 
-    fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new("gpg");
         command.arg("--homedir").arg(self.home.path()).args([
             "--batch",
@@ -91,17 +91,17 @@ impl Gpg {
         command
     }
 
-    fn run(&self, args: &[&str], input: &[u8]) -> Vec<u8> {
+    pub(crate) fn run(&self, args: &[&str], input: &[u8]) -> Vec<u8> {
         run(&mut self.command(args), input)
     }
 
     /// Makes a key; its certificate.
-    fn generate(&self, address: &str, how: &[&str]) -> Vec<u8> {
+    pub(crate) fn generate(&self, address: &str, how: &[&str]) -> Vec<u8> {
         self.run(&[&["--quick-generate-key", address], how].concat(), b"");
         self.export(address)
     }
 
-    fn export(&self, address: &str) -> Vec<u8> {
+    pub(crate) fn export(&self, address: &str) -> Vec<u8> {
         self.run(&["--armor", "--export", address], b"")
     }
 }
@@ -319,7 +319,7 @@ fn keys_that_gnupg_made_and_that_are_not_fit_have_their_reason() {
 }
 
 /// Runs `age -d`, which reads its passphrase from a terminal only.
-fn age_opens(folder: &Path, passphrase: &str) -> Option<Vec<u8>> {
+pub(crate) fn age_opens(folder: &Path, passphrase: &str) -> Option<Vec<u8>> {
     let (locked, opened) = (folder.join("answer.age"), folder.join("answer.eml"));
     let command = format!("age -d -o '{}' '{}'", opened.display(), locked.display());
     let terminal = ["--quiet", "--return", "--command", &command, "/dev/null"];

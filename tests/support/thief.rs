@@ -222,21 +222,21 @@ impl Search {
 /// A word in every form that it may take in the bytes of a mail or a file.
 fn forms(word: &str) -> Vec<(&'static str, Vec<u8>)> {
     let bytes = word.as_bytes();
-    let escaped = |mark: char| -> String {
-        bytes
-            .iter()
-            .map(|&byte| match byte {
-                byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-                byte => format!("{mark}{byte:02X}"),
-            })
-            .collect()
+    let escaped = |mark: char, all: bool| -> String {
+        let each = bytes.iter().map(|&byte| match byte {
+            byte if byte.is_ascii_alphanumeric() && !all => char::from(byte).to_string(),
+            byte => format!("{mark}{byte:02X}"),
+        });
+        each.collect()
     };
     let units = || word.encode_utf16();
     let mut forms = vec![
         ("as it is", bytes.to_vec()),
-        ("quoted-printable", escaped('=').into_bytes()),
-        ("percent", escaped('%').into_bytes()),
-        ("percent, lower case", escaped('%').to_lowercase().into_bytes()),
+        ("quoted-printable", escaped('=', false).into_bytes()),
+        ("quoted-printable, every byte", escaped('=', true).into_bytes()),
+        ("percent", escaped('%', false).into_bytes()),
+        ("percent, lower case", escaped('%', false).to_lowercase().into_bytes()),
+        ("percent, every byte", escaped('%', true).into_bytes()),
         ("hexadecimal", HEXLOWER.encode(bytes).into_bytes()),
         ("hexadecimal, upper case", HEXUPPER.encode(bytes).into_bytes()),
         ("UTF-16LE", units().flat_map(u16::to_le_bytes).collect()),
@@ -274,12 +274,17 @@ fn the_search_finds_a_word_in_each_form_and_where_lines_break_it() {
     };
     let utf16 =
         |bytes: fn(u16) -> [u8; 2]| around("x").encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+    let every_byte = |mark: &str| -> String {
+        around("x").bytes().map(|byte| format!("{mark}{byte:02X}")).collect()
+    };
     let latin: Vec<u8> =
         around("x").chars().map(|c| u8::try_from(c).expect("is in Latin-1")).collect();
     for (form, planted) in [
         ("as it is", around("x").into_bytes()),
         ("as it is", b"x\xc3\xa9012345\r\n6789abcdef\xc3\xbc".to_vec()),
         ("quoted-printable", b"x =C3=A90123456789abcdef=C3=BC=\r\n".to_vec()),
+        ("quoted-printable, every byte", every_byte("=").into_bytes()),
+        ("percent, every byte", every_byte("%").into_bytes()),
         ("percent", b"utf-8''%C3%A90123456789abcdef%C3%BC.pdf".to_vec()),
         ("percent, lower case", b"%c3%a90123456789abcdef%c3%bc".to_vec()),
         ("hexadecimal", HEXLOWER.encode(around("x").as_bytes()).into_bytes()),

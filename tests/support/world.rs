@@ -1,13 +1,16 @@
 //! A small agency for the tests: a founded vault, its people's keys, and the server around it.
 //!
 //! Everything is real: keys are made, files are signed, the gateway listens on port 0 of loopback.
+#![allow(dead_code, reason = "a release build has fewer tests than a lab build")]
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
 
 use kluis::casebook::{Casebook, founding};
 use kluis::clock::Clock;
@@ -28,6 +31,10 @@ pub(crate) const MAILBOX: &str = "backoffice@jobexpert.be";
 /// The program under test.
 pub(crate) const KLUIS: &str = env!("CARGO_BIN_EXE_kluis");
 
+/// Ports that stay are taken from here: the kernel gives none of these to a client, which could
+/// hold it, or reach itself, while the server is down.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
 /// A founded vault and its people's keys, gone when dropped.
 pub(crate) struct World {
     /// Everything lies in here.
@@ -45,19 +52,45 @@ impl World {
         Self::found_with(Clock::System, true)
     }
 
+    /// Founds a vault at this time (seconds since 1970-01-01T00:00:00Z), which stands still until
+    /// [`set_time`](Self::set_time).
+    pub(crate) fn found_at(time: u64) -> Self {
+        Self::found_with(Clock::Fixed(time), true)
+    }
+
+    /// From the next start on it is this late.
+    pub(crate) fn set_time(&mut self, time: u64) {
+        self.clock = Clock::Fixed(time);
+    }
+
+    /// From the next start on mail goes to this port of loopback.
+    pub(crate) fn send_to(&self, port: u16) {
+        let file = self.state().join("kluis.toml");
+        let text = std::fs::read_to_string(&file).expect("is read");
+        let (before, after) = text.split_once("\n[outgoing").expect("the table");
+        let after = after.split_once("\n\n").expect("its end").1;
+        let smarthost = format!("host = \"127.0.0.1\"\nport = {port}\ntls = \"none\"");
+        let text = format!("{before}\n[outgoing.smtp]\n{smarthost}\n\n{after}");
+        std::fs::write(&file, text).expect("is written");
+    }
+
+    /// The mails that were delivered into the folder, with their envelopes.
+    pub(crate) fn delivered(&self) -> Vec<(Vec<u8>, serde_json::Value)> {
+        let Ok(listed) = std::fs::read_dir(self.outgoing()) else { return Vec::new() };
+        let files = listed.map(|entry| entry.expect("an entry").path());
+        let mails = files.filter(|file| file.extension().is_some_and(|kind| kind == "eml"));
+        mails
+            .map(|mail| {
+                let envelope = std::fs::read(mail.with_extension("json")).expect("is beside it");
+                let envelope = serde_json::from_slice(&envelope).expect("is JSON");
+                (std::fs::read(&mail).expect("is read"), envelope)
+            })
+            .collect()
+    }
+
     /// Founds a vault whose epoch nobody proved yet.
     pub(crate) fn found_unproven() -> Self {
         Self::found_with(Clock::System, false)
-    }
-
-    /// Founds a vault, proven by anna, where the time is this second since 1970.
-    pub(crate) fn found_at(seconds: u64) -> Self {
-        Self::found_with(Clock::Fixed(seconds), true)
-    }
-
-    /// What is opened or served from now on reads this time.
-    pub(crate) fn set_time(&mut self, seconds: u64) {
-        self.clock = Clock::Fixed(seconds);
     }
 
     fn found_with(clock: Clock, proven: bool) -> Self {
@@ -74,7 +107,7 @@ impl World {
             roles: [role].into(),
             recipient: key.recipient().clone(),
         };
-        let (anna, bert, olga) = (key("anna"), key("bert"), key("olga"));
+        let (anna, bert, olga, dora) = (key("anna"), key("bert"), key("olga"), key("dora"));
         let vault = VaultId::random();
         let roster = Roster {
             version: 1,
@@ -83,6 +116,7 @@ impl World {
                 member(1, "anna", Role::Backoffice, &anna),
                 member(2, "bert", Role::Backoffice, &bert),
                 member(3, "olga", Role::Auditor, &olga),
+                member(4, "dora", Role::Dpo, &dora),
             ],
             recovery: key("recovery").recipient().clone(),
             backups: ["carla", "dirk"]
@@ -147,24 +181,52 @@ impl World {
         Server { addresses, casebook, stop, task }
     }
 
-    /// Serves in a process of its own, with these environment variables.
+    /// Takes ports that stay, so that senders find the server again after a restart: SMTP, LMTP.
+    pub(crate) fn fix_ports(&self) -> [SocketAddr; 2] {
+        let places = [(); 2].map(|()| free_port());
+        let file = self.state().join("kluis.toml");
+        let mut text = std::fs::read_to_string(&file).expect("is read");
+        for place in places {
+            text = text.replacen("\"127.0.0.1:0\"", &format!("\"{place}\""), 1);
+        }
+        std::fs::write(&file, text).expect("is written");
+        places
+    }
+
+    /// Where the servers in processes of their own log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.root.path().join("server.log")
+    }
+
+    /// Serves in a process of its own, with these environment variables; waits until it is ready.
     pub(crate) fn spawn(&self, variables: &[(&str, &str)]) -> Process {
-        let mut child = Command::new(KLUIS)
+        let start = Instant::now();
+        let mut process = self.launch(variables);
+        let mut line = String::new();
+        let stdout = process.child.stdout.take().expect("is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("is read");
+        process.start_time = start.elapsed();
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        let address = |kind: &str| ready[kind][0].as_str().and_then(|text| text.parse().ok());
+        (process.smtp, process.lmtp) = (address("smtp"), address("lmtp"));
+        process
+    }
+
+    /// Starts it and does not wait.
+    pub(crate) fn launch(&self, variables: &[(&str, &str)]) -> Process {
+        // A file: a pipe that nobody reads fills up, and the server would wait to log.
+        let log = File::options().create(true).append(true).open(self.log()).expect("opens");
+        let child = Command::new(KLUIS)
             .arg("--json")
             .arg("serve")
             .arg(self.state())
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(log)
             .spawn()
             .expect("starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("is read");
-        let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-        let address = |kind: &str| ready[kind][0].as_str().and_then(|text| text.parse().ok());
-        Process { smtp: address("smtp"), lmtp: address("lmtp"), child }
+        Process { smtp: None, lmtp: None, start_time: Duration::ZERO, child }
     }
 
     /// Logs a member in.
@@ -173,6 +235,19 @@ impl World {
         let socket = self.state().join("kluis.sock");
         Client::connect(&socket, name, Opener::Key(self.key(name)), Some(&seen))
     }
+}
+
+/// A free port that no other test of this process was given.
+fn free_port() -> SocketAddr {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let count = PORTS.end - PORTS.start;
+    // Tests of another process begin elsewhere.
+    let begin = (std::process::id() % u32::from(count)) as u16;
+    (0..count)
+        .map(|_| PORTS.start + (begin + TAKEN.fetch_add(1, Ordering::Relaxed)) % count)
+        .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+        .find(|place| TcpListener::bind(place).is_ok())
+        .expect("a free port")
 }
 
 fn key_file(root: &Path, name: &str) -> PathBuf {
@@ -225,12 +300,26 @@ pub(crate) struct Process {
     pub(crate) smtp: Option<SocketAddr>,
     /// Its LMTP address.
     pub(crate) lmtp: Option<SocketAddr>,
+    /// From its start until it was ready, or died.
+    pub(crate) start_time: Duration,
     /// The process.
     pub(crate) child: Child,
 }
 
 impl Process {
-    /// Ends it as a power cut would, and waits.
+    /// How it ended, if it ends by itself within this time.
+    pub(crate) fn ended_within(&mut self, time: Duration) -> Option<ExitStatus> {
+        let end = Instant::now() + time;
+        loop {
+            match self.child.try_wait().expect("is waited for") {
+                Some(status) => return Some(status),
+                None if Instant::now() >= end => return None,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
+    /// Ends it at once, and waits.
     pub(crate) fn kill(mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,0 +1,333 @@
+//! Crashes: whatever the moment, what was answered is kept once and whole, what was forgotten stays
+//! forgotten, and no checkpoint is contradicted.
+//!
+//! The program is killed from within, at each named step of a commit, of forgetting and of a
+//! rotation (src/lab.rs), and from outside at any moment, under senders that try again as mail
+//! servers do. A kill loses nothing that the system was given to write: what a power cut adds to
+//! this is not tested here.
+
+#[path = "crash/oracles.rs"]
+mod oracles;
+#[path = "crash/script.rs"]
+mod script;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kluis::casebook::Filter;
+use kluis::ids::random;
+use kluis::ledger::Checkpoint;
+use kluis::staff::client::Error;
+use kluis::staff::seen::Seen;
+use kluis::store::COMMIT_STEPS;
+
+use crate::mail_client::{Numbers, Outcome, Plan, letter, send_all};
+use crate::world::{MAILBOX, Process, World};
+use oracles::{Found, Sent};
+
+/// Kills at each step of a commit, and as many from outside.
+const KILLS: u32 = 20;
+/// Waves of letters at least, and letters of a wave.
+const WAVES: u64 = 25;
+const WAVE: u64 = 12;
+/// Letters of a wave that are sent again after it.
+const AGAIN: u64 = 3;
+/// Times that a patient sender tries a letter; it waits up to a second in between.
+const TRIES: u32 = 60;
+/// Rows of the table: killed from outside, while it starts and while it serves.
+const STARTING: &str = "from outside, starting";
+const SERVING: &str = "from outside, serving";
+/// A kill from outside comes within this time, in microseconds: about that of a start.
+const OUTSIDE_TIME: u64 = 150_000;
+/// A server that has no work does not come to its step.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The whole storm.
+const STORM_TIME: Duration = Duration::from_secs(300);
+/// A restart (reference: reliability R4).
+const START_TIME: Duration = Duration::from_secs(2);
+
+/// A seed that is printed, so that a failure can be run again: the letters and the plan of kills
+/// are of the seed, what the threads make of it is not.
+fn seed() -> u64 {
+    let wished = std::env::var("KLUIS_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = wished.unwrap_or_else(|| u64::from(u32::from_le_bytes(random())));
+    println!("KLUIS_SEED={seed}");
+    seed
+}
+
+fn is_sigkill(status: ExitStatus) -> bool {
+    status.signal() == Some(9)
+}
+
+/// Everything the storm is made of.
+struct Storm {
+    world: World,
+    places: [SocketAddr; 2],
+    seed: u64,
+    sent: Mutex<Sent>,
+    seen: Mutex<Vec<Checkpoint>>,
+    wrong: Mutex<Vec<String>>,
+    /// Every step has had its kills.
+    enough: AtomicBool,
+    /// The senders have had every answer.
+    answered: AtomicBool,
+}
+
+impl Storm {
+    fn new(seed: u64) -> Self {
+        let world = World::found();
+        let places = world.fix_ports();
+        let (enough, answered) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (sent, seen, wrong) = Default::default();
+        Self { world, places, seed, sent, seen, wrong, enough, answered }
+    }
+
+    fn complain(&self, what: impl Into<String>) {
+        self.wrong.lock().expect("no holder panics").push(what.into());
+    }
+
+    fn plan(&self, wave: u64, letters: u64, tries: u32) -> Plan {
+        let lmtp = wave % 2 == 1;
+        Plan {
+            addr: self.places[usize::from(lmtp)],
+            lmtp,
+            from: "lotte@client.example".into(),
+            to: MAILBOX.into(),
+            seed: self.seed + wave,
+            letters,
+            size: [5_000, 12_000, 40_000][(wave % 3) as usize],
+            connections: 4,
+            tries,
+        }
+    }
+
+    /// Sends, and remembers what was answered.
+    fn send(&self, plan: &Plan) -> Outcome {
+        let outcome = send_all(plan);
+        let mut sent = self.sent.lock().expect("no holder panics");
+        let raw = |n: &u64| letter(plan.seed, *n, plan.size);
+        sent.kept.extend(outcome.accepted.iter().map(raw));
+        sent.given_up.extend(outcome.failed.iter().map(raw));
+        outcome
+    }
+
+    /// Waves of letters until there was enough of it: patient senders, and after each wave some of
+    /// it again. At last nobody is without an answer.
+    fn patient_senders(&self) {
+        let mut wave = 0;
+        while wave < WAVES || !self.enough.load(Ordering::Relaxed) {
+            for letters in [WAVE, AGAIN] {
+                if !self.send(&self.plan(wave, letters, TRIES)).failed.is_empty() {
+                    self.complain(format!("letters of wave {wave} were refused"));
+                    wave = WAVES;
+                }
+            }
+            wave += 1;
+        }
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Senders that try once and never come back.
+    fn hasty_senders(&self) {
+        let mut wave = 1_000;
+        while !self.enough.load(Ordering::Relaxed) {
+            let plan = Plan { connections: 1, ..self.plan(wave, 1, 1) };
+            self.send(&plan);
+            wave += 1;
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Staff that come and go, compare checkpoints, read, and check the vault at work.
+    fn staff(&self) {
+        while !self.answered.load(Ordering::Relaxed) {
+            match self.visit() {
+                // The server is down, or went down meanwhile.
+                Ok(()) | Err(Error::NoServer(_) | Error::Broken(_)) => {}
+                Err(error) => self.complain(format!("staff: {error}")),
+            }
+            thread::sleep(Duration::from_millis(150));
+        }
+    }
+
+    fn visit(&self) -> Result<(), Error> {
+        let mut anna = self.world.log_in("anna")?;
+        let seen = Seen::in_dir(self.world.root.path().join("seen")).last(self.world.vault)?;
+        self.seen.lock().expect("no holder panics").extend(seen);
+        let (_, problems) = anna.check()?;
+        problems.into_iter().for_each(|problem| self.complain(format!("check: {problem}")));
+        for view in anna.queue(Filter::All)?.iter().rev().take(3) {
+            for letter in &view.letters {
+                let is_kept = |raw: &Vec<u8>| raw.starts_with(b"From: Load");
+                // A server that dies in between breaks the connection, which the next call tells.
+                if !oracles::rebuilt(&mut anna, letter).is_ok_and(|raw| is_kept(&raw)) {
+                    anna.status()?;
+                    self.complain("half: staff saw a letter that does not open");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the program again and again and kills it, until every step has had its share.
+    fn kill(&self) -> Kills {
+        let mut numbers = Numbers::new(self.seed);
+        let mut kills = Kills::new();
+        let start = Instant::now();
+        while let Some(row) = kills.next() {
+            if start.elapsed() > STORM_TIME {
+                self.complain("the storm took too long");
+                break;
+            }
+            let (visit, moment) = (numbers.draw() % 3 + 1, numbers.draw() % OUTSIDE_TIME);
+            let (process, patience) = match row {
+                STARTING => (self.world.launch(&[]), Duration::from_micros(moment)),
+                SERVING => (self.world.spawn(&[]), Duration::from_micros(moment)),
+                step => {
+                    let wish = format!("{step}:{visit}");
+                    (self.world.spawn(&[("KLUIS_LAB_KILL", &wish)]), PATIENCE)
+                }
+            };
+            if let Err(status) = kills.wait(row, process, patience) {
+                self.complain(format!("the program ended by itself: {status}"));
+                break;
+            }
+        }
+        self.enough.store(true, Ordering::Relaxed);
+        kills
+    }
+}
+
+fn rows() -> impl Iterator<Item = &'static str> {
+    COMMIT_STEPS.iter().copied().chain([STARTING, SERVING])
+}
+
+/// How often the program was killed where.
+struct Kills {
+    rows: BTreeMap<&'static str, u32>,
+    starts: Vec<Duration>,
+}
+
+impl Kills {
+    fn new() -> Self {
+        Self { rows: rows().map(|row| (row, 0)).collect(), starts: Vec::new() }
+    }
+
+    /// Where the program was killed least, if that is not often enough.
+    fn next(&self) -> Option<&'static str> {
+        let (row, count) = self.rows.iter().min_by_key(|(_, count)| **count)?;
+        (*count < KILLS).then_some(*row)
+    }
+
+    /// Waits until it is dead, by its own hand or by ours; any other end is an error.
+    fn wait(
+        &mut self,
+        row: &'static str,
+        mut process: Process,
+        patience: Duration,
+    ) -> Result<(), ExitStatus> {
+        if row != STARTING {
+            self.starts.push(process.start_time);
+        }
+        let row = match process.ended_within(patience) {
+            Some(status) if !is_sigkill(status) => return Err(status),
+            Some(_) => row,
+            None => {
+                process.kill();
+                if row == STARTING { STARTING } else { SERVING }
+            }
+        };
+        *self.rows.entry(row).or_default() += 1;
+        Ok(())
+    }
+
+    fn print(&self) {
+        for row in rows() {
+            println!("{row:24} {:4} kills", self.rows[row]);
+        }
+        let mut starts = self.starts.clone();
+        starts.sort();
+        let (middle, last) = (starts[starts.len() / 2], starts[starts.len() - 1]);
+        println!("{} starts: median {middle:.0?}, longest {last:.0?}", starts.len());
+    }
+}
+
+#[test]
+fn whatever_kills_it_every_letter_answered_is_kept_once_and_whole() {
+    let storm = Storm::new(seed());
+    let start = Instant::now();
+    let kills = thread::scope(|scope| {
+        scope.spawn(|| storm.patient_senders());
+        scope.spawn(|| storm.hasty_senders());
+        scope.spawn(|| storm.staff());
+        let kills = storm.kill();
+        let _last = storm.world.spawn(&[]);
+        while !storm.answered.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(10));
+        }
+        kills
+    });
+    println!("the storm took {:.1?}", start.elapsed());
+    kills.print();
+    assert_after(&storm);
+    assert!(kills.rows.values().all(|count| *count >= KILLS));
+    let longest = kills.starts.iter().max().expect("it was started");
+    assert!(*longest < START_TIME, "a start took {longest:?}");
+}
+
+/// Everything that must hold now.
+fn assert_after(storm: &Storm) {
+    let start = Instant::now();
+    let server = storm.world.spawn(&[]);
+    // Known again, though other processes took them.
+    let again = storm.send(&storm.plan(0, WAVE, 3));
+    assert_eq!(again.accepted.len() as u64, WAVE);
+    let mut anna = storm.world.log_in("anna").expect("logs in");
+    let found = Found::by(&mut anna).expect("opens");
+    let (entries, head) = anna.ledger().expect("gives the ledger");
+    let (looked_at, problems) = anna.check().expect("checks");
+    server.kill();
+
+    let sent = storm.sent.lock().expect("no holder panics");
+    let seen = storm.seen.lock().expect("no holder panics");
+    let mut wrong = storm.wrong.lock().expect("no holder panics").clone();
+    wrong.extend(oracles::letters(&sent, &found));
+    wrong.extend(oracles::ledger(&entries, &head, &seen, &storm.world.checkpoint_key));
+    wrong.extend(problems.into_iter().map(|problem| format!("check: {problem}")));
+    wrong.extend(without_index(&storm.world));
+    let log = std::fs::read_to_string(storm.world.log()).expect("is read");
+    let is_bad = |line: &&str| line.contains("panicked") || line.contains(" ERROR ");
+    wrong.extend(log.lines().filter(is_bad).map(|line| format!("log: {line}")));
+    println!(
+        "{} letters answered, {} given up; {} kept in {} entries, {} checkpoints seen, {looked_at} \
+         records checked; looking took {:.1?}",
+        sent.kept.len(),
+        sent.given_up.len(),
+        found.received,
+        entries.len(),
+        seen.len(),
+        start.elapsed(),
+    );
+    assert!(wrong.is_empty(), "{} violations:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(sent.kept.len() as u64 >= WAVES * WAVE && !sent.given_up.is_empty());
+    assert!(!seen.is_empty());
+}
+
+/// The index is made of the rest, and nothing is missing then.
+fn without_index(world: &World) -> Vec<String> {
+    std::fs::remove_dir_all(world.state().join("index")).expect("is deleted");
+    let gateway = world.open();
+    let mut wrong = Vec::new();
+    if gateway.opening.lost > 0 {
+        wrong.push(format!("lost: {} keys are missing", gateway.opening.lost));
+    }
+    let report = gateway.casebook.store().check(false, &|_, _| {}).expect("checks");
+    wrong.extend(report.problems.iter().map(|problem| format!("without index: {problem:?}")));
+    wrong
+}
