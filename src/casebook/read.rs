@@ -183,6 +183,7 @@ impl Casebook {
             count: Some(letters.len() as u64),
             hash: Some(digest_of(letters.iter().map(|id| id.as_bytes().as_slice()))),
             position: Some(position),
+            filter: Some(filter.number()),
             ..self.entry(Fact::Listed)
         };
         self.record_fact(listed)?;
