@@ -8,7 +8,7 @@
 //! Not promised: that a child taken over by one letter cannot see the next one that it is given.
 //! It has no way out but its answers, and it lives for [`REQUESTS_PER_CHILD`] requests at most.
 //!
-//! What goes over the pipes, all numbers little endian: the child says [`HELLO`] and one byte, the
+//! What goes over the pipes, all numbers little endian: the child says `HELLO` and one byte, the
 //! Landlock version in force; then, until end of file, a request (length 4, bytes) is answered by
 //! (length 4, bytes).
 
