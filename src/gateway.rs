@@ -106,6 +106,8 @@ const LETTER_TIME: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_secs(60);
 /// Time that a mail under way is given when the server stops; it is due again at the next start.
 const SEND_GRACE: Duration = Duration::from_secs(5);
+/// Minutes after which a mail that nobody takes is given up (RFC 5321 §4.5.4.1).
+const GIVE_UP_AFTER: u64 = 5 * 24 * 60;
 /// `Received` fields in a letter that has come by too often (RFC 5321 §6.3).
 const MAX_RECEIVED: usize = 50;
 
@@ -494,11 +496,17 @@ async fn send_one(
     due: &casebook::Due,
 ) -> Result<(), casebook::Error> {
     let bytes = tokio::task::block_in_place(|| casebook.mail(due))?;
-    let Ok(outgoing) = minicbor::decode::<Outgoing>(&bytes) else {
+    let outgoing = minicbor::decode::<Outgoing>(&bytes).ok().filter(Outgoing::is_locked);
+    let Some(outgoing) = outgoing else {
+        tracing::error!(mail = %due.id, "a mail that is not locked does not leave");
         return note_sent(casebook, due, false).await;
     };
     match send::send(transport, &outgoing).await {
         Ok(()) => note_sent(casebook, due, true).await,
+        Err(SendError::Temporary(_)) if due.minute + GIVE_UP_AFTER < casebook.now() / 60 => {
+            tracing::error!(mail = %due.id, "a mail was not taken for five days");
+            note_sent(casebook, due, false).await
+        }
         Err(error @ SendError::Temporary(_)) => {
             tracing::warn!(%error, mail = %due.id, "a mail waits");
             Ok(())

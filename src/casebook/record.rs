@@ -152,6 +152,8 @@ pub struct Recording {
 pub struct Due {
     /// Its id.
     pub id: LetterId,
+    /// When it was recorded, in minutes since 1970.
+    pub minute: u64,
     record: BoxRecord,
 }
 
@@ -295,7 +297,7 @@ impl Casebook {
         let due = state.outgoing.iter().filter(|(_, how)| **how == Sending::Due);
         due.filter_map(|(id, _)| {
             let record = *state.boxed(Kind::Outgoing, item_of(*id))?;
-            (!record.forgotten).then_some(Due { id: *id, record })
+            (!record.forgotten).then_some(Due { id: *id, minute: record.minute, record })
         })
         .collect()
     }

@@ -265,6 +265,9 @@ impl From<client::Error> for Error {
             client::Error::NoEpoch => Self::new(text)
                 .code(LATER)
                 .hint("it is proven when a member who may read logs in: `kluis unlock`"),
+            client::Error::OtherVault(_) => Self::new(text).hint(
+                "do not go on unless the admin says that the vault is new; then remove that file",
+            ),
             client::Error::OtherAdmin | client::Error::NotSigned => Self::new(text)
                 .hint("do not go on: ask the admin in person whether the key was handed over"),
             client::Error::Forked => Self::new(text).hint(

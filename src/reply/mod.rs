@@ -29,6 +29,9 @@ use crate::secret::Personal;
 /// Bytes of a composed mail: what the large providers still take.
 pub const MAX_MAIL: usize = 35 << 20;
 
+/// What an age file (`age-encryption.org/v1`) begins with in base64.
+const AGE_IN_BASE64: &str = "YWdlLWVuY3J5cHRpb24ub3JnL3Yx";
+
 /// A mail that is ready to go: an envelope with a single recipient, and the message.
 ///
 /// Made by [`notice::Notice::compose`] and [`answer::compose`] alone, or read back from where it
@@ -73,6 +76,19 @@ impl Outgoing {
     pub fn mail(&self) -> &[u8] {
         &self.mail
     }
+
+    /// Whether it has the form of an answer that is locked: PGP/MIME (RFC 3156 §4), or an age file
+    /// as the attachment that an answer under a code has. The last gate, beside the server, which
+    /// cannot look inside: what another program recorded as an answer does not leave in clear.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        let text = std::str::from_utf8(&self.mail).unwrap_or_default();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+        let is_pgp_mime = head.contains("\r\nContent-Type: multipart/encrypted;")
+            && body.contains("\r\n\r\n-----BEGIN PGP MESSAGE-----\r\n");
+        let age_file = body.rsplit_once("filename=\"answer.age\"\r\n\r\n");
+        is_pgp_mime || age_file.is_some_and(|(_, file)| file.starts_with(AGE_IN_BASE64))
+    }
 }
 
 impl fmt::Debug for Outgoing {
@@ -96,4 +112,34 @@ pub enum ComposeError {
     /// The OpenPGP or age library did not encrypt; nothing was composed.
     #[error("the mail could not be encrypted")]
     NotEncrypted,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_locked_is_told_from_what_is() {
+        let locked = |mail: &str| {
+            let mail = mail.replace('\n', "\r\n").into_bytes();
+            Outgoing::new("a@b.example", "c@d.example", mail).expect("is small").is_locked()
+        };
+        let pgp = "To: c@d.example\nContent-Type: multipart/encrypted; boundary=b\n\n--b\n\n\
+                   Version: 1\n\n--b\nContent-Type: application/octet-stream\n\n\
+                   -----BEGIN PGP MESSAGE-----\n\nx\n";
+        let age = "To: c@d.example\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nhow\n\
+                   --b\nContent-Disposition: attachment;\n filename=\"answer.age\"\n\n\
+                   YWdlLWVuY3J5cHRpb24ub3JnL3YxCg==\n--b--\n";
+        assert!(locked(pgp) && locked(age));
+        for (mail, from, to) in [
+            (pgp, "multipart/encrypted", "multipart/mixed"),
+            (pgp, "-----BEGIN PGP MESSAGE-----", "Dear Lotte,"),
+            (age, "answer.age", "answer.txt"),
+            (age, "YWdlLWVuY3J5cHRpb24ub3JnL3Yx", "RGVhciBMb3R0ZSwK"),
+            (age, "\n\n", "\n"),
+        ] {
+            assert!(!locked(&mail.replace(from, to)), "{from}");
+        }
+        assert!(!locked("To: c@d.example\n\nDear Lotte, your wage is\n") && !locked(""));
+    }
 }

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -58,6 +58,9 @@ pub enum Error {
     /// The server's ledger does not extend what this member saw.
     #[error("the ledger does not extend the checkpoint you saw last: it was rolled back or forked")]
     Forked,
+    /// Another vault answers at this socket than before; the file pins the first one.
+    #[error("another vault answers at this socket than before ({} names the first)", .0.display())]
+    OtherVault(PathBuf),
     /// The server offers another admin's key than it did before.
     #[error("the server names another admin than before: who may do what is not to be believed")]
     OtherAdmin,
@@ -190,7 +193,10 @@ impl Client {
             return Err(Error::Unexpected);
         }
         let admin = match seen {
-            Some(seen) => seen.admin(vault, &admin)?,
+            Some(seen) => {
+                seen.vault(socket, vault)?;
+                seen.admin(vault, &admin)?
+            }
             None => admin.trim().parse().map_err(|_| Error::Unexpected)?,
         };
         let sealing = match epoch {
@@ -337,6 +343,9 @@ impl Client {
             (Standing::Forgotten, _) => return Err(Error::Forgotten),
             _ => return Err(vault::Error::Missing.into()),
         };
+        if opened.place.vault != self.vault {
+            return Err(vault::Error::Tampered.into());
+        }
         let epoch = opened.epoch.ok_or(Error::Unexpected)?;
         let secret = self.epoch(epoch)?;
         Ok(seal::open_inner(inner, secret, opened.content)?)

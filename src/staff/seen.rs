@@ -79,6 +79,24 @@ impl Seen {
         self.write(vault, &format!("{key}\n{note}")).map_err(Error::Broken)
     }
 
+    /// Holds a socket to the vault that it was met with first: a server that was set back could
+    /// otherwise call itself new, and nothing would be known of it.
+    ///
+    /// # Errors
+    /// `OtherVault`.
+    pub fn vault(&self, socket: &Path, offered: VaultId) -> Result<(), Error> {
+        let name = blake3::hash(socket.as_os_str().as_encoded_bytes()).to_hex();
+        let path = self.dir.join(format!("{}.vault", &name[..32]));
+        match std::fs::read_to_string(&path) {
+            Ok(pinned) if pinned.trim().parse() == Ok(offered) => Ok(()),
+            Ok(_) => Err(Error::OtherVault(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.put(&path, &format!("{offered}\n")).map_err(Error::Broken)
+            }
+            Err(error) => Err(Error::Broken(error)),
+        }
+    }
+
     /// The admin's key that this vault was met with first; `offered` is it if there was none.
     ///
     /// # Errors
@@ -132,6 +150,18 @@ mod tests {
         let offered = seen.admin(vault, &key(2).to_string());
         assert!(matches!(offered, Err(Error::OtherAdmin)));
         assert_eq!(seen.admin(other_vault, &key(2).to_string()).expect("is pinned"), key(2));
+    }
+
+    #[test]
+    fn a_socket_leads_to_the_vault_that_it_led_to_first() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let seen = Seen::in_dir(dir.path().join("seen"));
+        let (one, other) = (VaultId::random(), VaultId::random());
+        let socket = Path::new("/run/kluis/kluis.sock");
+        seen.vault(socket, one).expect("is met");
+        seen.vault(socket, one).expect("is the same");
+        assert!(matches!(seen.vault(socket, other), Err(Error::OtherVault(_))));
+        seen.vault(Path::new("/run/other.sock"), other).expect("is another place");
     }
 
     #[test]

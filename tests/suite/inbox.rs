@@ -124,12 +124,17 @@ fn code(client: &mut Client, command: &str) -> u16 {
 
 /// Certificate and key of `mx.example` for the server, and who trusts it.
 fn tls() -> (Arc<tokio_rustls::rustls::ServerConfig>, Arc<ClientConfig>) {
-    let pair = rcgen::generate_simple_self_signed(vec!["mx.example".into()]).expect("a pair");
     let dir = tempfile::tempdir().expect("a directory");
+    let trust = certificate(dir.path());
     let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    std::fs::write(&certificate, pair.cert.pem()).expect("written");
-    std::fs::write(&key, pair.signing_key.serialize_pem()).expect("written");
-    let server = inbox::tls::load(&certificate, &key).expect("a pair that works");
+    (inbox::tls::load(&certificate, &key).expect("a pair that works"), trust)
+}
+
+/// Makes `cert.pem` and `key.pem` of `mx.example` in a directory; gives who trusts it.
+pub(crate) fn certificate(dir: &Path) -> Arc<ClientConfig> {
+    let pair = rcgen::generate_simple_self_signed(vec!["mx.example".into()]).expect("a pair");
+    std::fs::write(dir.join("cert.pem"), pair.cert.pem()).expect("written");
+    std::fs::write(dir.join("key.pem"), pair.signing_key.serialize_pem()).expect("written");
     let mut roots = RootCertStore::empty();
     roots.add(pair.cert.der().clone()).expect("a root");
     let provider = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider();
@@ -138,7 +143,19 @@ fn tls() -> (Arc<tokio_rustls::rustls::ServerConfig>, Arc<ClientConfig>) {
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    (server, Arc::new(client))
+    Arc::new(client)
+}
+
+/// Says STARTTLS and talks on over it.
+pub(crate) fn secured(
+    mut client: Client,
+    trust: Arc<ClientConfig>,
+    lmtp: bool,
+) -> Client<StreamOwned<ClientConnection, TcpStream>> {
+    assert_eq!(code(&mut client, "STARTTLS"), 220);
+    let name = "mx.example".try_into().expect("a name");
+    let tls = ClientConnection::new(trust, name).expect("a client");
+    Client::resume(StreamOwned::new(tls, client.into_stream()), lmtp)
 }
 
 #[test]
@@ -188,11 +205,7 @@ fn a_letter_comes_in_over_starttls_and_nothing_said_before_counts() {
     let mut client = Client::connect(server.addr, false).expect("connected");
     assert!(client.hello().expect("an answer").text.contains("250-STARTTLS\r\n"));
     assert_eq!(code(&mut client, &format!("MAIL FROM:<{SENDER}>")), 250);
-    assert_eq!(code(&mut client, "STARTTLS"), 220);
-    let name = "mx.example".try_into().expect("a name");
-    let tls = ClientConnection::new(trust, name).expect("a client");
-    let stream = StreamOwned::new(tls, client.into_stream());
-    let mut client = Client::resume(stream, false);
+    let mut client = secured(client, trust, false);
     assert_eq!(client.say(&format!("RCPT TO:<{OURS}>")).expect("an answer").code, 503);
     assert!(!client.hello().expect("an answer").text.contains("STARTTLS"));
     let raw = letter(2, 0, 500_000);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use kluis::casebook::Filter;
 use kluis::casebook::detail::ItemDetail;
@@ -81,6 +82,36 @@ fn a_letter_over_smtp_or_lmtp_comes_out_byte_for_byte() {
     assert_eq!(count(&server, Fact::LetterReceived), 2);
     assert_eq!(count(&server, Fact::CaseOpened), 2);
     assert_eq!(count(&server, Fact::NoticeHeld), 2);
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn a_letter_over_starttls_comes_out_byte_for_byte() {
+    let (world, runtime) = (World::found(), runtime());
+    let trust = crate::inbox::certificate(&world.state());
+    let file = world.state().join("kluis.toml");
+    let mut config = std::fs::read_to_string(&file).expect("reads");
+    config.push_str("\n[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n");
+    std::fs::write(&file, config).expect("writes");
+    let server = runtime.block_on(world.serve());
+    let mut sent = BTreeSet::new();
+    for (n, lmtp) in [(1, false), (2, true)] {
+        let address = if lmtp { server.lmtp() } else { server.smtp() };
+        let plain = Sender::greet(address, lmtp).expect("greets");
+        let mut sender = crate::inbox::secured(plain, Arc::clone(&trust), lmtp);
+        sender.hello().expect("greets");
+        let raw = letter(11, n, 90_000);
+        let answers = sender.send(SENDER, &[MAILBOX], &raw).expect("answers");
+        assert_eq!(answers[0].code, 250);
+        sent.insert(raw);
+    }
+    let mut anna = world.log_in("anna").expect("logs in");
+    let cases = anna.queue(Filter::All).expect("lists");
+    for case in &cases {
+        assert!(case.letters[0].detail.as_ref().expect("opens").envelope.tls);
+    }
+    let got: BTreeSet<Vec<u8>> = cases.iter().map(|case| raw(&mut anna, case)).collect();
+    assert!(got == sent);
     runtime.block_on(server.stop());
 }
 
