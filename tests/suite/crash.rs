@@ -195,7 +195,9 @@ impl Storm {
                 }
             };
             if let Err(status) = kills.wait(row, process, patience) {
-                self.complain(format!("the program ended by itself: {status}"));
+                let log = std::fs::read_to_string(self.world.log()).expect("is read");
+                let last = log.lines().last().unwrap_or_default();
+                self.complain(format!("the program ended by itself: {status}: {last}"));
                 break;
             }
         }
