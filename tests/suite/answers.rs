@@ -514,7 +514,8 @@ fn an_answer_that_is_refused_for_good_is_told_and_not_tried_again() {
     world.send_to(receiver.port);
     let (server, mut anna, case) = with_request(&world, &runtime);
     answer(&mut anna, case, true);
-    wait_until("the refusal", || count(&server, Fact::OutgoingFailed) == 1);
+    wait_until("the refusal", || server.casebook.unfinished().is_empty());
+    assert_eq!(count(&server, Fact::OutgoingFailed), 1);
     assert_eq!(anna.status().expect("says").outgoing, (0, 1, 1));
     assert_eq!(anna.case(case).expect("is there").card.answers, (1, 0, 1));
     // Nobody was answered, so the case cannot be closed in silence.
