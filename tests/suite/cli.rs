@@ -588,3 +588,37 @@ fn relative_paths_are_remembered_as_absolute_ones() {
     office.json(&["lock"]);
     drop(server);
 }
+
+#[test]
+fn the_demo_shows_everything_at_work_and_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let demo = |args: &[&str]| {
+        let mut command = std::process::Command::new(crate::world::KLUIS);
+        command.args(args).env("TMPDIR", temporary.path()).stdin(std::process::Stdio::null());
+        command.output().expect("runs")
+    };
+    let shown = demo(&["demo"]);
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.status.success(), "{text}{}", String::from_utf8_lossy(&shown.stderr));
+    for part in [
+        "250  lotte",
+        "the same as Lotte sent",
+        "| Tess Miller",
+        "the answer is on its way",
+        "error: this was forgotten",
+        "nothing is wrong",
+        "proven by the checkpoint",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    assert_eq!(std::fs::read_dir(temporary.path()).expect("reads").count(), 0);
+
+    let dir = temporary.path().join("kept");
+    let told = demo(&["demo", "--json", "--dir", dir.to_str().expect("is UTF-8")]);
+    assert!(told.status.success());
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).expect("is JSON");
+    assert_eq!(told["cases"].as_array().map(Vec::len), Some(2));
+    assert!(dir.join("vault/kluis.toml").exists());
+    let again = demo(&["demo", "--dir", dir.to_str().expect("is UTF-8")]);
+    assert!(!again.status.success(), "an existing directory is left alone");
+}
