@@ -26,6 +26,10 @@ pub struct Problem {
     pub what: &'static str,
 }
 
+/// How long the index is waited for at once, and how often in one check.
+const WAIT: std::time::Duration = std::time::Duration::from_millis(10);
+const MOST_WAITS: u32 = 100;
+
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -47,6 +51,8 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// Problems beyond those listed.
     pub more_problems: u64,
+    /// How often the index was waited for.
+    waits: u32,
 }
 
 impl Report {
@@ -177,10 +183,17 @@ fn check_record(
     }
     report.records += 1;
     // Equal chunks may lie in two packs; the index knows one of them.
-    let is_known = match shared.index.spot(address) {
+    let known = || match shared.index.spot(address) {
         Ok(Some(known)) => known == spot || shared.packs.stands(known, address, sort),
         _ => false,
     };
+    let mut is_known = known();
+    // Beside commits: the index follows what a pack counts by a moment.
+    while !is_known && shared.limit(spot.pack).is_some() && report.waits < MOST_WAITS {
+        report.waits += 1;
+        std::thread::sleep(WAIT);
+        is_known = known();
+    }
     if !is_known {
         report.add(&path, spot.offset, "a record that the index does not know");
     }
