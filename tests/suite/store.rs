@@ -193,7 +193,14 @@ fn a_vault_is_open_once_and_a_directory_without_one_is_told() {
 }
 
 #[test]
-fn twenty_letters_at_once_share_their_barriers() {
+fn twenty_letters_at_once_share_three_pairs_of_barriers() {
+    // Scheduling on a busy machine only adds pairs: the best of some rounds is what the store does.
+    let best = (0..20).map(|_| pairs_for_twenty_letters()).min().expect("twenty rounds");
+    assert!((1..=3).contains(&best), "{best} pairs");
+}
+
+/// Commits twenty letters at once, reads all of them back, and counts the pairs of barriers.
+fn pairs_for_twenty_letters() -> u64 {
     let (_vault, store) = Vault::new();
     let before = store.barriers();
     let together = Barrier::new(20);
@@ -210,11 +217,12 @@ fn twenty_letters_at_once_share_their_barriers() {
             .collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     });
-    assert!(store.barriers() - before < 20, "{} pairs", store.barriers() - before);
+    let pairs = store.barriers() - before;
     let mut seqs: Vec<_> = letters.iter().map(|(_, committed)| committed.first_seq).collect();
     seqs.sort_unstable();
     assert_eq!(seqs, (0..20).collect::<Vec<_>>());
     assert_all_read(&store, &letters.into_iter().map(|(letter, _)| letter).collect::<Vec<_>>());
+    pairs
 }
 
 #[test]
