@@ -1,10 +1,14 @@
-//! What only a lab build does: die at a named step, and remember every key with its message.
+//! What only a lab build does: die at a named step, leave out a barrier, and remember every key with
+//! its message.
 //!
-//! In a release both calls are empty. A lab build (`KLUIS_LAB=1` at build time, see `build.rs`) is
+//! In a release all of these calls are empty. A lab build (`KLUIS_LAB=1` at build time, see `build.rs`) is
 //! what `make test` runs, so that "every step of a commit survives a crash" and "one key, one
 //! message" are observed over the whole suite and not argued.
 //!
 //! * `KLUIS_LAB_KILL=<step>:<n>`: the n-th time the process reaches that step, SIGKILL to itself.
+//! * `KLUIS_LAB_NO_SYNC=<name>`: never wait for what this barrier makes durable: `packs`, `ledger`,
+//!   `cabinet`, `key`, `dir`, `quarantine`. A harness that cuts the power proves with it that it can
+//!   fail.
 //! * `KLUIS_LAB_STEPS=<file>`: append the name of each step reached, one a line.
 //! * `KLUIS_LAB_RECORD=<file>`: append BLAKE3(key) ‖ BLAKE3(all the cipher saw), 64 bytes a seal.
 
@@ -12,6 +16,13 @@
 #[cfg(not(kluis_lab))]
 #[inline(always)]
 pub fn step(_name: &'static str) {}
+
+/// Whether the barrier of this name is to be left out.
+#[cfg(not(kluis_lab))]
+#[inline(always)]
+pub fn skips(_barrier: &'static str) -> bool {
+    false
+}
 
 /// Remembers that `key` sealed the message made of `parts`.
 #[cfg(not(kluis_lab))]
@@ -22,7 +33,7 @@ pub fn sealed(_key: &[u8], _parts: &[&[u8]]) {}
 pub const IS_LAB: bool = cfg!(kluis_lab);
 
 #[cfg(kluis_lab)]
-pub use on::{sealed, step};
+pub use on::{sealed, skips, step};
 
 #[cfg(kluis_lab)]
 mod on {
@@ -36,6 +47,8 @@ mod on {
         let (step, count) = wish.rsplit_once(':')?;
         Some((step.to_owned(), count.parse().ok()?))
     });
+    static NO_SYNC: LazyLock<Option<String>> =
+        LazyLock::new(|| std::env::var("KLUIS_LAB_NO_SYNC").ok());
     static REACHED: AtomicU64 = AtomicU64::new(0);
     static STEPS: LazyLock<Option<File>> = LazyLock::new(|| append("KLUIS_LAB_STEPS"));
     static RECORD: LazyLock<Option<File>> = LazyLock::new(|| append("KLUIS_LAB_RECORD"));
@@ -57,6 +70,11 @@ mod on {
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
                 .expect("a process may kill itself");
         }
+    }
+
+    /// Whether the barrier of this name is to be left out.
+    pub fn skips(barrier: &'static str) -> bool {
+        NO_SYNC.as_deref() == Some(barrier)
     }
 
     /// Remembers that `key` sealed the message made of `parts`.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::disk::{self, Tail};
+use super::disk::{Disk, Durable, Tail};
 use super::frame::{self, Bad, Header, Type, Walk};
 use super::{Error, rotation};
 use crate::ids::{SlotId, VaultId};
@@ -24,6 +24,7 @@ const GROUP: usize = 24;
 /// Where a cabinet and its key lie.
 #[derive(Clone)]
 pub(super) struct Place {
+    pub(super) disk: Disk,
     pub(super) dir: PathBuf,
     pub(super) keys: PathBuf,
     pub(super) vault: VaultId,
@@ -40,17 +41,21 @@ impl Place {
 
     /// The generations of which there is a whole cabinet.
     pub(super) fn cabinets(&self) -> Result<Vec<u64>, Error> {
-        numbered(&self.dir, |name| name.strip_prefix("cabinet."))
+        numbered(&self.disk, &self.dir, |name| name.strip_prefix("cabinet."))
     }
 
     /// The generations of which there is a key file.
     pub(super) fn key_files(&self) -> Result<Vec<u64>, Error> {
-        numbered(&self.keys, |name| name.strip_suffix(".key"))
+        numbered(&self.disk, &self.keys, |name| name.strip_suffix(".key"))
     }
 }
 
-fn numbered(dir: &Path, number: impl Fn(&str) -> Option<&str>) -> Result<Vec<u64>, Error> {
-    let names = disk::names(dir)?;
+fn numbered(
+    disk: &Disk,
+    dir: &Path,
+    number: impl Fn(&str) -> Option<&str>,
+) -> Result<Vec<u64>, Error> {
+    let names = disk.names(dir)?;
     Ok(names.iter().filter_map(|name| number(name)?.parse().ok()).collect())
 }
 
@@ -98,17 +103,17 @@ pub(super) fn make_key(place: &Place, generation: u64) -> Result<Secret<[u8; 32]
     let address = frame::file_address(place.vault, generation, 0);
     let mut bytes = Zeroizing::new(Vec::with_capacity(frame::HEADER + key.len()));
     frame::put(&mut bytes, Type::CabinetKey, &address, key.as_slice());
-    disk::create_with(&place.key(generation), &bytes)?;
+    place.disk.create_with(&place.key(generation), &bytes, Durable::Key)?;
     Ok(Secret::new(*key))
 }
 
 /// Reads the key file of a generation.
 pub(super) fn read_key(place: &Place, generation: u64) -> Result<Secret<[u8; 32]>, Error> {
     let path = place.key(generation);
-    if !path.exists() {
+    if !place.disk.exists(&path)? {
         return Err(Error::damaged(&path, 0, "the key of the cabinet is not there"));
     }
-    let bytes = Zeroizing::new(disk::read(&path)?);
+    let bytes = Zeroizing::new(place.disk.read(&path)?);
     let mut walk = Walk::new(&bytes);
     let frame = walk.next().map_err(|bad| bad.at(&path, 0))?;
     let frame = frame.ok_or_else(|| Error::damaged(&path, 0, "an empty key file"))?;
@@ -148,9 +153,9 @@ pub(super) fn head(place: &Place, generation: u64, count: u64) -> [u8; frame::HE
 pub(super) fn load(place: &Place, generation: u64) -> Result<Loaded, Error> {
     let key = read_key(place, generation)?;
     let path = place.cabinet(generation);
-    let bytes = disk::read(&path)?;
+    let bytes = place.disk.read(&path)?;
     let (kept, end) = replay(place, generation, &path, &bytes)?;
-    let file = disk::open(&path)?;
+    let file = place.disk.open(&path)?;
     let slots = Slots { generation, key, kept, end };
     if let Some(id) = slots.kept.keys().next() {
         slots.open(*id).map_err(|_| {
@@ -158,7 +163,7 @@ pub(super) fn load(place: &Place, generation: u64) -> Result<Loaded, Error> {
         })?;
     }
     let torn = (end < bytes.len() as u64).then_some(bytes);
-    Ok(Loaded { slots, tail: Tail::new(file, end), torn })
+    Ok(Loaded { slots, tail: Tail::new(file, Durable::Cabinet, end), torn })
 }
 
 /// Reads the records of a cabinet file; says what is kept and where the good part ends.
@@ -251,7 +256,8 @@ impl Writer {
 /// Makes the first cabinet and its key.
 pub(super) fn create(place: &Place) -> Result<(), Error> {
     make_key(place, rotation::FIRST)?;
-    disk::create_with(&place.cabinet(rotation::FIRST), &head(place, rotation::FIRST, 0))?;
+    let head = head(place, rotation::FIRST, 0);
+    place.disk.create_with(&place.cabinet(rotation::FIRST), &head, Durable::Cabinet)?;
     Ok(())
 }
 
@@ -268,8 +274,9 @@ pub(super) mod tests {
     pub(crate) fn desk() -> Desk {
         let dir = tempfile::tempdir().expect("a directory");
         let keys = dir.path().join("keys");
-        disk::make_dir(&keys).expect("made");
-        let place = Place { dir: dir.path().to_owned(), keys, vault: VaultId::random() };
+        let disk = Disk::Machine;
+        disk.make_dir(&keys).expect("made");
+        let place = Place { disk, dir: dir.path().to_owned(), keys, vault: VaultId::random() };
         create(&place).expect("created");
         Desk { _dir: dir, place }
     }
@@ -317,7 +324,7 @@ pub(super) mod tests {
         let first_end = writer.tail.end();
         fill(&mut writer, &mut slots, 3);
         let path = desk.place.cabinet(1);
-        let whole = disk::read(&path).expect("read");
+        let whole = Disk::Machine.read(&path).expect("read");
 
         // Cut off anywhere in the last group, or its middle never written.
         let start = first_end.next_multiple_of(frame::SECTOR) as usize;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::frame::Bad;
 use super::packs::{Closing, Fault, PackId, Packs, ReadError, Sort, Spot};
 use super::shared::Shared;
-use super::{Error, cabinet, disk, log};
+use super::{Error, cabinet, log};
 use crate::ids::Address;
 use crate::ledger::tree::{self, Tree};
 use crate::ledger::{Entry, Fact};
@@ -112,7 +112,8 @@ fn total_bytes(shared: &Shared, packs: &[PackId]) -> Result<u64, Error> {
     }
     for file in shared.log_place.files()? {
         let path = shared.log_place.path(file);
-        total += path.metadata().map_err(Error::io("the ledger cannot be read"))?.len();
+        let length = || shared.log_place.disk.open_to_read(&path)?.length();
+        total += length().map_err(Error::io("the ledger cannot be read"))?;
     }
     Ok(total)
 }
@@ -205,7 +206,7 @@ fn check_ledger(shared: &Shared, size: u64, report: &mut Report) -> Result<(), E
     let mut tree = Tree::default();
     for file in shared.log_place.files()? {
         let path = shared.log_place.path(file);
-        let bytes = disk::read(&path)?;
+        let bytes = shared.log_place.disk.read(&path)?;
         report.bytes += bytes.len() as u64;
         let mut take = |_, entries: &[log::Numbered]| {
             for (_, bytes) in entries {
@@ -236,7 +237,7 @@ fn check_cabinet(shared: &Shared, report: &mut Report) -> Result<(), Error> {
         report.take(error)?;
     }
     let path = place.cabinet(slots.generation);
-    let bytes = disk::read(&path)?;
+    let bytes = place.disk.read(&path)?;
     let durable = usize::try_from(slots.end).ok().and_then(|end| bytes.get(..end));
     match cabinet::replay(place, slots.generation, &path, durable.unwrap_or(&bytes)) {
         Ok((kept, end)) => {

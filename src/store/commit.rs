@@ -229,7 +229,7 @@ impl Committer {
     /// Packs and cabinet durable, at the same time.
     fn sync_side_by_side(&mut self) -> Result<(), Error> {
         let (chunks, boxes, cabinet) = (&mut self.chunks, &mut self.boxes, &self.cabinet);
-        let mut sync_packs = || {
+        let sync_packs = || {
             let synced = chunks.sync().and_then(|()| boxes.sync());
             step("commit:packs-synced");
             synced
@@ -239,14 +239,7 @@ impl Committer {
             step("commit:cabinet-synced");
             synced
         };
-        std::thread::scope(|scope| {
-            let other = std::thread::Builder::new()
-                .name("kluis-sync".into())
-                .spawn_scoped(scope, sync_cabinet)
-                .map_err(Error::io("a thread cannot be started"))?;
-            let packs = sync_packs();
-            packs.and(other.join().unwrap_or(Err(Error::Dead)))
-        })
+        cabinet.place.disk.side_by_side(sync_packs, sync_cabinet)
     }
 
     /// The commit point: one frame a batch, one barrier. Then memory follows.

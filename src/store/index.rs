@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
+use super::Error;
+use super::disk::{Disk, free_name};
 use super::packs::{PackId, Packs, Spot};
-use super::{Error, disk};
 use crate::ids::Address;
 
 /// How long sled may take to open before it is given up.
@@ -196,7 +197,7 @@ impl Index {
 /// Opens sled in a thread of its own: it may panic or hang on what a crash left.
 fn open_db(dir: &Path) -> Result<sled::Db, Doubt> {
     // A snapshot that was being written makes it refuse the whole one before it.
-    for name in disk::names(dir).unwrap_or_default() {
+    for name in Disk::Machine.names(dir).unwrap_or_default() {
         if name.starts_with("snap.") && name.ends_with(".generating") {
             let _ = std::fs::remove_file(dir.join(name));
         }
@@ -223,12 +224,13 @@ fn set_aside(dir: &Path, quarantine: &Path) -> Result<(), Doubt> {
     if !dir.exists() {
         return Ok(());
     }
-    for name in disk::names(quarantine).map_err(|_| Doubt)? {
+    for name in Disk::Machine.names(quarantine).map_err(|_| Doubt)? {
         if name.starts_with(BAD) {
             let _ = std::fs::remove_dir_all(quarantine.join(name));
         }
     }
-    std::fs::rename(dir, disk::free_name(quarantine, BAD)).map_err(|_| Doubt)
+    let aside = free_name(&Disk::Machine, quarantine, BAD).map_err(|_| Doubt)?;
+    std::fs::rename(dir, aside).map_err(|_| Doubt)
 }
 
 fn encode(spot: Spot) -> [u8; 32] {
@@ -274,7 +276,7 @@ mod tests {
     fn an_index_that_does_not_open_is_set_aside_and_begun_again() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("index");
-        disk::make_dir(&path).expect("made");
+        Disk::Machine.make_dir(&path).expect("made");
         std::fs::write(path.join("conf"), b"\xff nonsense").expect("written");
         std::fs::write(path.join("db"), vec![0x5a; 100_000]).expect("written");
         let index = Index::open(path.clone(), dir.path().to_owned());

@@ -4,11 +4,9 @@
 //! 16 MiB and are named after their first entry. In memory stay the tree and the place of each
 //! frame; entries are read again from the files.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::disk::{self, Tail};
+use super::disk::{Disk, Durable, File, Tail, quarantine_end};
 use super::frame::{self, Bad, Header, Type, Walk};
 use super::{Error, rotation};
 use crate::ids::{SlotId, VaultId};
@@ -83,6 +81,7 @@ impl History {
 /// Where ledger files lie.
 #[derive(Clone)]
 pub(super) struct Place {
+    pub(super) disk: Disk,
     pub(super) dir: PathBuf,
     pub(super) vault: VaultId,
 }
@@ -95,14 +94,14 @@ impl Place {
     /// The first entries of all files, ascending.
     pub(super) fn files(&self) -> Result<Vec<u64>, Error> {
         let parse = |name: &String| u64::from_str_radix(name.strip_suffix(".log")?, 16).ok();
-        Ok(disk::names(&self.dir)?.iter().filter_map(parse).collect())
+        Ok(self.disk.names(&self.dir)?.iter().filter_map(parse).collect())
     }
 
     /// Makes the file that begins with entry `first`.
     pub(super) fn create(&self, first: u64) -> Result<Tail, Error> {
         let head = Header::of(Type::Ledger, &frame::file_address(self.vault, first, 0), &[]);
-        let file = disk::create_with(&self.path(first), &head)?;
-        Ok(Tail::new(file, head.len() as u64))
+        let file = self.disk.create_with(&self.path(first), &head, Durable::Ledger)?;
+        Ok(Tail::new(file, Durable::Ledger, head.len() as u64))
     }
 
     /// The exact bytes of the entries in a frame. `open` is kept between calls for one file.
@@ -114,10 +113,12 @@ impl Place {
         let path = self.path(place.file);
         let file = match open.take().filter(|(file, _)| *file == place.file) {
             Some((_, file)) => file,
-            None => File::open(&path).map_err(Error::io("the ledger cannot be opened"))?,
+            None => {
+                self.disk.open_to_read(&path).map_err(Error::io("the ledger cannot be opened"))?
+            }
         };
         let damaged = |bad: Bad| bad.at(&path, place.offset);
-        let length = file.metadata().map_err(Error::io("the ledger cannot be read"))?.len();
+        let length = file.length().map_err(Error::io("the ledger cannot be read"))?;
         let mut head = [0; frame::HEADER];
         file.read_exact_at(&mut head, place.offset)
             .map_err(|_| damaged(Bad::Damaged("an incomplete header")))?;
@@ -218,12 +219,12 @@ fn address(first: u64, count: u64, group: u64) -> [u8; 32] {
 }
 
 /// The vault whose ledger lies in `dir`.
-pub(super) fn vault_of(dir: &Path) -> Result<VaultId, Error> {
+pub(super) fn vault_of(disk: &Disk, dir: &Path) -> Result<VaultId, Error> {
     let path = dir.join(format!("{:016x}.log", 0));
-    if !path.exists() {
+    if !disk.exists(&path)? {
         return Err(Error::NotAVault);
     }
-    let bytes = disk::read(&path)?;
+    let bytes = disk.read(&path)?;
     match Walk::new(&bytes).next() {
         Ok(Some(frame)) if frame.header.kind == Type::Ledger => Ok(frame::vault_of(&frame.header)),
         Ok(_) => Err(Error::damaged(&path, 0, "not the head of a ledger file")),
@@ -255,7 +256,7 @@ pub(super) fn open(
         if first != history.tree.size() {
             return Err(Error::damaged(&path, 0, "the ledger file before this one is not there"));
         }
-        let bytes = disk::read(&path)?;
+        let bytes = place.disk.read(&path)?;
         let mut take = |place: FramePlace, entries: &[Numbered]| {
             visit(entries);
             history.extend(place, entries);
@@ -265,22 +266,25 @@ pub(super) fn open(
             if i + 1 < files.len() {
                 return Err(Error::damaged(&path, end, "a ledger file that ends too early"));
             }
-            quarantined = disk::quarantine_end(quarantine, &path, &bytes, end)?;
+            quarantined = quarantine_end(&place.disk, quarantine, &path, &bytes, end)?;
         }
         last = Some((first, end));
     }
     let (file, tail) = match last {
         // Its making was cut off before anything stood in it.
         Some((first, 0)) if first > 0 => {
-            disk::remove(&place.path(first))?;
+            place.disk.remove(&place.path(first))?;
             (first, place.create(first)?)
         }
-        Some((first, end)) => (first, Tail::new(disk::open(&place.path(first))?, end)),
+        Some((first, end)) => {
+            let file = place.disk.open(&place.path(first))?;
+            (first, Tail::new(file, Durable::Ledger, end))
+        }
         None => return Err(Error::NotAVault),
     };
     // What a killed process wrote may be readable and not yet durable.
     tail.sync()?;
-    disk::sync_dir(&place.dir)?;
+    place.disk.sync_dir(&place.dir)?;
     let next = history.tree.size();
     Ok(Opened { writer: Writer { place, tail, file, next }, history, quarantined })
 }
@@ -351,9 +355,10 @@ mod tests {
     fn desk() -> Desk {
         let dir = tempfile::tempdir().expect("a directory");
         let ledger = dir.path().join("ledger");
-        disk::make_dir(&ledger).expect("made");
-        disk::make_dir(&dir.path().join("quarantine")).expect("made");
-        let place = Place { dir: ledger, vault: VaultId::random() };
+        let disk = Disk::Machine;
+        disk.make_dir(&ledger).expect("made");
+        disk.make_dir(&dir.path().join("quarantine")).expect("made");
+        let place = Place { disk, dir: ledger, vault: VaultId::random() };
         place.create(0).expect("created");
         Desk { dir, place }
     }
@@ -395,7 +400,7 @@ mod tests {
     fn a_torn_last_group_is_quarantined_wherever_it_was_cut() {
         let desk = written(3);
         let path = desk.place.path(0);
-        let whole = disk::read(&path).expect("read");
+        let whole = Disk::Machine.read(&path).expect("read");
         let places: Vec<_> = opened(&desk).expect("opens").history.frames.clone();
         let (fifth, sixth) = (places[4].offset as usize, places[5].offset as usize);
         for cut in fifth + 1..whole.len() {
@@ -410,7 +415,7 @@ mod tests {
         std::fs::write(&path, &holed).expect("written");
         let opened = opened(&desk).expect("opens");
         assert_eq!(opened.history.tree.size(), 6);
-        let kept = disk::read(&opened.quarantined.expect("kept")).expect("read");
+        let kept = Disk::Machine.read(&opened.quarantined.expect("kept")).expect("read");
         assert_eq!(kept, holed[fifth..]);
     }
 
@@ -418,7 +423,7 @@ mod tests {
     fn a_bad_frame_before_a_later_group_stops_the_start_with_file_and_offset() {
         let desk = written(3);
         let path = desk.place.path(0);
-        let whole = disk::read(&path).expect("read");
+        let whole = Disk::Machine.read(&path).expect("read");
         let place = opened(&desk).expect("opens").history.frames[2];
         for at in place.offset..place.offset + 64 {
             let mut flipped = whole.clone();
@@ -442,10 +447,11 @@ mod tests {
         let path = desk.place.path(0);
         writer.write(vec![batch(5)]).expect("written");
         let end = writer.tail.end();
-        writer.tail = Tail::new(disk::open(&path).expect("opens"), ROLL_AT);
+        let file = Disk::Machine.open(&path).expect("opens");
+        writer.tail = Tail::new(file, Durable::Ledger, ROLL_AT);
         let frames = writer.write(vec![batch(2)]).expect("written");
         assert_eq!((frames[0].0.file, desk.place.files().expect("read")), (5, vec![0, 5]));
-        assert_eq!(disk::read(&path).expect("read").len() as u64, end);
+        assert_eq!(Disk::Machine.read(&path).expect("read").len() as u64, end);
         assert_eq!(opened(&desk).expect("opens").history.tree.size(), 7);
         // A file whose making was cut off is made again.
         std::fs::write(desk.place.path(7), b"").expect("written");

@@ -27,7 +27,6 @@ pub use error::Error;
 pub use opening::Opening;
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -42,6 +41,7 @@ use crate::vault;
 use crate::vault::chunk::SealedChunk;
 use crate::vault::seal::SealedBox;
 use commit::{Job, Work};
+use disk::{Disk, File};
 use packs::{ReadError, Sort, Spot};
 use shared::Shared;
 
@@ -112,7 +112,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`] if something of a vault is there already; nothing is overwritten.
     pub fn create(dir: &Path, cabinet_key_dir: &Path, vault: VaultId) -> Result<Self, Error> {
-        opening::create(dir, cabinet_key_dir, vault)?;
+        opening::create(&Disk::Machine, dir, cabinet_key_dir, vault)?;
         Self::open(dir, cabinet_key_dir).map(|(store, _)| store)
     }
 
@@ -123,7 +123,7 @@ impl Store {
     /// [`Error::InUse`], [`Error::NotAVault`]; [`Error::Damaged`] or [`Error::Later`] with file and
     /// offset where the ledger, the cabinet or its key is not what was written.
     pub fn open(dir: &Path, cabinet_key_dir: &Path) -> Result<(Self, Opening), Error> {
-        opening::open(dir, cabinet_key_dir)
+        opening::open(&Disk::Machine, dir, cabinet_key_dir)
     }
 
     /// The vault's id.

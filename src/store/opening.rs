@@ -1,7 +1,6 @@
 //! Makes a vault, and opens one: finishes what a crash interrupted (design §7).
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock, mpsc};
@@ -9,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::cabinet::{self, Loaded};
 use super::commit::Committer;
+use super::disk::{self, Disk, File, quarantine_end};
 use super::index::Index;
 use super::packs::{PackId, Packs, Sort};
 use super::shared::Shared;
-use super::{Error, Store, disk, log, packing, rotation};
+use super::{Error, Store, log, packing, rotation};
 use crate::clock::Clock;
 use crate::ids::{SlotId, VaultId};
 
@@ -39,34 +39,37 @@ pub struct Opening {
 }
 
 /// Makes the files of an empty vault. The ledger comes last: without it there is no vault.
-pub(super) fn create(dir: &Path, keys: &Path, vault: VaultId) -> Result<(), Error> {
+pub(super) fn create(disk: &Disk, dir: &Path, keys: &Path, vault: VaultId) -> Result<(), Error> {
     for sub in [dir.to_owned(), dir.join("packs"), dir.join("ledger"), dir.join("quarantine")] {
-        disk::make_dir(&sub)?;
+        disk.make_dir(&sub)?;
     }
-    disk::make_dir(keys)?;
-    disk::create(&dir.join("lock"))?;
-    cabinet::create(&cabinet::Place { dir: dir.to_owned(), keys: keys.to_owned(), vault })?;
-    log::Place { dir: dir.join("ledger"), vault }.create(0)?;
+    disk.make_dir(keys)?;
+    disk.create(&dir.join("lock"))?;
+    let disk = disk.clone();
+    let place =
+        cabinet::Place { disk: disk.clone(), dir: dir.to_owned(), keys: keys.to_owned(), vault };
+    cabinet::create(&place)?;
+    log::Place { disk: disk.clone(), dir: dir.join("ledger"), vault }.create(0)?;
     for made in [dir, disk::parent(dir), disk::parent(keys)] {
-        disk::sync_dir(made)?;
+        disk.sync_dir(made)?;
     }
     Ok(())
 }
 
 /// Opens a vault and starts its committer.
-pub(super) fn open(dir: &Path, keys: &Path) -> Result<(Store, Opening), Error> {
-    let lock = lock(dir)?;
-    let (committer, opening) = prepare(dir, keys)?;
+pub(super) fn open(disk: &Disk, dir: &Path, keys: &Path) -> Result<(Store, Opening), Error> {
+    let lock = lock(disk, dir)?;
+    let (committer, opening) = prepare(disk, dir, keys)?;
     Ok((start(committer, lock)?, opening))
 }
 
 /// Reads everything and finishes what was interrupted.
-fn prepare(dir: &Path, keys: &Path) -> Result<(Committer, Opening), Error> {
+fn prepare(disk: &Disk, dir: &Path, keys: &Path) -> Result<(Committer, Opening), Error> {
     let quarantine = dir.join("quarantine");
-    let log_place =
-        log::Place { dir: dir.join("ledger"), vault: log::vault_of(&dir.join("ledger"))? };
-    let vault = log_place.vault;
-    let cabinet_place = cabinet::Place { dir: dir.to_owned(), keys: keys.to_owned(), vault };
+    let vault = log::vault_of(disk, &dir.join("ledger"))?;
+    let log_place = log::Place { disk: disk.clone(), dir: dir.join("ledger"), vault };
+    let cabinet_place =
+        cabinet::Place { disk: disk.clone(), dir: dir.to_owned(), keys: keys.to_owned(), vault };
     let mut opening = Opening::default();
 
     let mut loaded = load_cabinet(&cabinet_place)?;
@@ -86,9 +89,9 @@ fn prepare(dir: &Path, keys: &Path) -> Result<(Committer, Opening), Error> {
     }
     // What a killed process wrote may be readable and not yet durable.
     loaded.tail.sync()?;
-    disk::sync_dir(dir)?;
+    disk.sync_dir(dir)?;
 
-    let packs = Packs::new(dir.join("packs"), vault);
+    let packs = Packs::new(disk.clone(), dir.join("packs"), vault);
     let index = Index::open(dir.join("index"), quarantine);
     let (index_rebuilt, left_open) = catch_up(&packs, &index)?;
     opening.index_rebuilt = index_rebuilt;
@@ -132,22 +135,21 @@ fn start(committer: Committer, lock: File) -> Result<Store, Error> {
     Ok(Store { shared, jobs: Some(jobs), committer: Some(committer), _lock: lock })
 }
 
-fn lock(dir: &Path) -> Result<File, Error> {
+fn lock(disk: &Disk, dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
-    let file = match OpenOptions::new().read(true).write(true).open(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::NotAVault),
-        file => file.map_err(Error::io("the lock cannot be opened"))?,
-    };
+    if !disk.exists(&path)? {
+        return Err(Error::NotAVault);
+    }
+    let file = disk.open(&path)?;
     let patience = Instant::now() + LOCK_PATIENCE;
     loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() >= patience => {
-                return Err(Error::InUse);
-            }
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PATIENCE / 50),
-            Err(TryLockError::Error(e)) => return Err(Error::io("the lock cannot be taken")(e)),
+        if file.try_lock().map_err(Error::io("the lock cannot be taken"))? {
+            return Ok(file);
         }
+        if Instant::now() >= patience {
+            return Err(Error::InUse);
+        }
+        std::thread::sleep(LOCK_PATIENCE / 50);
     }
 }
 
@@ -211,7 +213,7 @@ fn cut_cabinet(
     if !fold.newest_lost.is_empty() {
         return Err(Error::damaged(&path, end, "a slot that the ledger names is damaged"));
     }
-    disk::quarantine_end(quarantine, &path, bytes, end)
+    quarantine_end(&place.disk, quarantine, &path, bytes, end)
 }
 
 /// Closes the packs that an earlier run left open, and tells the index what it does not know.
@@ -299,22 +301,29 @@ mod tests {
     use super::*;
     use crate::ledger::{Entry, Fact};
     use crate::store::Batch;
-    use crate::store::disk::Tail;
+    use crate::store::disk::{Durable, Tail};
 
     fn vault() -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a directory");
-        create(&dir.path().join("state"), &dir.path().join("keys"), VaultId::random())
-            .expect("created");
+        create(
+            &Disk::Machine,
+            &dir.path().join("state"),
+            &dir.path().join("keys"),
+            VaultId::random(),
+        )
+        .expect("created");
         dir
     }
 
     /// Opens with a ledger that cannot be written to.
     fn broken(dir: &Path) -> Store {
         let (state, keys) = (dir.join("state"), dir.join("keys"));
-        let lock = lock(&state).expect("locked");
-        let (mut committer, _) = prepare(&state, &keys).expect("prepared");
-        let read_only = File::open(state.join("ledger/0000000000000000.log")).expect("opens");
-        committer.ledger.tail = Tail::new(read_only, 64);
+        let disk = Disk::Machine;
+        let lock = lock(&disk, &state).expect("locked");
+        let (mut committer, _) = prepare(&disk, &state, &keys).expect("prepared");
+        let ledger = state.join("ledger/0000000000000000.log");
+        let read_only = disk.open_to_read(&ledger).expect("opens");
+        committer.ledger.tail = Tail::new(read_only, Durable::Ledger, 64);
         start(committer, lock).expect("started")
     }
 
@@ -329,8 +338,9 @@ mod tests {
         assert!(matches!(store.commit(batch()), Err(Error::Dead)));
         assert!(matches!(store.rotate_cabinet(1), Err(Error::Dead)));
         drop(store);
-        let (store, opening) = open(&dir.path().join("state"), &dir.path().join("keys"))
-            .expect("a new process goes on");
+        let (store, opening) =
+            open(&Disk::Machine, &dir.path().join("state"), &dir.path().join("keys"))
+                .expect("a new process goes on");
         assert_eq!(opening.entries, 0);
         assert_eq!(store.commit(batch()).expect("committed").first_seq, 0);
     }
@@ -339,7 +349,10 @@ mod tests {
     fn a_vault_is_made_once() {
         let dir = vault();
         let (state, keys) = (dir.path().join("state"), dir.path().join("keys"));
-        assert!(matches!(create(&state, &keys, VaultId::random()), Err(Error::Io { .. })));
-        assert!(open(&state, &keys).is_ok());
+        assert!(matches!(
+            create(&Disk::Machine, &state, &keys, VaultId::random()),
+            Err(Error::Io { .. })
+        ));
+        assert!(open(&Disk::Machine, &state, &keys).is_ok());
     }
 }

@@ -1,12 +1,11 @@
 //! Writes packs: records in, durable before the ledger names them (vault-format §2).
 
-use std::fs::File;
 use std::io::IoSlice;
-use std::os::unix::fs::FileExt as _;
 
+use super::Error;
+use super::disk::{Durable, File};
 use super::frame::{self, GRAIN, HEADER, Header};
 use super::packs::{Closing, PackId, Packs, Sort, Spot, UNIT, closing_bytes, put_row};
-use super::{Error, disk};
 use crate::ids::{Address, random};
 
 /// A pack is closed when it would grow beyond this.
@@ -92,7 +91,7 @@ impl Writer {
         let id = PackId(random());
         let address = frame::file_address(self.packs.vault(), 0, 0);
         let head = Header::of(self.sort.pack(), &address, &[]);
-        let file = disk::create_with(&self.packs.path(id), &head)?;
+        let file = self.packs.disk().create_with(&self.packs.path(id), &head, Durable::Packs)?;
         Ok(Current { id, file, end: UNIT, rows: Vec::new(), is_dirty: false })
     }
 
@@ -116,7 +115,9 @@ impl Writer {
         }
         push_zeros(&mut slices, at.next_multiple_of(UNIT) - at);
         current.is_dirty = true;
-        disk::write_all_at(&current.file, &mut slices, current.end)
+        current
+            .file
+            .write_slices_at(&mut slices, current.end)
             .map_err(Error::write("a pack cannot be written"))?;
         current.end = at.next_multiple_of(UNIT);
         self.ends.push((current.id, current.end));
@@ -144,11 +145,11 @@ impl Writer {
     /// Makes all that was written durable.
     pub(super) fn sync(&mut self) -> Result<(), Error> {
         for file in &self.unsynced {
-            disk::sync(file)?;
+            file.sync(Durable::Packs)?;
         }
         self.unsynced.clear();
         if let Some(current) = self.current.as_mut().filter(|c| c.is_dirty) {
-            disk::sync(&current.file)?;
+            current.file.sync(Durable::Packs)?;
             current.is_dirty = false;
         }
         Ok(())
@@ -184,7 +185,7 @@ pub(super) fn close_left_open(packs: &Packs, pack: PackId) -> Result<Option<(u64
         return Ok(Some((length, records)));
     }
     if length <= UNIT {
-        disk::remove(&packs.path(pack))?;
+        packs.disk().remove(&packs.path(pack))?;
         return Ok(None);
     }
     let mut rows = Vec::new();
@@ -196,9 +197,9 @@ pub(super) fn close_left_open(packs: &Packs, pack: PackId) -> Result<Option<(u64
     let records = (rows.len() / super::packs::ROW) as u64;
     let end = length.next_multiple_of(UNIT);
     let bytes = closing_bytes(end, &rows);
-    let writable = disk::open(&packs.path(pack))?;
+    let writable = packs.disk().open(&packs.path(pack))?;
     writable.write_all_at(&bytes, end).map_err(Error::write("a pack cannot be closed"))?;
-    disk::sync(&writable)?;
+    writable.sync(Durable::Packs)?;
     Ok(Some((end + bytes.len() as u64, records)))
 }
 
@@ -206,6 +207,7 @@ pub(super) fn close_left_open(packs: &Packs, pack: PackId) -> Result<Option<(u64
 mod tests {
     use super::*;
     use crate::ids::VaultId;
+    use crate::store::disk::Disk;
 
     struct Place {
         _dir: tempfile::TempDir,
@@ -214,7 +216,7 @@ mod tests {
 
     fn place() -> Place {
         let dir = tempfile::tempdir().expect("a directory");
-        let packs = Packs::new(dir.path().to_owned(), VaultId::random());
+        let packs = Packs::new(Disk::Machine, dir.path().to_owned(), VaultId::random());
         Place { _dir: dir, packs }
     }
 
@@ -289,7 +291,7 @@ mod tests {
         }
         let (address, spot) = spots[1];
         let path = place.packs.path(spot.pack);
-        let mut bytes = disk::read(&path).expect("read");
+        let mut bytes = Disk::Machine.read(&path).expect("read");
         bytes[spot.offset as usize + 4000] ^= 1;
         std::fs::write(&path, bytes).expect("written");
         let (found, faults) = scanned(&place.packs, spot.pack);
@@ -309,7 +311,7 @@ mod tests {
         let mut writer = Writer::new(place.packs.clone(), Sort::Boxes);
         let spots = writer.write(&[record(1, 10), record(2, 9000)]).expect("written");
         let pack = spots[0].1.pack;
-        let file = disk::open(&place.packs.path(pack)).expect("opens");
+        let file = Disk::Machine.open(&place.packs.path(pack)).expect("opens");
         file.set_len(spots[1].1.offset + 5000).expect("torn");
         let (end, records) = close_left_open(&place.packs, pack).expect("closed").expect("kept");
         assert_eq!((records, place.packs.open(pack).expect("opens").1), (1, end));

@@ -5,14 +5,13 @@
 //! at the next start. Records never move. Reading and checking need no keys; where an address is
 //! to be found is the business of `index`.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use data_encoding::HEXLOWER;
 
+use super::Error;
+use super::disk::{Disk, File};
 use super::frame::{self, Bad, GRAIN, HEADER, Header, Type};
-use super::{Error, disk};
 use crate::ids::{Address, VaultId};
 use crate::vault::TAG;
 use crate::vault::chunk::BODY;
@@ -95,13 +94,18 @@ pub(super) enum Closing {
 /// The packs of a vault, to read.
 #[derive(Clone)]
 pub(super) struct Packs {
+    disk: Disk,
     dir: PathBuf,
     vault: VaultId,
 }
 
 impl Packs {
-    pub(super) fn new(dir: PathBuf, vault: VaultId) -> Self {
-        Self { dir, vault }
+    pub(super) fn new(disk: Disk, dir: PathBuf, vault: VaultId) -> Self {
+        Self { disk, dir, vault }
+    }
+
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     pub(super) fn path(&self, pack: PackId) -> PathBuf {
@@ -118,13 +122,13 @@ impl Packs {
             let hex = name.strip_suffix(EXTENSION)?.strip_suffix('.')?;
             HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok().map(PackId)
         };
-        Ok(disk::names(&self.dir)?.iter().filter_map(parse).collect())
+        Ok(self.disk.names(&self.dir)?.iter().filter_map(parse).collect())
     }
 
     pub(super) fn open(&self, pack: PackId) -> Result<(File, u64), Error> {
         let open = || {
-            let file = File::open(self.path(pack))?;
-            let length = file.metadata()?.len();
+            let file = self.disk.open_to_read(&self.path(pack))?;
+            let length = file.length()?;
             Ok((file, length))
         };
         open().map_err(Error::io("a pack cannot be opened"))
@@ -164,7 +168,7 @@ impl Packs {
         address: Address,
         sort: Sort,
     ) -> Result<(File, Header), ReadError> {
-        let file = match File::open(self.path(spot.pack)) {
+        let file = match self.disk.open_to_read(&self.path(spot.pack)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 let what = "a pack cannot be opened";
                 return Err(ReadError::Failed(Error::Io { what, source: e }));

@@ -10,14 +10,12 @@
 //! generation opened.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::cabinet::{self, Kept, Place, Slots};
-use super::disk::{self, Tail};
+use super::disk::{Disk, Durable, Tail};
 use super::{Error, frame};
 use crate::ids::SlotId;
 use crate::lab;
@@ -81,10 +79,11 @@ fn unfinished(place: &Place, generation: u64) -> PathBuf {
 /// Removes what a preparation left.
 fn clear(place: &Place, generation: u64) -> Result<(), Error> {
     let written = unfinished(place, generation);
-    if written.exists() {
-        disk::remove(&written)?;
+    if place.disk.exists(&written)? {
+        place.disk.remove(&written)?;
     }
-    if place.key(generation).exists() { destroy_key(&place.key(generation)) } else { Ok(()) }
+    let key = place.key(generation);
+    if place.disk.exists(&key)? { destroy_key(&place.disk, &key) } else { Ok(()) }
 }
 
 fn write_whole(
@@ -95,7 +94,7 @@ fn write_whole(
     key: &Secret<[u8; 32]>,
     kept: &[(&SlotId, &Kept)],
 ) -> Result<(), Error> {
-    let file = disk::create(path)?;
+    let file = place.disk.create(path)?;
     let mut at = 0;
     let mut piece = cabinet::head(place, generation, kept.len() as u64).to_vec();
     let flush = |piece: &mut Vec<u8>, at: &mut u64| -> Result<(), Error> {
@@ -114,7 +113,7 @@ fn write_whole(
         }
     }
     flush(&mut piece, &mut at)?;
-    file.sync_all().map_err(Error::io("the new cabinet cannot be made durable"))
+    file.sync(Durable::Cabinet)
 }
 
 /// Reads a whole cabinet back and opens every slot.
@@ -125,7 +124,7 @@ fn verify(
     key: &Secret<[u8; 32]>,
     count: usize,
 ) -> Result<(), Error> {
-    let bytes = disk::read(path)?;
+    let bytes = place.disk.read(path)?;
     let (kept, _) = cabinet::replay(place, generation, path, &bytes)?;
     let opens = kept.iter().all(|(id, kept)| slot::unwrap(key.expose(), *id, &kept.slot).is_ok());
     if kept.len() == count && opens {
@@ -139,13 +138,14 @@ fn verify(
 /// caller records it in the ledger, then calls [`settle`].
 pub(super) fn switch(place: &Place, next: Next) -> Result<(Slots, Tail), Error> {
     let path = place.cabinet(next.generation);
-    std::fs::rename(&next.written, &path).map_err(Error::io("the cabinet cannot be switched"))?;
+    let disk = &place.disk;
+    disk.rename(&next.written, &path).map_err(Error::io("the cabinet cannot be switched"))?;
     lab::step("rotate:renamed");
-    disk::sync_dir(&place.dir)?;
+    disk.sync_dir(&place.dir)?;
     lab::step("rotate:switched");
-    let bytes = disk::read(&path)?;
+    let bytes = disk.read(&path)?;
     let (kept, end) = cabinet::replay(place, next.generation, &path, &bytes)?;
-    let tail = Tail::new(disk::open(&path)?, end);
+    let tail = Tail::new(disk.open(&path)?, Durable::Cabinet, end);
     Ok((Slots { generation: next.generation, key: next.key, kept, end }, tail))
 }
 
@@ -156,7 +156,9 @@ pub(super) fn switch(place: &Place, next: Next) -> Result<(Slots, Tail), Error> 
 /// [`Error::Damaged`] if a slot of the current generation does not open: nothing is destroyed then.
 pub(super) fn settle(place: &Place, slots: &Slots) -> Result<bool, Error> {
     let current = slots.generation;
-    let unfinished: Vec<_> = disk::names(&place.dir)?
+    let disk = &place.disk;
+    let unfinished: Vec<_> = disk
+        .names(&place.dir)?
         .into_iter()
         .filter(|name| name.starts_with("cabinet.") && name.ends_with(".new"))
         .collect();
@@ -170,16 +172,16 @@ pub(super) fn settle(place: &Place, slots: &Slots) -> Result<bool, Error> {
             .open(*id)
             .map_err(|_| Error::damaged(&place.cabinet(current), 0, "a slot that does not open"))?;
     }
-    disk::sync_dir(&place.dir)?;
-    disk::sync_dir(&place.keys)?;
+    disk.sync_dir(&place.dir)?;
+    disk.sync_dir(&place.keys)?;
     for name in unfinished {
-        disk::remove(&place.dir.join(name))?;
+        disk.remove(&place.dir.join(name))?;
     }
     for generation in keys {
-        destroy_key(&place.key(generation))?;
+        destroy_key(disk, &place.key(generation))?;
     }
     for generation in cabinets {
-        disk::remove(&place.cabinet(generation))?;
+        disk.remove(&place.cabinet(generation))?;
     }
     lab::step("rotate:done");
     Ok(true)
@@ -187,15 +189,15 @@ pub(super) fn settle(place: &Place, slots: &Slots) -> Result<bool, Error> {
 
 /// Overwrites a key file in place, makes that durable, then unlinks it. Renaming or truncating
 /// would leave the key on the device.
-fn destroy_key(path: &Path) -> Result<(), Error> {
-    let file: File = disk::open(path)?;
-    let length = file.metadata().map_err(Error::io("a key file cannot be read"))?.len();
+fn destroy_key(disk: &Disk, path: &Path) -> Result<(), Error> {
+    let file = disk.open(path)?;
+    let length = file.length().map_err(Error::io("a key file cannot be read"))?;
     let mut noise = Zeroizing::new(vec![0; usize::try_from(length).unwrap_or(PIECE).min(PIECE)]);
     getrandom::fill(&mut noise).expect("the kernel gives randomness");
     file.write_all_at(&noise, 0).map_err(Error::io("an old key cannot be overwritten"))?;
-    disk::sync(&file)?;
+    file.sync(Durable::Key)?;
     lab::step("rotate:key-overwritten");
-    disk::remove(path)?;
+    disk.remove(path)?;
     lab::step("rotate:key-destroyed");
     Ok(())
 }
@@ -211,8 +213,9 @@ mod tests {
         let (mut writer, mut slots) = opened(&desk);
         let keys = fill(&mut writer, &mut slots, 20);
         let orphan = keys[3].0;
-        let old_key = disk::read(&desk.place.key(1)).expect("read");
-        let held = File::open(desk.place.key(1)).expect("a thief keeps the file open");
+        let old_key = Disk::Machine.read(&desk.place.key(1)).expect("read");
+        let held =
+            Disk::Machine.open_to_read(&desk.place.key(1)).expect("a thief keeps the file open");
 
         let next = prepare(&desk.place, &slots, &HashSet::from([orphan])).expect("prepared");
         let (slots, tail) = switch(&desk.place, next).expect("switched");
@@ -273,7 +276,7 @@ mod tests {
         let next = prepare(&desk.place, &slots, &HashSet::new()).expect("prepared");
         switch(&desk.place, next).expect("switched");
         let path = desk.place.cabinet(2);
-        let whole = disk::read(&path).expect("read");
+        let whole = Disk::Machine.read(&path).expect("read");
         for cut in (0..whole.len() - 64).step_by(64) {
             std::fs::write(&path, &whole[..cut]).expect("written");
             assert!(matches!(cabinet::load(&desk.place, 2), Err(Error::Damaged { .. })), "{cut}");

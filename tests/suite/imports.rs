@@ -47,31 +47,48 @@ fn may_import(module: &str) -> Option<Vec<&'static str>> {
 /// Something foreign that few may name.
 struct Foreign {
     what: &'static str,
+    /// Start of the paths under `src/` that the rule is about.
+    within: &'static str,
     /// Starts of the paths under `src/` that may.
     homes: &'static [&'static str],
     is_named: fn(&Named<'_>) -> bool,
 }
 
-const FOREIGN: [Foreign; 6] = [
-    Foreign { what: "a symmetric cipher", homes: &["vault/"], is_named: names_cipher },
+const FOREIGN: [Foreign; 7] = [
+    Foreign { what: "a symmetric cipher", within: "", homes: &["vault/"], is_named: names_cipher },
     Foreign {
         what: "age",
+        within: "",
         homes: &["keys/", "reply/answer"],
         is_named: |named| names_crate(named, "age"),
     },
     Foreign {
         what: "OpenPGP",
+        within: "",
         homes: &["reply/openpgp", "staff/"],
         is_named: |named| names_crate(named, "sequoia_openpgp"),
     },
-    Foreign { what: "sled", homes: &["store/index"], is_named: |named| names_crate(named, "sled") },
+    Foreign {
+        what: "sled",
+        within: "",
+        homes: &["store/index"],
+        is_named: |named| names_crate(named, "sled"),
+    },
     Foreign {
         what: "another program",
+        within: "",
         homes: &["sandbox", "staff/agent/process", "cli/demo"],
         is_named: names_program,
     },
     Foreign {
+        what: "the disk past its seam",
+        within: "store/",
+        homes: &["store/disk/", "store/index"],
+        is_named: names_disk,
+    },
+    Foreign {
         what: "I/O, time, randomness or async in deciding code",
+        within: "",
         homes: &[
             "casebook/",
             "cli/",
@@ -128,6 +145,36 @@ fn names_program(named: &Named<'_>) -> bool {
         && named.segments.windows(2).any(|pair| ends.iter().any(|end| pair == end))
 }
 
+/// Files by name or by descriptor. Of `std::path` the methods that look at the disk are found by
+/// [`asks_a_path`].
+fn names_disk(named: &Named<'_>) -> bool {
+    let starts: [&[&str]; 4] =
+        [&["std", "fs"], &["std", "os"], &["rustix", "fs"], &["rustix", "io"]];
+    let words = ["DirBuilder", "OpenOptions", "FileExt"];
+    names_crate(named, "libc")
+        || named.segments.iter().any(|segment| words.contains(segment))
+        || starts.iter().any(|start| named.segments.starts_with(start))
+        || named.segments.first() == Some(&"fs")
+}
+
+/// The lines of code that call a method of `Path` which looks at the disk.
+fn asks_a_path(code: &str) -> Vec<usize> {
+    let calls = [
+        ".exists()",
+        ".try_exists()",
+        ".metadata()",
+        ".symlink_metadata()",
+        ".is_file()",
+        ".is_dir()",
+        ".is_symlink()",
+        ".read_dir()",
+        ".read_link()",
+        ".canonicalize()",
+    ];
+    let asks = |line: &str| calls.iter().any(|call| line.contains(call));
+    code.lines().enumerate().filter(|(_, line)| asks(line)).map(|(i, _)| i + 1).collect()
+}
+
 fn names_outside(named: &Named<'_>) -> bool {
     let std_parts = ["env", "fs", "net", "os", "process", "thread"];
     let words = ["SystemTime", "Instant", "async", "await"];
@@ -177,10 +224,18 @@ fn offences(file: &str, source: &str) -> Vec<String> {
             found.push(format!("{line}: {module} imports {target} ({path})"));
         }
         for foreign in &FOREIGN {
-            if (foreign.is_named)(&named) && !foreign.homes.iter().any(|h| file.starts_with(h)) {
+            if file.starts_with(foreign.within)
+                && (foreign.is_named)(&named)
+                && !foreign.homes.iter().any(|home| file.starts_with(home))
+            {
                 found.push(format!("{line}: names {} ({path})", foreign.what));
             }
         }
+    }
+    let seam = FOREIGN.iter().find(|foreign| foreign.within == "store/").expect("a row of its own");
+    if file.starts_with(seam.within) && !seam.homes.iter().any(|home| file.starts_with(home)) {
+        let asks = asks_a_path(&code);
+        found.extend(asks.iter().map(|line| format!("{line}: names {} (a path)", seam.what)));
     }
     found
 }
@@ -224,6 +279,11 @@ fn an_offence_is_found_wherever_it_hides() {
         ("store/mod.rs", "use age;", "1: names age"),
         ("casebook/mod.rs", "use sequoia_openpgp as pgp;", "1: names OpenPGP"),
         ("store/packs.rs", "fn f(db: &sled::Db) {}", "1: names sled"),
+        ("store/packs.rs", "use std::fs::File;", "1: names the disk past its seam"),
+        ("store/mod.rs", "use std::{fs, path};", "1: names the disk past its seam"),
+        ("store/log.rs", "use std::os::unix::fs::FileExt as _;", "1: names the disk past its seam"),
+        ("store/check.rs", "fn f() { rustix::fs::unlink(p); }", "1: names the disk past its seam"),
+        ("store/opening.rs", "fn f() { if p.exists() {} }", "1: names the disk past its seam"),
         ("cli/serve.rs", "use std::process::Command;", "1: names another program"),
         ("inbox/mod.rs", "tokio::process::Command::new(x);", "1: names another program"),
         ("letter/mod.rs", "use std::{fmt, fs};", "1: names I/O"),
@@ -251,6 +311,9 @@ fn what_the_rule_allows_is_no_offence() {
         ("reply/answer.rs", "use age::scrypt;"),
         ("reply/openpgp.rs", "use sequoia_openpgp as openpgp;"),
         ("store/index.rs", "use sled::Db;"),
+        ("store/index.rs", "fn f() { if std::fs::remove_file(p).is_ok() || p.exists() {} }"),
+        ("store/disk/mod.rs", "use std::fs::File; fn f() { p.try_exists() }"),
+        ("store/packs.rs", "fn f(d: &Disk, p: &std::path::Path) { d.exists(p); d.length() }"),
         ("sandbox.rs", "use std::process::Command;"),
         (
             "cli/mod.rs",

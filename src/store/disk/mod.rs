@@ -1,0 +1,389 @@
+//! The store's seam to the disk: everything it asks of the operating system goes through here,
+//! blocking, positioned, durable. (The index does its own: what sled asks is nobody's to see.)
+//!
+//! A [`Disk`] gives files by path, a [`File`] reads and writes at offsets. Calls that a signal cuts
+//! short or that write only a part are taken up again here; nothing else is ever tried twice. What
+//! each barrier makes durable has a name, so that a lab build can leave one out (`lab::skips`) and
+//! the harnesses that cut the power can prove that they notice.
+
+mod quarantine;
+mod tail;
+
+pub(super) use quarantine::{free_name, quarantine_end};
+pub(super) use tail::Tail;
+
+use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::Errno;
+
+use super::Error;
+use crate::lab;
+
+/// Where files lie.
+#[derive(Clone)]
+pub(super) enum Disk {
+    /// The file systems of this machine.
+    Machine,
+}
+
+/// An open file.
+pub(super) enum File {
+    /// A file of this machine.
+    Machine(fs::File),
+}
+
+/// What a barrier makes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durable {
+    /// Chunks and boxes.
+    Packs,
+    /// Frames of entries: the commit point.
+    Ledger,
+    /// Slots and drops.
+    Cabinet,
+    /// A new cabinet key, or the noise over an old one.
+    Key,
+    /// Names in a directory.
+    Names,
+    /// The ends of writes that were cut off.
+    Quarantine,
+}
+
+impl Durable {
+    /// The word that a lab build knows it by.
+    fn name(self) -> &'static str {
+        match self {
+            Durable::Packs => "packs",
+            Durable::Ledger => "ledger",
+            Durable::Cabinet => "cabinet",
+            Durable::Key => "key",
+            Durable::Names => "dir",
+            Durable::Quarantine => "quarantine",
+        }
+    }
+}
+
+impl Disk {
+    /// Makes a directory that only we may enter, and its parents; one that is there is left as it
+    /// is.
+    pub(super) fn make_dir(&self, path: &Path) -> Result<(), Error> {
+        match self {
+            Disk::Machine => DirBuilder::new().recursive(true).mode(0o700).create(path),
+        }
+        .map_err(Error::write("a directory cannot be made"))
+    }
+
+    /// Creates a file that only we may read; it must not be there yet.
+    pub(super) fn create(&self, path: &Path) -> Result<File, Error> {
+        match self {
+            Disk::Machine => OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)
+                .map(File::Machine),
+        }
+        .map_err(Error::write("a file cannot be created"))
+    }
+
+    /// Creates a file with this content, durable with its name.
+    pub(super) fn create_with(
+        &self,
+        path: &Path,
+        content: &[u8],
+        durable: Durable,
+    ) -> Result<File, Error> {
+        let file = self.create(path)?;
+        file.write_all_at(content, 0).map_err(Error::write("a file cannot be written"))?;
+        file.sync(durable)?;
+        self.sync_dir(parent(path))?;
+        Ok(file)
+    }
+
+    /// Opens a file to read and write.
+    pub(super) fn open(&self, path: &Path) -> Result<File, Error> {
+        match self {
+            Disk::Machine => {
+                OpenOptions::new().read(true).write(true).open(path).map(File::Machine)
+            }
+        }
+        .map_err(Error::io("a file cannot be opened"))
+    }
+
+    /// Opens a file to read. What the error means, the caller knows.
+    pub(super) fn open_to_read(&self, path: &Path) -> io::Result<File> {
+        match self {
+            Disk::Machine => fs::File::open(path).map(File::Machine),
+        }
+    }
+
+    /// Reads a whole file.
+    pub(super) fn read(&self, path: &Path) -> Result<Vec<u8>, Error> {
+        match self {
+            Disk::Machine => fs::read(path),
+        }
+        .map_err(Error::io("a file cannot be read"))
+    }
+
+    /// Whether there is something of this name.
+    pub(super) fn exists(&self, path: &Path) -> Result<bool, Error> {
+        match self {
+            Disk::Machine => path.try_exists(),
+        }
+        .map_err(Error::io("a file cannot be looked for"))
+    }
+
+    /// The names in a directory that are valid text, sorted.
+    pub(super) fn names(&self, dir: &Path) -> Result<Vec<String>, Error> {
+        let names = || -> io::Result<Vec<String>> {
+            let mut names = Vec::new();
+            match self {
+                Disk::Machine => {
+                    for entry in fs::read_dir(dir)? {
+                        names.extend(entry?.file_name().into_string());
+                    }
+                }
+            }
+            names.sort_unstable();
+            Ok(names)
+        };
+        names().map_err(Error::io("a directory cannot be read"))
+    }
+
+    /// Gives a file another name, whole or not at all; durable with [`Disk::sync_dir`].
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match self {
+            Disk::Machine => fs::rename(from, to),
+        }
+    }
+
+    /// Removes a file and makes that durable.
+    pub(super) fn remove(&self, path: &Path) -> Result<(), Error> {
+        match self {
+            Disk::Machine => fs::remove_file(path),
+        }
+        .map_err(Error::io("a file cannot be removed"))?;
+        self.sync_dir(parent(path))
+    }
+
+    /// Makes names in a directory durable.
+    pub(super) fn sync_dir(&self, path: &Path) -> Result<(), Error> {
+        if lab::skips(Durable::Names.name()) {
+            return Ok(());
+        }
+        match self {
+            Disk::Machine => fs::File::open(path).and_then(|dir| dir.sync_all()),
+        }
+        .map_err(Error::io("a directory cannot be made durable"))
+    }
+
+    /// Runs two barriers at the same time and waits for both.
+    pub(super) fn side_by_side(
+        &self,
+        here: impl FnOnce() -> Result<(), Error>,
+        beside: impl FnOnce() -> Result<(), Error> + Send,
+    ) -> Result<(), Error> {
+        match self {
+            Disk::Machine => std::thread::scope(|scope| {
+                let other = std::thread::Builder::new()
+                    .name("kluis-sync".into())
+                    .spawn_scoped(scope, beside)
+                    .map_err(Error::io("a thread cannot be started"))?;
+                let here = here();
+                here.and(other.join().unwrap_or(Err(Error::Dead)))
+            }),
+        }
+    }
+}
+
+impl File {
+    /// Fills `bytes` from `offset` on.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] if the file ends before.
+    pub(super) fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            File::Machine(file) => file.read_exact_at(bytes, offset),
+        }
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    pub(super) fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_slices_at(&mut [IoSlice::new(bytes)], offset)
+    }
+
+    /// Writes all slices one after the other from `offset`, in as few calls as there can be.
+    pub(super) fn write_slices_at(
+        &self,
+        mut slices: &mut [IoSlice<'_>],
+        mut offset: u64,
+    ) -> io::Result<()> {
+        IoSlice::advance_slices(&mut slices, 0);
+        while !slices.is_empty() {
+            match self.write_some_at(&slices[..slices.len().min(MOST_SLICES)], offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    offset += written as u64;
+                    IoSlice::advance_slices(&mut slices, written);
+                }
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// One call: it may write less than it was given.
+    fn write_some_at(&self, slices: &[IoSlice<'_>], offset: u64) -> Result<usize, Errno> {
+        match self {
+            File::Machine(file) => rustix::io::pwritev(file, slices, offset),
+        }
+    }
+
+    /// Cuts the file off, or lengthens it with zeros.
+    pub(super) fn set_len(&self, length: u64) -> io::Result<()> {
+        match self {
+            File::Machine(file) => file.set_len(length),
+        }
+    }
+
+    /// Bytes.
+    pub(super) fn length(&self) -> io::Result<u64> {
+        match self {
+            File::Machine(file) => file.metadata().map(|metadata| metadata.len()),
+        }
+    }
+
+    /// Makes what was written durable. A failure is final: the system forgets what it could not
+    /// write, so that a second try would lie.
+    pub(super) fn sync(&self, durable: Durable) -> Result<(), Error> {
+        if lab::skips(durable.name()) {
+            return Ok(());
+        }
+        match self {
+            File::Machine(file) => file.sync_data(),
+        }
+        .map_err(Error::io("a file cannot be made durable"))
+    }
+
+    /// Gives the room of these bytes back; they read as zeros from now on. Whole blocks of the
+    /// file system become free, the rest is zeroed.
+    #[allow(dead_code, reason = "what a sweep is made of")]
+    pub(super) fn punch_hole(&self, offset: u64, length: u64) -> io::Result<()> {
+        match self {
+            File::Machine(file) => {
+                let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, flags, offset, length))?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks for writes that go past the system's cache; their bytes, their length and their offset
+    /// in memory and file must then be aligned to [`DIRECT`]. Says whether the file system does it.
+    #[allow(dead_code, reason = "what bulk writes are made of")]
+    pub(super) fn go_direct(&self, wish: bool) -> bool {
+        match self {
+            File::Machine(file) => {
+                let set = || -> rustix::io::Result<()> {
+                    let mut flags = rustix::fs::fcntl_getfl(file)?;
+                    flags.set(OFlags::DIRECT, wish);
+                    rustix::fs::fcntl_setfl(file, flags)
+                };
+                set().is_ok() && wish
+            }
+        }
+    }
+
+    /// Takes the lock on the file, if nobody else has it; it is held until the file is closed.
+    pub(super) fn try_lock(&self) -> io::Result<bool> {
+        match self {
+            File::Machine(file) => match file.try_lock() {
+                Ok(()) => Ok(true),
+                Err(TryLockError::WouldBlock) => Ok(false),
+                Err(TryLockError::Error(e)) => Err(e),
+            },
+        }
+    }
+}
+
+/// The most slices one call takes (IOV_MAX).
+const MOST_SLICES: usize = 1024;
+/// What direct writes are aligned to: no disk has larger logical blocks.
+#[allow(dead_code, reason = "what bulk writes are made of")]
+pub(super) const DIRECT: usize = 4096;
+
+/// The directory a path lies in.
+pub(super) fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> (tempfile::TempDir, std::path::PathBuf, File) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("f");
+        let file = Disk::Machine.create(&path).expect("created");
+        (dir, path, file)
+    }
+
+    #[test]
+    fn more_slices_than_one_call_takes_are_all_written() {
+        let (_dir, path, file) = file();
+        let pieces: Vec<[u8; 3]> = (0..3000u32).map(|i| [i as u8, (i >> 8) as u8, 7]).collect();
+        let mut slices: Vec<_> = pieces.iter().map(|p| IoSlice::new(p)).collect();
+        slices.insert(5, IoSlice::new(&[]));
+        file.write_slices_at(&mut slices, 10).expect("written");
+        let read = Disk::Machine.read(&path).expect("read");
+        assert_eq!(&read[10..], pieces.concat());
+        file.write_slices_at(&mut [], 10).expect("nothing to write");
+    }
+
+    #[test]
+    fn a_hole_reads_as_zeros_and_gives_its_room_back() {
+        use std::os::unix::fs::MetadataExt as _;
+        let (_dir, path, file) = file();
+        file.write_all_at(&vec![7; 256 << 10], 0).expect("written");
+        file.sync(Durable::Packs).expect("durable");
+        let room = || fs::metadata(&path).expect("there").blocks() * 512;
+        let before = room();
+        file.punch_hole(4096 + 100, 128 << 10).expect("punched");
+        file.sync(Durable::Packs).expect("durable");
+        assert!(room() + (100 << 10) <= before);
+        let read = Disk::Machine.read(&path).expect("read");
+        assert_eq!(read.len(), 256 << 10);
+        let (hole, rest) = read[4196..].split_at(128 << 10);
+        assert!(hole.iter().all(|&b| b == 0) && rest.iter().all(|&b| b == 7));
+        assert!(read[..4196].iter().all(|&b| b == 7));
+    }
+
+    #[test]
+    fn a_wish_for_direct_writes_is_granted_or_falls_back() {
+        let (_dir, path, file) = file();
+        let room = vec![9; 3 * DIRECT];
+        let at = room.as_ptr().align_offset(DIRECT);
+        let is_direct = file.go_direct(true);
+        file.write_all_at(&room[at..at + DIRECT], DIRECT as u64).expect("an aligned write");
+        assert!(!file.go_direct(false));
+        file.write_all_at(&[1; 77], 1).expect("any write");
+        let read = Disk::Machine.read(&path).expect("read");
+        assert_eq!((read.len(), read[77], read[DIRECT]), (2 * DIRECT, 1, 9), "{is_direct}");
+    }
+
+    #[test]
+    fn a_lock_is_held_by_one() {
+        let (_dir, path, file) = file();
+        let other = Disk::Machine.open(&path).expect("opened");
+        assert!(file.try_lock().expect("asked"));
+        assert!(!other.try_lock().expect("asked"));
+        drop(file);
+        assert!(other.try_lock().expect("asked"));
+    }
+}
