@@ -1,7 +1,7 @@
 //! The one thread that makes anything durable (design §7).
 //!
 //! ```text
-//! chunks and boxes → packs ‖ box keys → cabinet, both fdatasync, side by side
+//! chunks and boxes → packs, those of stagings too ‖ box keys → cabinet, both fdatasync, side by side
 //!   → one ledger frame a batch, one fdatasync = commit point → drops → index → answer
 //! ```
 //!
@@ -20,7 +20,7 @@ use super::log::Numbered;
 use super::packing::{self, Record};
 use super::packs::{PackId, Sort, Spot};
 use super::shared::Shared;
-use super::{Batch, Committed, Error, log, rotation};
+use super::{Batch, Committed, Error, Staged, log, rotation, staging};
 use crate::ids::{Address, SlotId};
 use crate::lab::step;
 use crate::ledger::{Entry, Fact};
@@ -74,6 +74,7 @@ pub(super) enum Job {
 pub(super) struct Work {
     chunks: Vec<Record>,
     boxes: Vec<Record>,
+    staged: Vec<Staged>,
     sealed: Vec<SealedBox>,
     keys: Vec<(SlotId, Secret<[u8; 32]>)>,
     entries: Vec<Entry>,
@@ -91,6 +92,7 @@ impl Work {
         Self {
             chunks: batch.chunks.into_iter().map(chunk).collect(),
             boxes: batch.boxes.iter().map(boxed).collect(),
+            staged: batch.staged,
             sealed: batch.boxes,
             keys: batch.keys,
             entries: batch.entries,
@@ -105,6 +107,7 @@ impl Work {
     fn absorb(&mut self, other: Self) -> Vec<Entry> {
         self.chunks.extend(other.chunks);
         self.boxes.extend(other.boxes);
+        self.staged.extend(other.staged);
         self.sealed.extend(other.sealed);
         self.keys.extend(other.keys);
         other.entries
@@ -193,17 +196,27 @@ impl Committer {
         spots.append(&mut self.boxes.write(&all.boxes)?);
         step("commit:packs-written");
         let adds = self.wrap(&all, &batches);
+        // Gives back the memory of what is written.
+        let mut staged = std::mem::take(&mut all.staged);
         drop(all);
         self.cabinet.append(&adds, &[])?;
         step("commit:cabinet-written");
         self.shared.barriers.fetch_add(1, Ordering::Relaxed);
-        if self.chunks.is_dirty() || self.boxes.is_dirty() || !adds.is_empty() {
-            self.sync_side_by_side()?;
+        let is_dirty = self.chunks.is_dirty() || self.boxes.is_dirty() || !staged.is_empty();
+        if is_dirty || !adds.is_empty() {
+            self.sync_side_by_side(&staged)?;
         }
         let forgets: Vec<_> =
             batches.iter().map(|entries| entries.iter().any(Entry::empties_slot)).collect();
-        let done = self.record(batches, adds)?;
+        staged.iter_mut().for_each(|staged| staged.keep(true));
+        let recorded = self.record(batches, adds);
+        if matches!(recorded, Err(Error::Full)) {
+            // No frame was written: nothing names it.
+            staged.iter_mut().for_each(|staged| staged.keep(false));
+        }
+        let done = recorded?;
         let dropped = self.drop_forgotten();
+        staged.into_iter().for_each(|staged| staged.settle(&self.shared));
         self.index(&spots);
         step("commit:indexed");
         match dropped {
@@ -227,10 +240,12 @@ impl Committer {
     }
 
     /// Packs and cabinet durable, at the same time.
-    fn sync_side_by_side(&mut self) -> Result<(), Error> {
+    fn sync_side_by_side(&mut self, staged: &[Staged]) -> Result<(), Error> {
         let (chunks, boxes, cabinet) = (&mut self.chunks, &mut self.boxes, &self.cabinet);
+        let packs = &self.shared.packs;
         let sync_packs = || {
             let synced = chunks.sync().and_then(|()| boxes.sync());
+            let synced = synced.and_then(|()| staging::sync(packs, staged));
             step("commit:packs-synced");
             synced
         };

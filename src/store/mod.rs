@@ -13,6 +13,7 @@ mod commit;
 mod disk;
 mod error;
 mod frame;
+mod get;
 mod index;
 mod log;
 mod opening;
@@ -20,13 +21,19 @@ mod packing;
 mod packs;
 mod rotation;
 mod shared;
+mod staging;
+mod unit;
 
 pub use check::{Problem, Report};
 pub use commit::{COMMIT_STEPS, FORGET_STEPS, ROTATE_STEPS};
+pub use disk::Source;
 pub use error::Error;
+pub use get::GetError;
 pub use opening::Opening;
+pub use staging::{PutError, Repeats, Staged, Staging, Stored, Writer};
 
 use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -38,7 +45,7 @@ use crate::ids::{Address, Digest, SlotId, VaultId};
 use crate::ledger::{Checkpoint, Entry};
 use crate::secret::Secret;
 use crate::vault;
-use crate::vault::chunk::SealedChunk;
+use crate::vault::chunk::{ChunkKey, SealedChunk};
 use crate::vault::seal::SealedBox;
 use commit::{Job, Work};
 use disk::{Disk, File};
@@ -54,6 +61,8 @@ const ORPHAN_AFTER: u64 = 7 * 24 * 60;
 pub struct Batch {
     /// Chunks, from `vault::chunk::seal` or from the staff side.
     pub chunks: Vec<SealedChunk>,
+    /// Chunks that were written ahead: see [`Store::staging`].
+    pub staged: Vec<Staged>,
     /// Boxes; each is recorded by one of the entries (see [`Entry::of_box`]).
     pub boxes: Vec<SealedBox>,
     /// Keys of the server's own, each for the slot that one of the entries names.
@@ -140,11 +149,20 @@ impl Store {
     /// go through. [`Error::Io`], [`Error::Dead`]: this process keeps nothing any more.
     ///
     /// # Panics
-    /// If the batch has no entry, or a box or key that none of its entries records.
+    /// If the batch has no entry, or a box or key that none of its entries records, or a part of a
+    /// staging before an earlier part.
     pub fn commit(&self, batch: Batch) -> Result<Committed, Error> {
         batch.assert_whole(self.shared.vault);
+        batch.staged.iter().for_each(|staged| staged.hand_in(&self.shared));
         let work = Work::of(batch);
         self.ask(|reply| Job::Commit(work, reply))
+    }
+
+    /// Begins to write content ahead of the commit that will name it: content of any size, in
+    /// constant memory.
+    #[must_use]
+    pub fn staging(&self, repeats: Repeats) -> Staging<'_> {
+        Staging::new(Some(Arc::clone(&self.shared)), repeats)
     }
 
     /// Records what is forgotten, durably, then drops the slots, durably. A crash between the two
@@ -253,6 +271,21 @@ impl Store {
     pub fn read_chunk(&self, address: &Address) -> Result<Vec<u8>, Error> {
         let read = |spot| self.shared.packs.read(spot, *address, Sort::Chunks);
         self.shared.find(*address, read)
+    }
+
+    /// Gives content of `length` bytes that was sealed under `keys` to `sink`, in order, piece by
+    /// piece, on every core and in constant memory. Every piece was checked before.
+    ///
+    /// # Errors
+    /// What [`Store::read_chunk`] says, and `Tampered` from the vault where a chunk does not hold;
+    /// what `sink` says. `sink` may have got a true beginning of the content then.
+    pub fn get(
+        &self,
+        keys: &[ChunkKey],
+        length: u64,
+        sink: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    ) -> Result<(), GetError> {
+        get::get(&self.shared, keys, length, staging::workers(), sink)
     }
 
     /// Whether there is a chunk at this address.

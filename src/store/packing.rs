@@ -9,7 +9,7 @@ use super::packs::{Closing, PackId, Packs, Sort, Spot, UNIT, closing_bytes, put_
 use crate::ids::{Address, random};
 
 /// A pack is closed when it would grow beyond this.
-const CLOSE_AT: u64 = 128 << 20;
+pub(super) const CLOSE_AT: u64 = 128 << 20;
 
 /// A record ready to be written: header and payload in one piece.
 pub(super) struct Record {

@@ -5,7 +5,9 @@
 //! at the next start. Records never move. Reading and checking need no keys; where an address is
 //! to be found is the business of `index`.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use data_encoding::HEXLOWER;
 
@@ -97,11 +99,13 @@ pub(super) struct Packs {
     disk: Disk,
     dir: PathBuf,
     vault: VaultId,
+    /// Packs of a staging: no commit has named them, so they do not count.
+    apart: Arc<Mutex<HashSet<PackId>>>,
 }
 
 impl Packs {
     pub(super) fn new(disk: Disk, dir: PathBuf, vault: VaultId) -> Self {
-        Self { disk, dir, vault }
+        Self { disk, dir, vault, apart: Arc::default() }
     }
 
     pub(super) fn disk(&self) -> &Disk {
@@ -112,17 +116,37 @@ impl Packs {
         self.dir.join(format!("{}.{EXTENSION}", HEXLOWER.encode(&pack.0)))
     }
 
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub(super) fn vault(&self) -> VaultId {
         self.vault
     }
 
-    /// Every pack, sorted by name.
+    /// From now on this pack is not among those of the vault: not read, judged or swept.
+    pub(super) fn set_apart(&self, pack: PackId) {
+        self.apart().insert(pack);
+    }
+
+    /// From now on this pack is one of the vault.
+    pub(super) fn count_in(&self, pack: PackId) {
+        self.apart().remove(&pack);
+    }
+
+    fn apart(&self) -> MutexGuard<'_, HashSet<PackId>> {
+        self.apart.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every pack that counts, sorted by name.
     pub(super) fn list(&self) -> Result<Vec<PackId>, Error> {
         let parse = |name: &String| {
             let hex = name.strip_suffix(EXTENSION)?.strip_suffix('.')?;
             HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok().map(PackId)
         };
-        Ok(self.disk.names(&self.dir)?.iter().filter_map(parse).collect())
+        let names = self.disk.names(&self.dir)?;
+        let apart = self.apart();
+        Ok(names.iter().filter_map(parse).filter(|pack| !apart.contains(pack)).collect())
     }
 
     pub(super) fn open(&self, pack: PackId) -> Result<(File, u64), Error> {
@@ -143,17 +167,12 @@ impl Packs {
     ) -> Result<Vec<u8>, ReadError> {
         let (file, header) = self.header(spot, address, sort)?;
         let mut payload = vec![0; header.length as usize];
-        let at = spot.offset + HEADER as u64;
-        let damaged =
-            |what| ReadError::Failed(Error::damaged(&self.path(spot.pack), spot.offset, what));
-        file.read_exact_at(&mut payload, at).map_err(|e| match e.kind() {
-            std::io::ErrorKind::UnexpectedEof => damaged("a record longer than its pack"),
-            _ => ReadError::Failed(Error::Io { what: "a record cannot be read", source: e }),
-        })?;
+        file.read_exact_at(&mut payload, spot.offset + HEADER as u64)
+            .map_err(|e| self.not_read(spot, e))?;
         if header.holds(&payload) {
             Ok(payload)
         } else {
-            Err(damaged("a record with a wrong checksum"))
+            Err(self.damaged(spot, "a record with a wrong checksum"))
         }
     }
 
@@ -168,25 +187,55 @@ impl Packs {
         address: Address,
         sort: Sort,
     ) -> Result<(File, Header), ReadError> {
-        let file = match self.disk.open_to_read(&self.path(spot.pack)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                let what = "a pack cannot be opened";
-                return Err(ReadError::Failed(Error::Io { what, source: e }));
-            }
-            file => file.map_err(|_| ReadError::Elsewhere)?,
-        };
+        let file = self.open_record(spot.pack)?;
         let mut bytes = [0; HEADER];
         file.read_exact_at(&mut bytes, spot.offset).map_err(|_| ReadError::Elsewhere)?;
-        match Header::parse(&bytes) {
-            Ok(header)
-                if header.kind == sort.record()
-                    && header.address == *address.as_bytes()
-                    && header.length == spot.length
-                    && header.length <= sort.longest() =>
-            {
-                Ok((file, header))
+        let header = expected(&bytes, spot, address, sort).ok_or(ReadError::Elsewhere)?;
+        Ok((file, header))
+    }
+
+    /// Opens a pack to read records; where there is none, the index is wrong.
+    pub(super) fn open_record(&self, pack: PackId) -> Result<File, ReadError> {
+        self.disk.open_to_read(&self.path(pack)).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => ReadError::Elsewhere,
+            _ => ReadError::Failed(Error::Io { what: "a pack cannot be opened", source: e }),
+        })
+    }
+
+    /// Reads the chunk of `address` at `spot` of an open pack into `buffer`, in one call: header,
+    /// then payload. Checks all that can be checked without keys, and gives the payload's length.
+    pub(super) fn read_chunk(
+        &self,
+        file: &File,
+        spot: Spot,
+        address: Address,
+        buffer: &mut [u8],
+    ) -> Result<usize, ReadError> {
+        let length = usize::try_from(spot.length).unwrap_or(usize::MAX);
+        let record = length.checked_add(HEADER).and_then(|end| buffer.get_mut(..end));
+        let record = record.ok_or(ReadError::Elsewhere)?;
+        let read = file.read_exact_at(record, spot.offset);
+        let (head, payload) = record.split_first_chunk().ok_or(ReadError::Elsewhere)?;
+        // What could not be read to its end may be a whole header: then it is damage.
+        let header = expected(head, spot, address, Sort::Chunks).ok_or(ReadError::Elsewhere)?;
+        read.map_err(|e| self.not_read(spot, e))?;
+        if header.holds(payload) {
+            Ok(payload.len())
+        } else {
+            Err(self.damaged(spot, "a record with a wrong checksum"))
+        }
+    }
+
+    fn damaged(&self, spot: Spot, what: &'static str) -> ReadError {
+        ReadError::Failed(Error::damaged(&self.path(spot.pack), spot.offset, what))
+    }
+
+    fn not_read(&self, spot: Spot, error: std::io::Error) -> ReadError {
+        match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                self.damaged(spot, "a record longer than its pack")
             }
-            _ => Err(ReadError::Elsewhere),
+            _ => ReadError::Failed(Error::Io { what: "a record cannot be read", source: error }),
         }
     }
 
@@ -322,6 +371,16 @@ pub(super) fn put_row(rows: &mut Vec<u8>, address: Address, spot: Spot) {
     rows.extend_from_slice(address.as_bytes());
     rows.extend_from_slice(&spot.offset.to_le_bytes());
     rows.extend_from_slice(&spot.length.to_le_bytes());
+}
+
+/// The header that the index promises at `spot`, if these bytes are it.
+fn expected(bytes: &[u8; HEADER], spot: Spot, address: Address, sort: Sort) -> Option<Header> {
+    Header::parse(bytes).ok().filter(|header| {
+        header.kind == sort.record()
+            && header.address == *address.as_bytes()
+            && header.length == spot.length
+            && header.length <= sort.longest()
+    })
 }
 
 fn header_at(file: &File, at: u64) -> Result<Header, Bad> {

@@ -58,7 +58,7 @@ impl Shared {
     pub(super) fn find<T>(
         &self,
         address: Address,
-        answer: impl Fn(Spot) -> Result<T, ReadError>,
+        mut answer: impl FnMut(Spot) -> Result<T, ReadError>,
     ) -> Result<T, Error> {
         loop {
             let remade = self.index.remade();

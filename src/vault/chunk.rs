@@ -6,9 +6,12 @@
 //! C = AES-256-GCM(K, nonce 0, no associated data, body) ‖ tag
 //! ```
 //!
-//! The body is copied first, then hashed and sealed in that copy: a mapped file that changed
-//! between hash and cipher would otherwise give one key two messages. Each body of 256 KiB stays
-//! in the second-level cache meanwhile.
+//! The body is copied first, then hashed and sealed in that copy, in place: a mapped file that
+//! changed between hash and cipher would otherwise give one key two messages. Each body of 256 KiB
+//! stays in the second-level cache meanwhile.
+//!
+//! [`seal_in_place`] is the one way a chunk is made. [`seal`] does it for content in memory (a
+//! letter); `store::Staging` for content of any size, in buffers of its own.
 
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
@@ -26,6 +29,8 @@ pub const BODY: usize = 256 * 1024;
 pub const GRAIN: usize = 4 * 1024;
 /// Room that a sealed chunk leaves before its bytes, for the header of the record it becomes.
 pub const HEADROOM: usize = 64;
+/// Bytes of the record of a full body: room for its header, the body, the tag.
+pub const RECORD: usize = HEADROOM + BODY + TAG;
 /// The least length of an item whose chunks may converge with those of its window (design §5).
 pub const CONVERGES_FROM: usize = 64 * 1024;
 
@@ -147,6 +152,34 @@ pub fn padded(length: u64) -> u64 {
     padme(length, GRAIN as u64, BODY as u64)
 }
 
+/// How many bodies content of `length` bytes is cut into.
+#[must_use]
+pub fn bodies(length: u64) -> u64 {
+    padded(length).div_ceil(BODY as u64)
+}
+
+/// Bytes of body number `index` of content of `length` bytes, padding included; 0 behind the last.
+#[must_use]
+pub fn body_length(length: u64, index: u64) -> usize {
+    let rest = padded(length).saturating_sub(index.saturating_mul(BODY as u64));
+    usize::try_from(rest).unwrap_or(BODY).min(BODY)
+}
+
+/// Seals the body in `record` where it lies: [`HEADROOM`] bytes that are left alone, the body with
+/// its padding, room for the tag. Nobody else may write to `record` meanwhile, which the exclusive
+/// borrow says: memory of our own, never a mapped file.
+///
+/// # Panics
+/// If `record` is too short to hold a body.
+#[must_use]
+pub fn seal_in_place(base: &Base, record: &mut [u8]) -> ChunkKey {
+    let (body, tag) = record[HEADROOM..].split_last_chunk_mut().expect("room for a body and a tag");
+    let hash = *blake3::hash(body).as_bytes();
+    let key = ChunkKey { key: *blake3::keyed_hash(base.0.expose(), &hash).as_bytes(), hash };
+    *tag = seal_once(&key.key, &[], body);
+    key
+}
+
 /// Seals `content`; gives the keys in the order of the bodies, and the chunks.
 /// `workers` threads share the bodies; one means: here.
 #[must_use]
@@ -192,12 +225,8 @@ fn seal_body(base: &Base, (content, length): (&[u8], usize)) -> (ChunkKey, Seale
     let mut record = Vec::with_capacity(HEADROOM + length + TAG);
     record.resize(HEADROOM, 0);
     record.extend_from_slice(content);
-    record.resize(HEADROOM + length, 0);
-    let body = &mut record[HEADROOM..];
-    let hash = *blake3::hash(body).as_bytes();
-    let key = ChunkKey { key: *blake3::keyed_hash(base.0.expose(), &hash).as_bytes(), hash };
-    let tag = seal_once(&key.key, &[], body);
-    record.extend_from_slice(&tag);
+    record.resize(HEADROOM + length + TAG, 0);
+    let key = seal_in_place(base, &mut record);
     let address = key.address();
     (key, SealedChunk { address, record })
 }
@@ -207,9 +236,11 @@ fn seal_body(base: &Base, (content, length): (&[u8], usize)) -> (ChunkKey, Seale
 /// # Errors
 /// [`Error::Tampered`] if any of the three does not hold.
 pub fn open<'a>(key: &ChunkKey, address: Address, sealed: &'a mut [u8]) -> Result<&'a [u8], Error> {
-    if key.address() != address {
-        return Err(Error::Tampered);
-    }
+    if key.address() == address { open_found(key, sealed) } else { Err(Error::Tampered) }
+}
+
+/// Opens in place what was found under the address that `key` gives.
+pub(super) fn open_found<'a>(key: &ChunkKey, sealed: &'a mut [u8]) -> Result<&'a [u8], Error> {
     let body = open_once(&key.key, &[], sealed)?;
     let hash = blake3::hash(body);
     if bool::from(hash.as_bytes().ct_eq(&key.hash)) { Ok(body) } else { Err(Error::Tampered) }
@@ -218,21 +249,26 @@ pub fn open<'a>(key: &ChunkKey, address: Address, sealed: &'a mut [u8]) -> Resul
 /// Appends the true content of body number `index` of an item of `length` bytes to `content`.
 ///
 /// # Errors
-/// [`Error::Tampered`] if the padding is not all zero or the body has another length than it must.
+/// As [`true_part`].
 pub fn unpad(content: &mut Vec<u8>, body: &[u8], index: usize, length: u64) -> Result<(), Error> {
-    let from = index as u64 * BODY as u64;
-    let expected = padded(length).checked_sub(from).ok_or(Error::Tampered)?.min(BODY as u64);
-    if body.len() as u64 != expected {
+    content.extend_from_slice(true_part(body, index, length)?);
+    Ok(())
+}
+
+/// The true content of body number `index` of an item of `length` bytes.
+///
+/// # Errors
+/// [`Error::Tampered`] if the padding is not all zero or the body has another length than it must.
+pub fn true_part(body: &[u8], index: usize, length: u64) -> Result<&[u8], Error> {
+    if body.is_empty() || body.len() != body_length(length, index as u64) {
         return Err(Error::Tampered);
     }
-    let true_part =
-        usize::try_from(length.saturating_sub(from).min(expected)).expect("at most a body");
-    let (kept, padding) = body.split_at(true_part);
+    let rest = length.saturating_sub(index as u64 * BODY as u64);
+    let (kept, padding) = body.split_at(usize::try_from(rest).unwrap_or(BODY).min(body.len()));
     if padding.iter().any(|&byte| byte != 0) {
         return Err(Error::Tampered);
     }
-    content.extend_from_slice(kept);
-    Ok(())
+    Ok(kept)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Turns bytes into sealed bytes and back. No files, no network, no law.
 //!
-//! `chunk` seals content under keys derived from it; `manifest` says what a box holds; `seal`
-//! makes the box: an inner layer that the staff's epoch key opens, an outer layer that the
-//! cabinet's key opens; `slot` wraps the cabinet's keys. This folder alone names a symmetric
-//! cipher, and there is no setting.
+//! `chunk` seals content under keys derived from it, `content` opens it again in order; `manifest`
+//! says what a box holds; `seal` makes the box: an inner layer that the staff's epoch key opens, an
+//! outer layer that the cabinet's key opens; `slot` wraps the cabinet's keys. This folder alone
+//! names a symmetric cipher, and there is no setting.
 //!
 //! Every nonce here is zero. That is safe because, and only because, every key seals exactly one
 //! message: a chunk key is derived from all that the cipher sees, a box key is drawn inside
@@ -13,6 +13,7 @@
 //! Layouts: vault-format §2 to §5.
 
 pub mod chunk;
+pub mod content;
 pub mod manifest;
 pub mod seal;
 pub mod slot;

@@ -3,6 +3,7 @@
 mod acts;
 mod answers;
 mod audit;
+mod bulk;
 mod cli;
 #[cfg(kluis_lab)]
 mod crash;

@@ -98,7 +98,7 @@ fn letter(vault: VaultId, content: &[u8], minute: u64) -> (Letter, Batch) {
     let sealed = seal::outer(&inner, place);
     let entry = Entry::of_box(Fact::BoxSealed, minute, &sealed, digest);
     let letter = known(&sealed, digest, content);
-    (letter, Batch { chunks, boxes: vec![sealed], keys: Vec::new(), entries: vec![entry] })
+    (letter, Batch { chunks, boxes: vec![sealed], entries: vec![entry], ..Batch::default() })
 }
 
 fn known(sealed: &SealedBox, digest: Digest, content: &[u8]) -> Letter {

@@ -7,9 +7,11 @@
 //! the harnesses that cut the power can prove that they notice.
 
 mod quarantine;
+mod source;
 mod tail;
 
 pub(super) use quarantine::{free_name, quarantine_end};
+pub use source::Source;
 pub(super) use tail::Tail;
 
 use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
@@ -286,7 +288,6 @@ impl File {
 
     /// Asks for writes that go past the system's cache; their bytes, their length and their offset
     /// in memory and file must then be aligned to [`DIRECT`]. Says whether the file system does it.
-    #[allow(dead_code, reason = "what bulk writes are made of")]
     pub(super) fn go_direct(&self, wish: bool) -> bool {
         match self {
             File::Machine(file) => {
@@ -315,7 +316,6 @@ impl File {
 /// The most slices one call takes (IOV_MAX).
 const MOST_SLICES: usize = 1024;
 /// What direct writes are aligned to: no disk has larger logical blocks.
-#[allow(dead_code, reason = "what bulk writes are made of")]
 pub(super) const DIRECT: usize = 4096;
 
 /// The directory a path lies in.

@@ -1,0 +1,613 @@
+//! Content of any size, sealed and written ahead of the commit that names it (design §17).
+//!
+//! ```text
+//! file, reader, bytes ─ a body at a time ─▶ unit: copy, hash, seal, checksum, in place ─▶ pack
+//!                       each worker has a unit of its own           one large write, O_DIRECT
+//! ```
+//!
+//! A worker reads a body into its unit and does all else while the body is in its cache. Nothing is
+//! shared for a chunk: no lock, no look into the index; the place in a pack is given out for a unit
+//! at a time. What is written here counts for nothing: packs of a staging are not listed among
+//! those of the vault. [`Staging::take`] closes them, a `Batch` names what it gives, and the
+//! committer makes them durable before the ledger says so. What no commit named is removed.
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::marker::PhantomData;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::disk::{Durable, File};
+use super::frame::{self, Header};
+use super::packing::CLOSE_AT;
+use super::packs::{PackId, Packs, Sort, Spot, UNIT, closing_bytes, put_row};
+use super::shared::Shared;
+use super::unit::{self, Row, Unit};
+use super::{Error, Source, Store};
+use crate::ids::{Address, random};
+use crate::vault::chunk::{self, BODY, Base, ChunkKey};
+
+/// Workers beyond one a core: while some wait for the disk, every core has one that seals.
+const WAITING: usize = 2;
+
+/// Whether a chunk that the same staging holds already is written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// Always written: whoever sends it must not be able to tell.
+    Write,
+    /// Left out: for an import, where equal documents are kept once.
+    Skip,
+}
+
+/// Content that was sealed and written.
+pub struct Stored {
+    /// True length in bytes.
+    pub length: u64,
+    /// What opens its chunks, in order: for a manifest.
+    pub keys: Vec<ChunkKey>,
+}
+
+/// Keys with the numbers of their bodies.
+type Numbered = Vec<(u64, ChunkKey)>;
+
+/// Why content was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// The content cannot be read, or became shorter meanwhile. Other content may follow.
+    #[error("the content cannot be read: {0}")]
+    Source(io::Error),
+    /// The store cannot keep it.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// Chunk packs of its own, written ahead of a commit. Serves many threads and several commits, as
+/// long as its store is open.
+pub struct Staging<'s> {
+    /// Where the packs lie, if anywhere.
+    place: Option<Arc<Shared>>,
+    workers: NonZeroUsize,
+    written: Mutex<Written>,
+    /// Addresses written so far, if repeats are left out.
+    known: Option<Mutex<HashSet<Address>>>,
+    spare: Mutex<Vec<Unit>>,
+    /// Parts taken so far.
+    taken: u64,
+    run: Arc<Run>,
+    store: PhantomData<&'s Store>,
+}
+
+/// What the parts of one staging share.
+struct Run {
+    repeats: Repeats,
+    /// Parts handed to the committer so far.
+    committing: AtomicU64,
+    /// Why nothing more of it may be committed.
+    failed: Mutex<Option<Error>>,
+}
+
+/// Packs being written, and those that are closed.
+#[derive(Default)]
+struct Written {
+    current: Option<Pack>,
+    /// Full, and waiting for the last of its units.
+    ending: Vec<Pack>,
+    closed: Vec<Closed>,
+}
+
+/// A pack being written.
+struct Pack {
+    id: PackId,
+    file: Arc<File>,
+    /// Where the next unit goes.
+    end: u64,
+    rows: Vec<(Address, Spot)>,
+    /// Units that have a place here and are not written yet.
+    in_flight: usize,
+}
+
+struct Closed {
+    id: PackId,
+    file: File,
+    end: u64,
+}
+
+impl Staging<'_> {
+    /// What is staged lies in `place`, or nowhere: for a measurement of all but the disk.
+    pub(super) fn new(place: Option<Arc<Shared>>, repeats: Repeats) -> Self {
+        Self {
+            workers: workers(),
+            place,
+            written: Mutex::default(),
+            known: (repeats == Repeats::Skip).then(Mutex::default),
+            spare: Mutex::default(),
+            taken: 0,
+            store: PhantomData,
+            run: Arc::new(Run { repeats, committing: AtomicU64::new(0), failed: Mutex::default() }),
+        }
+    }
+
+    /// Seals what `source` holds, on every core.
+    ///
+    /// # Errors
+    /// See [`PutError`].
+    pub fn put(&self, base: &Base, source: &dyn Source) -> Result<Stored, PutError> {
+        let length = source.length().map_err(PutError::Source)?;
+        let count = chunk::bodies(length);
+        let workers = self.workers.get().min(usize::try_from(count).unwrap_or(usize::MAX));
+        // Runs of bodies: what lies together in the content lies together in a pack.
+        let run = count.div_ceil(workers as u64).min(unit::CHUNKS as u64);
+        let next = AtomicU64::new(0);
+        let workers = NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN);
+        let keys = self.share_out(workers, &|writer, keys| {
+            loop {
+                let first = next.fetch_add(run, Ordering::Relaxed);
+                for index in first..first.saturating_add(run).min(count) {
+                    let key = writer.body_of(base, source, length, index);
+                    // Without it the rest is of no use: the others stop, too.
+                    let key = key.inspect_err(|_| next.store(count, Ordering::Relaxed))?;
+                    keys.push((index, key));
+                }
+                if first.saturating_add(run) >= count {
+                    return Ok(());
+                }
+            }
+        })?;
+        Ok(Stored { length, keys })
+    }
+
+    /// Seals what `reader` gives until its end, on every core.
+    ///
+    /// # Errors
+    /// See [`PutError`].
+    pub fn put_stream(
+        &self,
+        base: &Base,
+        reader: &mut (dyn Read + Send),
+    ) -> Result<Stored, PutError> {
+        let stream = Mutex::new(Stream { reader, next: 0, length: 0, has_ended: false });
+        let keys = self.share_out(self.workers, &|writer, keys| {
+            while let Some((index, key)) = writer.next_of(base, &stream)? {
+                keys.push((index, key));
+            }
+            Ok(())
+        })?;
+        let length = stream.into_inner().unwrap_or_else(PoisonError::into_inner).length;
+        Ok(Stored { length, keys })
+    }
+
+    /// A way in for one thread, for much content one after the other: it shares units.
+    #[must_use]
+    pub fn writer(&self) -> Writer<'_> {
+        Writer { staging: self, unit: None }
+    }
+
+    /// Bytes of ciphertext written since the last [`Staging::take`].
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let written = self.written();
+        let open = written.current.iter().chain(&written.ending).map(|pack| pack.end);
+        open.chain(written.closed.iter().map(|closed| closed.end)).sum()
+    }
+
+    /// Closes the packs written so far and gives them, for a batch to name. What is stored later
+    /// goes to other packs. Parts of one staging are committed in the order in which they were
+    /// taken, because later content may rest on chunks of an earlier part.
+    ///
+    /// # Errors
+    /// Why something could not be written: nothing stored since the last call may be named then,
+    /// and nothing that is stored later.
+    pub fn take(&mut self) -> Result<Staged, Error> {
+        let open = {
+            let mut written = self.written();
+            let current = written.current.take();
+            current.into_iter().chain(written.ending.drain(..)).collect::<Vec<_>>()
+        };
+        for pack in open {
+            self.close(pack)?;
+        }
+        if let Some(error) = lock(&self.run.failed).as_ref() {
+            return Err(error.again());
+        }
+        let number = self.taken;
+        self.taken += 1;
+        let packs = std::mem::take(&mut self.written().closed);
+        let (place, run) = (self.place.clone(), Arc::clone(&self.run));
+        Ok(Staged { number, packs, place, run, is_named: false })
+    }
+
+    /// Lets workers work, each with a writer, and joins the keys in the order of their numbers.
+    fn share_out(
+        &self,
+        workers: NonZeroUsize,
+        work: &(dyn Fn(&mut Writer<'_>, &mut Numbered) -> Result<(), PutError> + Sync),
+    ) -> Result<Vec<ChunkKey>, PutError> {
+        let one = || {
+            let mut keys = Vec::new();
+            let mut writer = self.writer();
+            work(&mut writer, &mut keys)?;
+            writer.flush()?;
+            Ok::<_, PutError>(keys)
+        };
+        let mut all = if workers == NonZeroUsize::MIN {
+            one()?
+        } else {
+            std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..workers.get()).map(|_| scope.spawn(one)).collect();
+                let mut all = Vec::new();
+                for thread in threads {
+                    let done = thread.join();
+                    all.extend(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+                }
+                Ok::<_, PutError>(all)
+            })?
+        };
+        all.sort_unstable_by_key(|(index, _)| *index);
+        Ok(all.into_iter().map(|(_, key)| key).collect())
+    }
+
+    fn unit(&self) -> Result<Unit, Error> {
+        lock(&self.spare).pop().map_or_else(Unit::new, Ok)
+    }
+
+    /// Whether this chunk was written before, or is about to be.
+    fn repeats(&self, address: Address) -> bool {
+        self.known.as_ref().is_some_and(|known| !lock(known).insert(address))
+    }
+
+    /// Writes a unit to its place in a pack. If that fails nothing of the staging counts any more.
+    fn write(&self, unit: &mut Unit) -> Result<(), Error> {
+        let result = match &self.place {
+            Some(shared) => self.write_to(&shared.packs, unit),
+            None => Ok(()),
+        };
+        unit.clear();
+        result.inspect_err(|error| {
+            lock(&self.run.failed).get_or_insert(error.again());
+        })
+    }
+
+    fn write_to(&self, packs: &Packs, unit: &mut Unit) -> Result<(), Error> {
+        let length = unit.bytes().len() as u64;
+        let (id, file, offset) = self.place_for(length, packs)?;
+        let result = write_unit(&file, unit.bytes(), offset);
+        drop(file);
+        let ended = {
+            let mut written = self.written();
+            let Written { current, ending, .. } = &mut *written;
+            let pack = current.iter_mut().chain(ending.iter_mut()).find(|pack| pack.id == id);
+            if let Some(pack) = pack {
+                pack.in_flight -= 1;
+                pack.rows.extend(unit.rows().iter().map(|row| row_at(row, id, offset)));
+            }
+            let ended = ending.iter().position(|pack| pack.in_flight == 0);
+            ended.map(|at| ending.swap_remove(at))
+        };
+        result?;
+        ended.map_or(Ok(()), |pack| self.close(pack))
+    }
+
+    /// A place for `length` bytes, in a fresh pack if the current one is full.
+    fn place_for(&self, length: u64, packs: &Packs) -> Result<(PackId, Arc<File>, u64), Error> {
+        let mut written = self.written();
+        if let Some(full) = written.current.take_if(|pack| pack.end + length > CLOSE_AT) {
+            // Closed by whoever writes the last of its units, or the next one anywhere.
+            written.ending.push(full);
+        }
+        if written.current.is_none() {
+            written.current = Some(Pack::begin(packs)?);
+        }
+        let pack = written.current.as_mut().expect("there is one now");
+        let offset = pack.end;
+        pack.end += length;
+        pack.in_flight += 1;
+        Ok((pack.id, Arc::clone(&pack.file), offset))
+    }
+
+    fn close(&self, pack: Pack) -> Result<(), Error> {
+        let id = pack.id;
+        let closed = pack.close().inspect_err(|error| {
+            lock(&self.run.failed).get_or_insert(error.again());
+            if let Some(shared) = &self.place {
+                remove(&shared.packs, id);
+            }
+        })?;
+        self.written().closed.push(closed);
+        Ok(())
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        lock(&self.written)
+    }
+}
+
+impl Drop for Staging<'_> {
+    fn drop(&mut self) {
+        let Some(shared) = &self.place else { return };
+        let written = self.written.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let open = written.current.iter().chain(&written.ending).map(|pack| pack.id);
+        for id in open.chain(written.closed.iter().map(|closed| closed.id)) {
+            remove(&shared.packs, id);
+        }
+    }
+}
+
+/// One thread's way into a staging. Content put one after the other shares units, so a unit is
+/// written when it is full, on [`Writer::flush`], or when the writer is dropped; what cannot be
+/// written then, [`Staging::take`] tells.
+pub struct Writer<'a> {
+    staging: &'a Staging<'a>,
+    unit: Option<Unit>,
+}
+
+impl Writer<'_> {
+    /// Seals what `source` holds, on this thread.
+    ///
+    /// # Errors
+    /// See [`PutError`].
+    pub fn put(&mut self, base: &Base, source: &dyn Source) -> Result<Stored, PutError> {
+        let length = source.length().map_err(PutError::Source)?;
+        let bodies = 0..chunk::bodies(length);
+        let keys = bodies.map(|index| self.body_of(base, source, length, index));
+        Ok(Stored { length, keys: keys.collect::<Result<_, _>>()? })
+    }
+
+    /// Seals what `reader` gives until its end, on this thread.
+    ///
+    /// # Errors
+    /// See [`PutError`].
+    pub fn put_stream(
+        &mut self,
+        base: &Base,
+        reader: &mut (dyn Read + Send),
+    ) -> Result<Stored, PutError> {
+        let stream = Mutex::new(Stream { reader, next: 0, length: 0, has_ended: false });
+        let mut keys = Vec::new();
+        while let Some((_, key)) = self.next_of(base, &stream)? {
+            keys.push(key);
+        }
+        let length = stream.into_inner().unwrap_or_else(PoisonError::into_inner).length;
+        Ok(Stored { length, keys })
+    }
+
+    /// Writes what is left in the unit.
+    ///
+    /// # Errors
+    /// What the store says; the staging has failed then.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        match self.unit.as_mut().filter(|unit| !unit.is_empty()) {
+            Some(unit) => self.staging.write(unit),
+            None => Ok(()),
+        }
+    }
+
+    /// Seals one body of content that is `length` bytes long.
+    fn body_of(
+        &mut self,
+        base: &Base,
+        source: &dyn Source,
+        length: u64,
+        index: u64,
+    ) -> Result<ChunkKey, PutError> {
+        let from = index * BODY as u64;
+        let padded = chunk::body_length(length, index);
+        let kept = usize::try_from(length.saturating_sub(from)).unwrap_or(padded).min(padded);
+        let key = self.add(base, padded, |body| {
+            let (content, padding) = body.split_at_mut(kept);
+            source.copy_at(content, from)?;
+            padding.fill(0);
+            Ok(padded)
+        })?;
+        Ok(key.expect("no body is empty"))
+    }
+
+    /// Seals the next body of a stream; nothing at its end.
+    fn next_of(
+        &mut self,
+        base: &Base,
+        stream: &Mutex<Stream<'_>>,
+    ) -> Result<Option<(u64, ChunkKey)>, PutError> {
+        let mut index = 0;
+        let key = self.add(base, BODY, |body| {
+            // Let go as soon as the body is read: others read on while this one is sealed.
+            let mut stream = lock(stream);
+            index = stream.next;
+            stream.read(body)
+        })?;
+        Ok(key.map(|key| (index, key)))
+    }
+
+    fn add(
+        &mut self,
+        base: &Base,
+        most: usize,
+        fill: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> Result<Option<ChunkKey>, PutError> {
+        if self.unit.as_ref().is_some_and(|unit| !unit.has_room(most)) {
+            self.flush()?;
+        }
+        let unit = match &mut self.unit {
+            Some(unit) => unit,
+            none => none.insert(self.staging.unit()?),
+        };
+        let sealed = unit.seal(base, most, fill).map_err(PutError::Source)?;
+        Ok(sealed.map(|(key, address)| {
+            if self.staging.repeats(address) {
+                unit.take_back();
+            }
+            key
+        }))
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        // A failure is remembered by the staging.
+        let _ = self.flush();
+        lock(&self.staging.spare).extend(self.unit.take());
+    }
+}
+
+/// Content that can only be read from its beginning to its end.
+struct Stream<'a> {
+    reader: &'a mut (dyn Read + Send),
+    /// The number of the next body.
+    next: u64,
+    /// Bytes read so far.
+    length: u64,
+    has_ended: bool,
+}
+
+impl Stream<'_> {
+    /// Reads one body with its padding; says how long it is. After a failure there is no more.
+    fn read(&mut self, body: &mut [u8]) -> io::Result<usize> {
+        let mut got = 0;
+        while got < body.len() && !self.has_ended {
+            match self.reader.read(&mut body[got..]) {
+                Ok(0) => self.has_ended = true,
+                Ok(count) => got += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.has_ended = true;
+                    return Err(error);
+                }
+            }
+        }
+        self.length += got as u64;
+        // Empty content has one body; any other ends with the last that something was read for.
+        let length =
+            if got == 0 && self.next > 0 { 0 } else { chunk::body_length(self.length, self.next) };
+        body[got..length.max(got)].fill(0);
+        self.next += u64::from(length > 0);
+        Ok(length)
+    }
+}
+
+impl Pack {
+    fn begin(packs: &Packs) -> Result<Self, Error> {
+        let id = PackId(random());
+        packs.set_apart(id);
+        let address = frame::file_address(packs.vault(), 0, 0);
+        let head = Header::of(Sort::Chunks.pack(), &address, &[]);
+        let file = packs.disk().create(&packs.path(id))?;
+        file.write_all_at(&head, 0)
+            .map_err(Error::write("a pack cannot be begun"))
+            .inspect_err(|_| remove(packs, id))?;
+        file.go_direct(true);
+        Ok(Self { id, file: Arc::new(file), end: UNIT, rows: Vec::new(), in_flight: 0 })
+    }
+
+    /// Adds the table and the end.
+    fn close(mut self) -> Result<Closed, Error> {
+        self.rows.sort_unstable_by_key(|(_, spot)| spot.offset);
+        let mut rows = Vec::with_capacity(self.rows.len() * super::packs::ROW);
+        for (address, spot) in &self.rows {
+            put_row(&mut rows, *address, *spot);
+        }
+        let bytes = closing_bytes(self.end, &rows);
+        let file = Arc::into_inner(self.file).expect("nothing is in flight");
+        file.go_direct(false);
+        file.write_all_at(&bytes, self.end).map_err(Error::write("a pack cannot be closed"))?;
+        Ok(Closed { id: self.id, file, end: self.end + bytes.len() as u64 })
+    }
+}
+
+/// Writes a unit, past the page cache if the file system takes that.
+fn write_unit(file: &File, unit: &[u8], offset: u64) -> Result<(), Error> {
+    let written = match file.write_all_at(unit, offset) {
+        // The flag was taken and the write is not: a larger alignment than ours, say.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            file.go_direct(false);
+            file.write_all_at(unit, offset)
+        }
+        written => written,
+    };
+    written.map_err(Error::write("a pack cannot be written"))
+}
+
+/// Closed packs that wait for the batch that names them. Dropped without one, they are removed.
+pub struct Staged {
+    number: u64,
+    packs: Vec<Closed>,
+    place: Option<Arc<Shared>>,
+    run: Arc<Run>,
+    /// The ledger may name what is in here.
+    is_named: bool,
+}
+
+impl Staged {
+    /// Notes that it is handed to the committer.
+    ///
+    /// # Panics
+    /// If an earlier part of the staging was not.
+    pub(super) fn hand_in(&self, shared: &Arc<Shared>) {
+        let is_ours = self.place.as_ref().is_some_and(|place| Arc::ptr_eq(place, shared));
+        assert!(is_ours, "what is staged belongs to this store");
+        let before = self.run.committing.fetch_add(1, Ordering::AcqRel);
+        assert!(before == self.number, "parts of a staging are committed in their order");
+    }
+
+    /// Whether the ledger may name what is in here. Then it stays, whatever happens.
+    pub(super) fn keep(&mut self, is_named: bool) {
+        self.is_named = is_named;
+    }
+
+    /// Takes the packs among those of the vault, and into the index.
+    pub(super) fn settle(self, shared: &Shared) {
+        for pack in &self.packs {
+            shared.reach(&[(pack.id, pack.end)]);
+            if shared.index.take_in(&shared.packs, pack.id, Some(pack.end)).is_err() {
+                tracing::warn!("a pack is not in the index yet; it is looked for when it is asked");
+            }
+            shared.packs.count_in(pack.id);
+        }
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let Some(shared) = self.place.as_ref().filter(|_| !self.is_named) else { return };
+        // What was left out because it is in here is nowhere now.
+        if self.run.repeats == Repeats::Skip {
+            lock(&self.run.failed).get_or_insert(crate::vault::Error::Missing.into());
+        }
+        for pack in &self.packs {
+            remove(&shared.packs, pack.id);
+        }
+    }
+}
+
+/// Makes packs durable, and then their names.
+pub(super) fn sync(packs: &Packs, staged: &[Staged]) -> Result<(), Error> {
+    for part in staged {
+        if let Some(error) = lock(&part.run.failed).as_ref() {
+            return Err(error.again());
+        }
+        part.packs.iter().try_for_each(|pack| pack.file.sync(Durable::Packs))?;
+    }
+    if staged.is_empty() { Ok(()) } else { packs.disk().sync_dir(packs.dir()) }
+}
+
+/// Removes a pack that nothing names; it stays apart for whoever read its name before. What cannot
+/// be removed is found at the next start.
+fn remove(packs: &Packs, id: PackId) {
+    if let Err(error) = packs.disk().remove(&packs.path(id)) {
+        tracing::warn!(%error, "what was staged stays behind");
+    }
+}
+
+fn row_at(row: &Row, pack: PackId, offset: u64) -> (Address, Spot) {
+    let offset = offset + row.offset as u64;
+    (row.address, Spot { pack, offset, length: row.length as u64 })
+}
+
+/// Threads that share one content.
+pub(super) fn workers() -> NonZeroUsize {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    cores.saturating_add(WAITING)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,249 @@
+//! A unit of chunks: sealed where they will be written from (vault-format §2).
+//!
+//! One aligned buffer of about 4 MiB, used again and again. A body is read into its place, sealed
+//! there and gets its header there; the unit is then written in one piece, past the page cache
+//! where the file system takes that.
+
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+use zeroize::Zeroize as _;
+
+use super::Error;
+use super::disk::DIRECT;
+use super::frame::{GRAIN, HEADER, Header, Type};
+use super::packs::UNIT;
+use crate::ids::Address;
+use crate::vault::TAG;
+use crate::vault::chunk::{self, Base, ChunkKey, RECORD};
+
+/// Full chunks that a unit has room for.
+pub(super) const CHUNKS: usize = 16;
+/// Bytes of a unit's buffer: a multiple of [`UNIT`].
+const ROOM: usize =
+    (CHUNKS * RECORD.next_multiple_of(GRAIN as usize)).next_multiple_of(UNIT as usize);
+
+const _: () = assert!(chunk::HEADROOM == HEADER && (UNIT as usize).is_multiple_of(DIRECT));
+
+/// A record in a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) address: Address,
+    /// Offset of its header in the unit.
+    pub(super) offset: usize,
+    /// Bytes of payload.
+    pub(super) length: usize,
+}
+
+/// Records side by side, ready to be written.
+pub(super) struct Unit {
+    buffer: Aligned,
+    end: usize,
+    rows: Vec<Row>,
+}
+
+impl Unit {
+    pub(super) fn new() -> Result<Self, Error> {
+        Ok(Self { buffer: Aligned::new(ROOM)?, end: 0, rows: Vec::with_capacity(CHUNKS) })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Whether a record with a body of `length` bytes still fits.
+    pub(super) fn has_room(&self, length: usize) -> bool {
+        self.end.next_multiple_of(GRAIN as usize) + HEADER + length + TAG <= ROOM
+    }
+
+    /// Seals one chunk behind the others. `fill` is given `most` bytes of room for the body, puts
+    /// it there with its padding, and says how long it is; nothing is added if that is 0.
+    ///
+    /// # Errors
+    /// What `fill` says; what it left is wiped then.
+    pub(super) fn seal<E>(
+        &mut self,
+        base: &Base,
+        most: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<Option<(ChunkKey, Address)>, E> {
+        let start = self.end.next_multiple_of(GRAIN as usize);
+        self.buffer[self.end..start].fill(0);
+        let body = start + HEADER;
+        let room = &mut self.buffer[body..body + most];
+        let length = match fill(room) {
+            Ok(0) => return Ok(None),
+            Ok(length) => length,
+            Err(error) => {
+                room.zeroize();
+                return Err(error);
+            }
+        };
+        let end = body + length + TAG;
+        let record = &mut self.buffer[start..end];
+        let key = chunk::seal_in_place(base, record);
+        let address = key.address();
+        let (header, payload) = record.split_at_mut(HEADER);
+        header.copy_from_slice(&Header::of(Type::Chunk, address.as_bytes(), payload));
+        self.rows.push(Row { address, offset: start, length: payload.len() });
+        self.end = end;
+        Ok(Some((key, address)))
+    }
+
+    /// Takes back what was sealed last.
+    pub(super) fn take_back(&mut self) {
+        if let Some(row) = self.rows.pop() {
+            self.end = row.offset;
+        }
+    }
+
+    /// The unit as it is written: filled with zeros to a multiple of [`UNIT`].
+    pub(super) fn bytes(&mut self) -> &[u8] {
+        let end = self.end.next_multiple_of(UNIT as usize);
+        self.buffer[self.end..end].fill(0);
+        &self.buffer[..end]
+    }
+
+    pub(super) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Makes room for others. What is left in the buffer was sealed.
+    pub(super) fn clear(&mut self) {
+        self.end = 0;
+        self.rows.clear();
+    }
+}
+
+/// Memory of our own that starts on a page: what a write past the page cache needs. Left out of
+/// core dumps, because bodies are read into it before they are sealed there.
+struct Aligned {
+    place: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: `Aligned` owns its mapping alone, like `Box<[u8]>` does.
+#[allow(unsafe_code, reason = "pages of our own, so that they are aligned")]
+unsafe impl Send for Aligned {}
+
+impl Aligned {
+    /// `length` zero bytes; the kernel gives the pages as they are touched.
+    #[allow(unsafe_code, reason = "pages of our own, so that they are aligned")]
+    fn new(length: usize) -> Result<Self, Error> {
+        // SAFETY: a fresh private mapping that the kernel places touches no memory of others; the
+        // advice only narrows who sees it.
+        let raw = unsafe {
+            let raw = rustix::mm::mmap_anonymous(
+                std::ptr::null_mut(),
+                length,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
+            .map_err(|e| Error::io("there is no memory for a buffer")(e.into()))?;
+            let _ = rustix::mm::madvise(raw, length, Advice::LinuxDontDump);
+            raw
+        };
+        let place = NonNull::new(raw.cast()).ok_or(Error::Dead)?;
+        Ok(Self { place, length })
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [u8];
+
+    #[allow(unsafe_code, reason = "pages of our own, so that they are aligned")]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: mapped in `new` with this length, initialised by the kernel, unmapped only in
+        // `drop`.
+        unsafe { std::slice::from_raw_parts(self.place.as_ptr(), self.length) }
+    }
+}
+
+impl DerefMut for Aligned {
+    #[allow(unsafe_code, reason = "pages of our own, so that they are aligned")]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.place.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for Aligned {
+    #[allow(unsafe_code, reason = "pages of our own, so that they are aligned")]
+    fn drop(&mut self) {
+        // SAFETY: the mapping is still ours and nothing borrows from it.
+        let _ = unsafe { rustix::mm::munmap(self.place.as_ptr().cast(), self.length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::chunk::BODY;
+
+    fn add(unit: &mut Unit, base: &Base, content: &[u8], length: usize) -> (ChunkKey, Address) {
+        let fill = |room: &mut [u8]| {
+            room.fill(0);
+            room[..content.len()].copy_from_slice(content);
+            Ok::<_, ()>(length)
+        };
+        unit.seal(base, BODY, fill).expect("filled").expect("added")
+    }
+
+    #[test]
+    fn records_of_a_unit_stand_where_their_rows_say_and_open() {
+        let (base, mut unit) = (Base::fresh(), Unit::new().expect("memory"));
+        // Used before: nothing of that may be left between the records.
+        for _ in 0..CHUNKS {
+            assert!(unit.has_room(BODY));
+            add(&mut unit, &base, &[0xee; BODY], BODY);
+        }
+        assert!(!unit.has_room(BODY));
+        unit.clear();
+        let keys: Vec<_> =
+            [(b"one".as_slice(), 4096), (b"two".as_slice(), 8192), (&[7; BODY], BODY)]
+                .into_iter()
+                .map(|(content, length)| (add(&mut unit, &base, content, length), content))
+                .collect();
+        let rows = unit.rows().to_vec();
+        let bytes = unit.bytes();
+        assert!(bytes.len().is_multiple_of(UNIT as usize));
+        assert!(bytes.as_ptr().addr().is_multiple_of(UNIT as usize));
+        let mut end = 0;
+        for (row, ((key, address), content)) in rows.iter().zip(&keys) {
+            assert!(row.offset.is_multiple_of(GRAIN as usize));
+            assert!(bytes[end..row.offset].iter().all(|&byte| byte == 0));
+            end = row.offset + HEADER + row.length;
+            let (head, payload) = bytes[row.offset..end].split_first_chunk().expect("a header");
+            let header = Header::parse(head).expect("a true header");
+            assert_eq!((header.kind, header.address), (Type::Chunk, *address.as_bytes()));
+            assert!(header.holds(payload));
+            let mut payload = payload.to_vec();
+            let body = chunk::open(key, *address, &mut payload).expect("opens");
+            assert!(body.starts_with(content));
+        }
+        assert!(bytes[end..].iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn what_is_taken_back_or_not_filled_leaves_no_trace() {
+        let (base, mut unit) = (Base::fresh(), Unit::new().expect("memory"));
+        add(&mut unit, &base, b"kept", 4096);
+        let before = unit.bytes().to_vec();
+        add(&mut unit, &base, b"not kept", 4096);
+        unit.take_back();
+        assert_eq!(
+            unit.seal(&base, BODY, |_| Ok::<_, ()>(0)).map(|added| added.is_some()),
+            Ok(false)
+        );
+        let failed = unit.seal(&base, BODY, |room| {
+            room.fill(0x55);
+            Err("no")
+        });
+        assert_eq!(failed.err(), Some("no"));
+        let is_left = unit.buffer.windows(16).any(|window| window == [0x55; 16]);
+        assert!(!is_left, "plaintext stays in the buffer");
+        assert_eq!(unit.bytes(), before);
+        assert_eq!(unit.rows().len(), 1);
+    }
+}
