@@ -11,6 +11,11 @@
 //!   fail.
 //! * `KLUIS_LAB_STEPS=<file>`: append the name of each step reached, one a line.
 //! * `KLUIS_LAB_RECORD=<file>`: append BLAKE3(key) ‖ BLAKE3(all the cipher saw), 64 bytes a seal.
+//! * `KLUIS_LAB_MEMORY=mlock|unlocked`: secrets are no further out of reach, as on an older kernel.
+//! * `KLUIS_LAB_OPEN=<64 hexadecimal digits>`: the process leaves a core dump, and keeps these 32
+//!   bytes in ordinary memory: whoever looks into it must find them.
+//! * `KLUIS_LAB_LINGER=1`: a command that is done waits for the end of its standard input.
+//! * `KLUIS_LAB_SECRETS=<file>`: append each secret that rests nowhere else, in hexadecimal.
 
 /// Marks a step that a crash must survive.
 #[cfg(not(kluis_lab))]
@@ -29,11 +34,39 @@ pub fn skips(_barrier: &'static str) -> bool {
 #[inline(always)]
 pub fn sealed(_key: &[u8], _parts: &[&[u8]]) {}
 
+/// How far secrets may be out of reach at best.
+#[cfg(not(kluis_lab))]
+#[inline(always)]
+pub(crate) fn best_reach() -> Reach {
+    Reach::Secret
+}
+
+/// Whether the process is not to be closed to onlookers.
+#[cfg(not(kluis_lab))]
+#[inline(always)]
+pub(crate) fn stays_open() -> bool {
+    false
+}
+
+/// Waits until the lab has looked at a command that is done.
+#[cfg(not(kluis_lab))]
+#[inline(always)]
+pub(crate) fn linger() {}
+
+/// Tells the lab a secret that rests nowhere else.
+#[cfg(not(kluis_lab))]
+#[inline(always)]
+pub(crate) fn tell(_secret: &[u8; 32]) {}
+
 /// Whether this is a lab build.
 pub const IS_LAB: bool = cfg!(kluis_lab);
 
 #[cfg(kluis_lab)]
+pub(crate) use on::{best_reach, linger, stays_open, tell};
+#[cfg(kluis_lab)]
 pub use on::{sealed, skips, step};
+
+use crate::secret::Reach;
 
 #[cfg(kluis_lab)]
 mod on {
@@ -41,6 +74,10 @@ mod on {
     use std::io::Write as _;
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+
+    use data_encoding::HEXLOWER;
+
+    use super::Reach;
 
     static KILL: LazyLock<Option<(String, u64)>> = LazyLock::new(|| {
         let wish = std::env::var("KLUIS_LAB_KILL").ok()?;
@@ -52,6 +89,42 @@ mod on {
     static REACHED: AtomicU64 = AtomicU64::new(0);
     static STEPS: LazyLock<Option<File>> = LazyLock::new(|| append("KLUIS_LAB_STEPS"));
     static RECORD: LazyLock<Option<File>> = LazyLock::new(|| append("KLUIS_LAB_RECORD"));
+
+    static SECRETS: LazyLock<Option<File>> = LazyLock::new(|| append("KLUIS_LAB_SECRETS"));
+    /// What is to be found in ordinary memory.
+    static CONTROL: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| {
+        let digits = std::env::var("KLUIS_LAB_OPEN").ok()?;
+        Some(HEXLOWER.decode(digits.as_bytes()).expect("hexadecimal digits"))
+    });
+
+    /// How far secrets may be out of reach at best.
+    pub(crate) fn best_reach() -> Reach {
+        match std::env::var("KLUIS_LAB_MEMORY").as_deref() {
+            Ok("unlocked") => Reach::Unlocked,
+            Ok("mlock") => Reach::Locked,
+            _ => Reach::Secret,
+        }
+    }
+
+    /// Whether the process is not to be closed to onlookers.
+    pub(crate) fn stays_open() -> bool {
+        CONTROL.is_some()
+    }
+
+    /// Waits until the lab has looked at a command that is done.
+    pub(crate) fn linger() {
+        if std::env::var_os("KLUIS_LAB_LINGER").is_some() {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        }
+    }
+
+    /// Tells the lab a secret that rests nowhere else.
+    pub(crate) fn tell(secret: &[u8; 32]) {
+        if let Some(mut file) = SECRETS.as_ref() {
+            let line = HEXLOWER.encode(secret) + "\n";
+            file.write_all(line.as_bytes()).expect("the lab's file takes a line");
+        }
+    }
 
     fn append(variable: &str) -> Option<File> {
         let path = std::env::var_os(variable)?;

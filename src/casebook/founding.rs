@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::Error;
 use crate::clock::Clock;
-use crate::ids::{Digest, EpochId, SlotId, StaffId, VaultId, random};
+use crate::ids::{Digest, EpochId, SlotId, StaffId, VaultId};
 use crate::keys::roster;
 use crate::ledger::checkpoint;
 use crate::ledger::entry::{CHECKPOINT_KEY, Entry, Fact, MESSAGE_ID_KEY};
@@ -64,8 +64,8 @@ pub fn lay(
         write_new(&dir.join("mailbox.asc"), foundation.mailbox_certificate.as_bytes())
     };
     own().map_err(|source| store::Error::Io { what: "writing the keys' files", source })?;
-    let signing: [u8; 32] = random();
-    let public = checkpoint::public_key(&signing);
+    let signing = Secret::random();
+    let public = checkpoint::public_key(signing.expose());
     store.commit(first_batch(foundation, clock, signing, public))?;
     let key = checkpoint::vkey(vault, &public);
     let last = || {
@@ -79,13 +79,13 @@ pub fn lay(
 fn first_batch(
     foundation: &Foundation,
     clock: Clock,
-    signing: [u8; 32],
+    signing: Secret<[u8; 32]>,
     public: [u8; 32],
 ) -> Batch {
     let now = clock.minutes();
     let epoch = Some(EpochId(1));
     let hash_of = |note: &str| Some(roster::digest(note));
-    let message_id: [u8; 32] = random();
+    let message_id = Secret::<[u8; 32]>::random();
     let (signing_slot, message_slot) = (SlotId::random(), SlotId::random());
     let own_key = |number, slot, hash| Entry {
         count: Some(number),
@@ -102,13 +102,17 @@ fn first_batch(
             ..Entry::new(Fact::EpochSigned, now)
         },
         own_key(CHECKPOINT_KEY, signing_slot, Digest::new(public)),
-        own_key(MESSAGE_ID_KEY, message_slot, Digest::new(*blake3::hash(&message_id).as_bytes())),
+        own_key(
+            MESSAGE_ID_KEY,
+            message_slot,
+            Digest::new(*blake3::hash(message_id.expose()).as_bytes()),
+        ),
     ];
     if foundation.proven_by.is_some() {
         let proven = Entry::new(Fact::EpochProven, now);
         entries.push(Entry { epoch, staff: foundation.proven_by, ..proven });
     }
-    let keys = vec![(signing_slot, Secret::new(signing)), (message_slot, Secret::new(message_id))];
+    let keys = vec![(signing_slot, signing), (message_slot, message_id)];
     Batch { entries, keys, ..Batch::default() }
 }
 

@@ -26,7 +26,7 @@ use crate::ids::{CaseId, Digest, EpochId, LetterId, StaffId, VaultId};
 use crate::keys::epoch::EpochPublic;
 use crate::ledger::entry::{Entry, Fact};
 use crate::sandbox::Sandbox;
-use crate::secret::{Personal, Secret};
+use crate::secret::{Personal, Secret, clear_stack};
 use crate::store::{self, Batch, Store};
 use crate::vault;
 use crate::vault::chunk::{self, Base};
@@ -371,7 +371,8 @@ impl Casebook {
     pub fn server_key(&self, number: u64) -> Result<Secret<[u8; 32]>, Error> {
         let (slot, _) =
             *self.state().server_keys.get(&number).ok_or(Error::Unknown("server key"))?;
-        Ok(Secret::new(*self.store.box_key(slot)?))
+        let key = self.store.box_key(slot)?;
+        Ok(Secret::filled(|secret| *secret = *key))
     }
 
     /// The signed head of the ledger, and the size that it covers.
@@ -515,6 +516,19 @@ pub fn same_address(a: &str, b: &str) -> bool {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no holder panics")
+}
+
+/// Runs what blocks, and leaves nothing of it on the stack of the thread that waits for the next.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let work = || {
+        let value = work();
+        clear_stack();
+        value
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
 }
 
 /// The size bucket of an entry: base-2 logarithm of the padded size, rounded up.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::detail::{ContactDetail, ItemCard, ItemDetail, LetterDetail, to_bytes};
 use super::state::{days, item_of};
-use super::{Casebook, Error, NoticeFacts, WINDOW_MINUTES, bucket, lock, same_address};
+use super::{Casebook, Error, NoticeFacts, WINDOW_MINUTES, blocking, bucket, lock, same_address};
 use crate::ids::{CaseId, Digest, EpochId, ItemId, LetterId};
 use crate::keys::epoch::EpochPublic;
 use crate::ledger::entry::{Entry, Fact};
@@ -423,13 +423,6 @@ fn case_in(subject: &str) -> Option<CaseId> {
         .find_map(|word| {
             word.get(..2).filter(|p| p.eq_ignore_ascii_case("k-")).and_then(|_| word.parse().ok())
         })
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }
 
 #[cfg(test)]

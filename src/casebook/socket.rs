@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::protocol::{MAX_BEFORE_LOG_IN, MAX_MESSAGE, Request, Response, Unproven, frame};
 use super::record::Act;
-use super::{Casebook, Error};
+use super::{Casebook, Error, blocking};
 use crate::case::{Approval, Ground};
 use crate::ids::{Address, CaseId, EpochId, StaffId, random};
 use crate::keys::challenge::Challenge;
@@ -387,12 +387,5 @@ impl Casebook {
         tests.remove(at);
         drop(tests);
         self.prove_epoch(epoch, staff)
-    }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

@@ -15,6 +15,7 @@ use super::{Error, Report, STATE_DIR, keys, print};
 use crate::config::{Config, FILE};
 use crate::keys::roster::Roster;
 use crate::reply::openpgp;
+use crate::secret::{self, Reach};
 use crate::staff::home::Home;
 
 /// Say what is missing or unsafe here, and what mends it
@@ -71,7 +72,7 @@ impl Doctor {
     /// # Errors
     /// Only where this program itself cannot be found.
     pub(super) fn run(self) -> Result<Report, Error> {
-        let mut findings = vec![swap(), hibernation(), core_dumps(), locked_memory(), clock()];
+        let mut findings = vec![swap(), hibernation(), core_dumps(), secrets(), clock()];
         findings.push(landlock()?);
         findings.push(ocb());
         let usual = PathBuf::from(STATE_DIR);
@@ -152,19 +153,32 @@ fn core_dumps() -> Finding {
             "sysctl -w kernel.core_pattern=core",
         );
     }
-    well("core dumps go to no collector")
+    well(format!(
+        "core dumps go to no collector (core_pattern is {pattern}), and kluis leaves none"
+    ))
 }
 
-/// Locked memory that the server and the agent need: a page for each secret, with room.
+/// Locked memory that the server and the agent need: room for thirty thousand keys at once.
 const LOCKED: u64 = 1 << 20;
 
-fn locked_memory() -> Finding {
-    match getrlimit(Resource::Memlock).current {
-        Some(limit) if limit < LOCKED => warning(
-            format!("only {} KiB of memory can be locked", limit >> 10),
-            "LimitMEMLOCK=64M in the service, or ulimit -l",
-        ),
-        _ => well("enough memory can be locked"),
+/// How far secrets are out of reach on this machine, and how many of them.
+fn secrets() -> Finding {
+    let reach = secret::reach();
+    let limit = getrlimit(Resource::Memlock).current;
+    let room = limit.map_or("any amount".to_owned(), |limit| format!("{} KiB", limit >> 10));
+    let means = match reach {
+        Reach::Secret => "not even root can read them",
+        Reach::Locked => {
+            "never swapped out and in no core dump, but root can read them: a kernel of 6.5 or \
+             newer, or secretmem.enable=1 at its start, would keep them from root, too"
+        }
+        Reach::Unlocked => "they may be swapped out, and root can read them",
+    };
+    let what = format!("secrets lie in {} memory: {means}; {room} can be locked", reach.word());
+    if reach == Reach::Unlocked || limit.is_some_and(|limit| limit < LOCKED) {
+        warning(what, "LimitMEMLOCK=64M in the service, or ulimit -l")
+    } else {
+        well(what)
     }
 }
 

@@ -26,7 +26,9 @@ mod session;
 mod show;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::AsFd as _;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -150,6 +152,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         report.print(cli.json)?;
         Ok(report.problems)
     });
+    crate::lab::linger();
     match outcome {
         Ok(false) => error::OK,
         Ok(true) => error::FAILED,
@@ -170,8 +173,10 @@ fn hidden(arguments: &[OsString]) -> Option<u8> {
         AGENT => {
             // Whoever started it is told through the pipe, and by nothing else. Whoever waits for
             // a descriptor that it leaked must not wait as long as the agent lives.
+            // Not through the buffer of standard input, which would keep the passphrase.
             let ended = sandbox::close_inherited()
-                .and_then(|()| staff::agent::child(std::io::stdin(), std::io::stdout()));
+                .and_then(|()| std::io::stdin().as_fd().try_clone_to_owned())
+                .and_then(|input| staff::agent::child(File::from(input), std::io::stdout()));
             Some(if ended.is_ok() { error::OK } else { error::FAILED })
         }
         _ => None,

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::smtp::{Action, Kind, Session};
 use super::{Shared, Verdict, replies, stopping};
+use crate::secret::wipe;
 
 /// Bytes read at a time.
 const READ: usize = 64 * 1024;
@@ -108,7 +109,10 @@ impl Connection {
         let mut length = 0;
         let mut stopped = self.stopped.clone();
         loop {
-            if let Some(turn) = self.carry_out(wire, &buffer[..length]).await? {
+            let turn = self.carry_out(wire, &buffer[..length]).await?;
+            // It may wait for minutes: a letter does not stay in it.
+            wipe(&mut buffer[..length]);
+            if let Some(turn) = turn {
                 return Ok(turn);
             }
             self.write(wire).await?;

@@ -14,7 +14,6 @@ use super::note::{self, Vkey};
 use super::passphrase::{self, Passphrase, UnlockError};
 use super::staff::{ChangeError, StaffRecipient};
 use super::{epoch, file};
-use crate::ids::random;
 use crate::secret::Secret;
 
 /// The name the admin signs with.
@@ -32,11 +31,11 @@ impl AdminKey {
     /// A fresh one.
     #[must_use]
     pub fn generate() -> Self {
-        Self::of(random())
+        Self::of(Secret::random())
     }
 
-    fn of(seed: [u8; 32]) -> Self {
-        Self { public: note::public_of(&seed), seed: Secret::new(seed) }
+    fn of(seed: Secret<[u8; 32]>) -> Self {
+        Self { public: note::public_of(seed.expose()), seed }
     }
 
     /// The public half.
@@ -137,7 +136,7 @@ fn parse(text: &[u8]) -> Option<AdminKey> {
     let (name, id, key) = (parts.next()?, parts.next()?, parts.next()?);
     let bytes = Zeroizing::new(BASE64.decode(key.as_bytes()).ok()?);
     let seed: &[u8; 32] = bytes.strip_prefix(&[1])?.try_into().ok()?;
-    let key = AdminKey::of(*seed);
+    let key = AdminKey::of(Secret::filled(|secret| *secret = *seed));
     let wanted = HEXLOWER.encode(&note::key_id(NAME, &key.public));
     (name == NAME && id == wanted).then_some(key)
 }

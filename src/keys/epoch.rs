@@ -10,6 +10,8 @@ use std::str::FromStr;
 use age::secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
+use crate::secret::Secret;
+
 /// Why something could not be unwrapped. Says nothing of what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this key does not open it")]
@@ -69,8 +71,32 @@ impl FromStr for EpochPublic {
     }
 }
 
+/// An age identity. age keeps no key in locked memory, so it rests here as the text that age writes,
+/// and is made anew for each use.
+pub(super) struct Held(Secret<[u8; TEXT]>);
+
+/// The length of an X25519 identity as age writes it: 32 bytes in Bech32.
+const TEXT: usize = 74;
+
+impl Held {
+    pub(super) fn new(identity: &age::x25519::Identity) -> Self {
+        let text = identity.to_string();
+        let text = text.expose_secret().as_bytes();
+        Self(Secret::filled(|held| held.copy_from_slice(text)))
+    }
+
+    /// `AGE-SECRET-KEY-1…`
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(self.0.expose()).expect("it was written by age itself")
+    }
+
+    pub(super) fn identity(&self) -> age::x25519::Identity {
+        self.text().parse().expect("it was written by age itself")
+    }
+}
+
 /// The secret half of an epoch. Staff side only.
-pub struct EpochSecret(age::x25519::Identity);
+pub struct EpochSecret(Held);
 
 /// The longest message an epoch's key unwraps: a manifest of 64 GiB of content fits.
 const LONGEST: u64 = 64 << 20;
@@ -79,13 +105,13 @@ impl EpochSecret {
     /// A fresh pair.
     #[must_use]
     pub fn generate() -> Self {
-        Self(age::x25519::Identity::generate())
+        Self(Held::new(&age::x25519::Identity::generate()))
     }
 
     /// The public half.
     #[must_use]
     pub fn public(&self) -> EpochPublic {
-        EpochPublic(self.0.to_public())
+        EpochPublic(self.0.identity().to_public())
     }
 
     /// Unwraps what was wrapped to the public half.
@@ -93,13 +119,13 @@ impl EpochSecret {
     /// # Errors
     /// [`NotForThisKey`], also for a damaged file.
     pub fn unwrap(&self, file: &[u8]) -> Result<Zeroizing<Vec<u8>>, NotForThisKey> {
-        unwrap_with(&self.0, file, LONGEST)
+        unwrap_with(&self.0.identity(), file, LONGEST)
     }
 
     /// The secret as stock age writes it (`AGE-SECRET-KEY-1…`), to be wrapped and nothing else.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
-        Zeroizing::new(self.0.to_string().expose_secret().to_owned())
+        Zeroizing::new(self.0.text().to_owned())
     }
 
     /// Reads what [`to_text`](Self::to_text) wrote; comment lines and white space are passed over.
@@ -111,7 +137,7 @@ impl EpochSecret {
             .map(str::trim)
             .find(|line| !line.is_empty() && !line.starts_with('#'))
             .and_then(|line| line.parse().ok())
-            .map(Self)
+            .map(|identity| Self(Held::new(&identity)))
             .ok_or(NotForThisKey)
     }
 }

@@ -8,12 +8,10 @@ use std::io;
 use std::path::Path;
 use std::str::FromStr;
 
-use age::secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
 use super::passphrase::{self, Passphrase, UnlockError};
 use super::{NotForThisKey, epoch, file};
-use crate::secret::Secret;
 
 /// The public half of a member's key: `age1…` or `ssh-ed25519 …`.
 #[derive(Clone)]
@@ -91,13 +89,10 @@ pub struct StaffKey {
 }
 
 enum Held {
-    /// `AGE-SECRET-KEY-1…`: age keeps no key in locked pages, so it is made anew for each use.
-    Age(Secret<[u8; AGE_TEXT]>),
+    Age(epoch::Held),
     Ssh(Box<age::ssh::Identity>),
 }
 
-/// The length of an X25519 identity as age writes it: 32 bytes in Bech32.
-const AGE_TEXT: usize = 74;
 /// The most content that is unwrapped with a member's key: secrets and challenges are small.
 pub const LONGEST_MESSAGE: u64 = 1 << 20;
 /// What a private key file of OpenSSH begins with.
@@ -111,10 +106,7 @@ impl StaffKey {
     }
 
     fn of(identity: &age::x25519::Identity) -> Self {
-        let text = identity.to_string();
-        let text = text.expose_secret().as_bytes();
-        let text = text.try_into().expect("32 bytes in Bech32 have 74 characters");
-        Self { recipient: identity.to_public().into(), held: Held::Age(Secret::new(text)) }
+        Self { recipient: identity.to_public().into(), held: Held::Age(epoch::Held::new(identity)) }
     }
 
     /// The public half.
@@ -134,7 +126,7 @@ impl StaffKey {
             if message.len() as u64 > LONGEST_MESSAGE { Err(NotForThisKey) } else { Ok(message) }
         };
         match &self.held {
-            Held::Age(text) => unwrap(&identity(text)),
+            Held::Age(held) => unwrap(&held.identity()),
             Held::Ssh(identity) => unwrap(identity.as_ref()),
         }
     }
@@ -163,7 +155,7 @@ impl StaffKey {
         text.extend_from_slice(
             format!("# kluis key\n# public key: {}\n", self.recipient).as_bytes(),
         );
-        text.extend_from_slice(secret.expose());
+        text.extend_from_slice(secret.text().as_bytes());
         text.push(b'\n');
         Ok(passphrase::protect(&text, passphrase, work_factor))
     }
@@ -231,13 +223,6 @@ pub enum ChangeError {
     Write(#[from] io::Error),
 }
 
-fn identity(text: &Secret<[u8; AGE_TEXT]>) -> age::x25519::Identity {
-    std::str::from_utf8(text.expose())
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .expect("it was written by age itself")
-}
-
 /// The first identity in an age identity file.
 fn identity_in(text: &[u8]) -> Option<age::x25519::Identity> {
     std::str::from_utf8(text)
@@ -260,6 +245,8 @@ pub fn is_throwaway(recipient: &StaffRecipient) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use age::secrecy::ExposeSecret as _;
+
     use super::*;
 
     fn words(text: &str) -> Passphrase {

@@ -24,6 +24,8 @@ use std::time::Duration;
 pub(crate) use confine::close_inherited;
 pub use pool::Sandbox;
 
+use crate::secret::Stack;
+
 /// The function a child runs: bytes in, bytes out, nothing else.
 pub type Job = fn(&[u8]) -> Vec<u8>;
 
@@ -97,10 +99,11 @@ fn child(
     std::panic::set_hook(Box::new(|_| confine::leave(PANICKED)));
     let Ok(landlock) = shut() else { confine::leave(UNCONFINED) };
     let work = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+        let Ok(stack) = Stack::of_this_thread() else { confine::leave(UNCONFINED) };
         if narrow().is_err() {
             confine::leave(UNCONFINED);
         }
-        confine::leave(match serve(job, landlock) {
+        confine::leave(match serve(job, landlock, &stack) {
             Ok(()) => 0,
             Err(_) => GARBLED,
         })
@@ -111,8 +114,8 @@ fn child(
     confine::leave(UNCONFINED)
 }
 
-/// Answers requests until end of file.
-fn serve(job: Job, landlock: u8) -> io::Result<()> {
+/// Answers requests until end of file. Nothing of one stays while it waits for the next.
+fn serve(job: Job, landlock: u8, stack: &Stack) -> io::Result<()> {
     let (stdin, stdout) = (io::stdin(), io::stdout());
     let mut from = Pipe(stdin.as_fd());
     let mut to = Pipe(stdout.as_fd());
@@ -135,6 +138,8 @@ fn serve(job: Job, landlock: u8) -> io::Result<()> {
         let length = u32::try_from(answer.len()).map_err(io::Error::other)?;
         to.write_all(&length.to_le_bytes())?;
         to.write_all(&answer)?;
+        drop((request, answer));
+        stack.clear();
     }
 }
 

@@ -24,7 +24,7 @@ use crate::keys::epoch_note::EpochNote;
 use crate::keys::note::Vkey;
 use crate::keys::{challenge, wrapped};
 use crate::reply::openpgp::MailboxKey;
-use crate::secret::Personal;
+use crate::secret::{Personal, clear_stack};
 use crate::vault::manifest::Manifest;
 use crate::vault::{self, chunk, seal};
 
@@ -348,7 +348,9 @@ impl Client {
         }
         let epoch = opened.epoch.ok_or(Error::Unexpected)?;
         let secret = self.epoch(epoch)?;
-        Ok(seal::open_inner(inner, secret, opened.content)?)
+        let manifest = seal::open_inner(inner, secret, opened.content);
+        clear_stack();
+        Ok(manifest?)
     }
 
     fn content(&mut self, manifest: &Manifest) -> Result<Zeroizing<Vec<u8>>, Error> {
@@ -368,6 +370,7 @@ impl Client {
             let body = chunk::open(key, address, &mut bytes)?;
             chunk::unpad(&mut content, body, i, manifest.length)?;
         }
+        clear_stack();
         Ok(content)
     }
 

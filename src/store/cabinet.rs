@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::disk::{Disk, Durable, Tail};
 use super::frame::{self, Bad, Header, Type, Walk};
@@ -98,13 +98,12 @@ pub(super) struct Loaded {
 
 /// Makes the key file of a generation, durable, and gives the key.
 pub(super) fn make_key(place: &Place, generation: u64) -> Result<Secret<[u8; 32]>, Error> {
-    let mut key = Zeroizing::new([0u8; 32]);
-    getrandom::fill(key.as_mut_slice()).expect("the kernel gives randomness");
+    let key = Secret::<[u8; 32]>::random();
     let address = frame::file_address(place.vault, generation, 0);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(frame::HEADER + key.len()));
-    frame::put(&mut bytes, Type::CabinetKey, &address, key.as_slice());
+    let mut bytes = Zeroizing::new(Vec::with_capacity(frame::HEADER + key.expose().len()));
+    frame::put(&mut bytes, Type::CabinetKey, &address, key.expose());
     place.disk.create_with(&place.key(generation), &bytes, Durable::Key)?;
-    Ok(Secret::new(*key))
+    Ok(key)
 }
 
 /// Reads the key file of a generation.
@@ -118,13 +117,9 @@ pub(super) fn read_key(place: &Place, generation: u64) -> Result<Secret<[u8; 32]
     let frame = walk.next().map_err(|bad| bad.at(&path, 0))?;
     let frame = frame.ok_or_else(|| Error::damaged(&path, 0, "an empty key file"))?;
     let expected = frame::file_address(place.vault, generation, 0);
-    match <[u8; 32]>::try_from(frame.payload) {
-        Ok(mut key)
-            if frame.header.kind == Type::CabinetKey && frame.header.address == expected =>
-        {
-            let secret = Secret::new(key);
-            key.zeroize();
-            Ok(secret)
+    match <&[u8; 32]>::try_from(frame.payload) {
+        Ok(key) if frame.header.kind == Type::CabinetKey && frame.header.address == expected => {
+            Ok(Secret::filled(|secret| *secret = *key))
         }
         _ => Err(Error::damaged(&path, 0, "not the key of this cabinet")),
     }

@@ -24,7 +24,7 @@ use super::{Batch, Committed, Error, Staged, log, rotation, staging};
 use crate::ids::{Address, SlotId};
 use crate::lab::step;
 use crate::ledger::{Entry, Fact};
-use crate::secret::Secret;
+use crate::secret::{Secret, clear_stack};
 use crate::vault::chunk::SealedChunk;
 use crate::vault::seal::SealedBox;
 
@@ -133,6 +133,7 @@ impl Committer {
             was_shared = works.len() > 1;
             if !works.is_empty() {
                 self.serve(works, replies);
+                clear_stack();
             }
             if let Some((minute, orphans, reply)) = rotation {
                 let result = self.alive().and_then(|()| self.rotate(minute, &orphans));

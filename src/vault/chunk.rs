@@ -17,10 +17,10 @@ use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
 use subtle::ConstantTimeEq as _;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{Error, TAG, open_once, seal_once};
-use crate::ids::{Address, random};
+use crate::ids::Address;
 use crate::secret::Secret;
 
 /// Bytes of a full body.
@@ -45,7 +45,9 @@ impl Base {
     /// The base of a fresh window secret that nobody will see again.
     #[must_use]
     pub fn fresh() -> Self {
-        Self::of(&Zeroizing::new(random()))
+        let ds = Secret::random();
+        crate::lab::tell(ds.expose());
+        Self::of(ds.expose())
     }
 
     /// The base of the window secret `ds`.
@@ -54,8 +56,9 @@ impl Base {
         let mut hasher = blake3::Hasher::new_derive_key("kluis v1 chunk");
         hasher.update(ds);
         hasher.update(&[SUITE_AES_256_GCM, COMPRESSION_NONE, FORMAT]);
-        let base = Secret::new(*hasher.finalize().as_bytes());
+        let base = Secret::filled(|base| hasher.finalize_xof().fill(base));
         hasher.zeroize();
+        crate::lab::tell(base.expose());
         Self(base)
     }
 }

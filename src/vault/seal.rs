@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::manifest::{self, Manifest};
 use super::{Error, TAG, chunk, open_once, seal_once};
-use crate::ids::{Address, Digest, ItemId, LetterId, SlotId, VaultId, random};
+use crate::ids::{Address, Digest, ItemId, LetterId, SlotId, VaultId};
 use crate::keys::epoch::{EpochPublic, EpochSecret};
 use crate::secret::Secret;
 
@@ -158,7 +158,7 @@ pub fn inner_for_server(manifest: &Manifest) -> (Inner, Digest) {
 #[must_use]
 pub fn outer(inner: &Inner, place: Place) -> SealedBox {
     let slot = SlotId::random();
-    let key = Secret::new(random());
+    let key = Secret::random();
     let mut bytes = minicbor::to_vec(inner).expect("writing to memory does not fail");
     let tag = seal_once(key.expose(), &place.associated_data(slot), &mut bytes);
     bytes.extend_from_slice(&tag);
@@ -238,6 +238,7 @@ fn decode_addresses<C>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::random;
     use std::num::NonZeroUsize;
 
     fn place(kind: Kind) -> Place {

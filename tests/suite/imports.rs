@@ -108,7 +108,7 @@ const FOREIGN: [Foreign; 7] = [
             "lib.rs",
             "main.rs",
             "sandbox",
-            "secret.rs",
+            "secret",
         ],
         is_named: names_outside,
     },

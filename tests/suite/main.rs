@@ -16,6 +16,8 @@ mod inbox;
 mod keys;
 mod letters;
 mod log_in;
+#[cfg(kluis_lab)]
+mod memory;
 mod opened;
 mod openpgp;
 #[cfg(kluis_lab)]

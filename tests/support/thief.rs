@@ -92,6 +92,12 @@ impl Thief {
         &self.entries
     }
 
+    /// The keys of the cabinets that were copied.
+    #[cfg(kluis_lab)]
+    pub(crate) fn cabinet_keys(&self) -> &[[u8; 32]] {
+        &self.cabinet_keys
+    }
+
     /// Every entry that records a box, each once.
     pub(crate) fn boxes(&self) -> Vec<Entry> {
         let mut boxes: Vec<Entry> =
@@ -178,6 +184,12 @@ impl Search {
                 .extend(forms.into_iter().map(|(form, bytes)| (format!("{name}: {form}"), bytes)));
         }
         Self::for_bytes(needles)
+    }
+
+    /// What it searches for: name and bytes.
+    #[cfg(kluis_lab)]
+    pub(crate) fn into_needles(self) -> Vec<(String, Vec<u8>)> {
+        self.needles
     }
 
     /// For these bytes, each named.

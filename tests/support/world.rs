@@ -220,6 +220,7 @@ impl World {
             .arg("--json")
             .arg("serve")
             .arg(self.state())
+            .current_dir(self.root.path())
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -14,7 +14,7 @@ use super::wire::{self, Start, Started};
 use super::{Agent, Error};
 use crate::keys::Passphrase;
 use crate::keys::staff::StaffKey;
-use crate::secret::harden_process;
+use crate::secret::{clear_stack, harden_process};
 use crate::staff::home::HomeError;
 
 /// What an agent is started with.
@@ -97,6 +97,7 @@ pub fn child(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
         (begin(&start), Duration::from_secs(start.seconds))
     };
     drop(input);
+    clear_stack();
     let (agent, key, member) = match started {
         Ok(begun) => begun,
         Err(started) => return wire::write(&mut output, &started),

@@ -14,6 +14,7 @@ use super::wire::{self, Report, Request, Timed};
 use super::{Error, LONGEST_FILE, PATIENCE};
 use crate::keys::staff::StaffKey;
 use crate::keys::wrapped;
+use crate::secret::clear_stack;
 use crate::staff::home;
 
 /// A listening agent. Dropping it removes the socket.
@@ -68,7 +69,9 @@ impl Agent {
             };
             let Ok((stream, _)) = self.listener.accept() else { continue };
             // Asked anew: after a sleep the time may be over since the wait began.
-            if life.left().is_some_and(|left| self.attend(&stream, key, member, left)) {
+            let ends = life.left().is_some_and(|left| self.attend(&stream, key, member, left));
+            clear_stack();
+            if ends {
                 break;
             }
         }
