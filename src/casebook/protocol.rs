@@ -4,6 +4,7 @@
 //! answer is right; before that nothing else is understood. Each message is a length (4 bytes, big
 //! endian) and one CBOR value. Plain requests and answers: the client asks, the server answers.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 
 use minicbor::{Decode, Encode};
@@ -11,8 +12,9 @@ use minicbor::{Decode, Encode};
 use super::forget::Certificate;
 use super::read::{CaseCard, Filter, Opened};
 use super::record::Recording;
-use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, StaffId, VaultId};
+use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::secret::Personal;
+use crate::store::Problem;
 
 /// A message of the staff side.
 #[derive(Clone, Encode, Decode)]
@@ -275,10 +277,72 @@ pub enum Response {
         /// Records, boxes and entries looked at.
         #[n(0)]
         looked_at: u64,
-        /// One line for each problem.
+        /// What is wrong.
         #[n(1)]
-        problems: Vec<String>,
+        problems: Vec<Flaw>,
+        /// Problems beyond these.
+        #[n(2)]
+        more: u64,
     },
+}
+
+/// Something that is wrong with the vault, as a check tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Flaw {
+    /// The file.
+    #[n(0)]
+    pub file: String,
+    /// Where in it, in bytes.
+    #[n(1)]
+    pub offset: u64,
+    /// What is wrong.
+    #[n(2)]
+    pub what: String,
+    /// What cannot be read for it: case, letter (or note, or mail), item.
+    #[n(3)]
+    pub harmed: Vec<(Option<CaseId>, Option<LetterId>, Option<ItemId>)>,
+    /// What else cannot be read for it.
+    #[n(4)]
+    pub more_harmed: u64,
+    /// What would mend it.
+    #[n(5)]
+    pub remedy: Option<String>,
+}
+
+impl From<&Problem> for Flaw {
+    fn from(problem: &Problem) -> Self {
+        Self {
+            file: problem.file.display().to_string(),
+            offset: problem.offset,
+            what: problem.what.to_owned(),
+            harmed: problem.harmed.iter().map(|h| (h.case, h.letter, h.item)).collect(),
+            more_harmed: problem.more_harmed,
+            remedy: problem.remedy.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    /// One line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} at byte {}", self.file, self.what, self.offset)?;
+        for (i, (case, letter, item)) in self.harmed.iter().enumerate() {
+            f.write_str(if i == 0 { "; harms" } else { "," })?;
+            match (item, letter) {
+                (Some(item), _) => write!(f, " item {item}")?,
+                (None, Some(letter)) => write!(f, " letter {letter}")?,
+                (None, None) => f.write_str(" something of no letter")?,
+            }
+            if let Some(case) = case {
+                write!(f, " of {case}")?;
+            }
+        }
+        if self.more_harmed > 0 {
+            write!(f, " and {} more", self.more_harmed)?;
+        }
+        self.remedy.as_ref().map_or(Ok(()), |remedy| write!(f, "; {remedy}"))
+    }
 }
 
 /// An epoch that nobody proved yet.

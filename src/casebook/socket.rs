@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
-use super::protocol::{MAX_BEFORE_LOG_IN, MAX_MESSAGE, Request, Response, Unproven, frame};
+use super::protocol::{Flaw, MAX_BEFORE_LOG_IN, MAX_MESSAGE, Request, Response, Unproven, frame};
 use super::record::Act;
 use super::{Casebook, Error, blocking};
 use crate::case::{Approval, Ground};
@@ -22,7 +22,6 @@ use crate::ids::{Address, CaseId, EpochId, StaffId, random};
 use crate::keys::challenge::Challenge;
 use crate::keys::roster::{Member, Roster};
 use crate::ledger::entry::Fact;
-use crate::store::Problem;
 
 /// Gives a fresh message id of ours for a case.
 pub type NewMessageId = dyn Fn(CaseId) -> String + Send + Sync;
@@ -281,10 +280,8 @@ impl Desk {
             Request::Check => {
                 let report = casebook.store().check(false, &|_, _| {})?;
                 let looked_at = report.records + report.entries + report.slots;
-                let line =
-                    |p: &Problem| format!("{}: {} at byte {}", p.file.display(), p.what, p.offset);
-                let problems = report.problems.iter().map(line).collect();
-                Response::Checked { looked_at, problems }
+                let problems = report.problems.iter().map(Flaw::from).collect();
+                Response::Checked { looked_at, problems, more: report.more_problems }
             }
         })
     }

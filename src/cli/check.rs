@@ -1,20 +1,22 @@
 //! Checking the vault without keys: every record, frame, slot and box, compared and not changed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::session::Connection;
 use super::{Error, Report, STATE_DIR, print};
+use crate::casebook::protocol::Flaw;
 use crate::config::{Config, FILE};
 use crate::store::{self, Store};
 
 /// Read and compare everything in a vault; change nothing
 ///
 /// Works on the state directory while nothing serves it; a running server is asked to do it over
-/// its socket, which needs a member. One line for each problem; exit code 1 if there is one.
+/// its socket, which needs a member. One line for each problem, with what it harms and what would
+/// mend it; exit code 1 if there is one. Nothing is ever deleted.
 #[derive(Args)]
 #[command(after_help = "Example:\n  sudo -u kluis kluis check /var/lib/kluis")]
 pub(super) struct Check {
@@ -55,13 +57,9 @@ impl Check {
         });
         bar.finish_and_clear();
         let report = report?;
-        let mut problems: Vec<String> =
-            report.problems.iter().map(|p| problem(&p.file, p.offset, p.what)).collect();
-        if report.more_problems > 0 {
-            problems.push(format!("and {} more", report.more_problems));
-        }
+        let problems: Vec<Flaw> = report.problems.iter().map(Flaw::from).collect();
         let looked_at = report.records + report.entries + report.slots;
-        let mut shown = found(looked_at, problems);
+        let mut shown = found(looked_at, &problems, report.more_problems);
         let summary = format!(
             "{}, {}, {}: {} open, {} forgotten",
             print::count(report.records, "record", "records"),
@@ -86,32 +84,62 @@ impl Check {
                 format!("something has this vault open, and it was not asked: {}", error.text);
             Error { text, ..error }
         })?;
-        let (looked_at, problems) = client.check()?;
-        Ok(found(looked_at, problems))
+        let (looked_at, problems, more) = client.check()?;
+        Ok(found(looked_at, &problems, more))
     }
 }
 
-fn problem(file: &Path, offset: u64, what: &str) -> String {
-    format!("{}: {what} at byte {offset}", file.display())
+fn found(looked_at: u64, problems: &[Flaw], more: u64) -> Report {
+    let mut lines: Vec<String> =
+        problems.iter().map(|flaw| print::terminal_safe(&flaw.to_string())).collect();
+    if more > 0 {
+        lines.push(format!("and {}", print::count(more, "problem more", "problems more")));
+    }
+    if lines.is_empty() {
+        lines.push(format!(
+            "{} looked at: nothing is wrong",
+            print::count(looked_at, "thing", "things")
+        ));
+    }
+    let json = json!({
+        "looked_at": looked_at,
+        "problems": problems.iter().map(to_json).collect::<Vec<_>>(),
+        "more_problems": more,
+    });
+    Report { problems: !problems.is_empty(), ..Report::new(lines.join("\n"), json) }
 }
 
-fn found(looked_at: u64, problems: Vec<String>) -> Report {
-    let text = if problems.is_empty() {
-        format!("{} looked at: nothing is wrong", print::count(looked_at, "thing", "things"))
-    } else {
-        problems.iter().map(|line| print::terminal_safe(line)).collect::<Vec<_>>().join("\n")
-    };
-    let is_bad = !problems.is_empty();
-    let json = json!({ "looked_at": looked_at, "problems": problems });
-    Report { problems: is_bad, ..Report::new(text, json) }
+fn to_json(flaw: &Flaw) -> Value {
+    let id = |id: Option<String>| json!(id);
+    let harmed: Vec<Value> = flaw
+        .harmed
+        .iter()
+        .map(|(case, letter, item)| {
+            json!({
+                "case": id(case.map(|id| id.to_string())),
+                "letter": id(letter.map(|id| id.to_string())),
+                "item": id(item.map(|id| id.to_string())),
+            })
+        })
+        .collect();
+    json!({
+        "file": flaw.file,
+        "offset": flaw.offset,
+        "what": flaw.what,
+        "harmed": harmed,
+        "more_harmed": flaw.more_harmed,
+        "remedy": flaw.remedy,
+    })
 }
 
-/// A bar on standard error; none for programs, and none where there is no terminal.
-fn progress(json: bool) -> ProgressBar {
+/// A bar on standard error with rate and time left; none for programs, and none where there is no
+/// terminal.
+pub(super) fn progress(json: bool) -> ProgressBar {
     if json {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {eta}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let words = "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+    let style =
+        ProgressStyle::with_template(words).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style)
 }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::agent::Opener;
 use super::seen::Seen;
 use crate::casebook::detail::{self, ItemDetail, LetterDetail, NoteDetail};
-use crate::casebook::protocol::{self, Request, Response, Status};
+use crate::casebook::protocol::{self, Flaw, Request, Response, Status};
 use crate::casebook::{CaseCard, Certificate, Filter, LetterCard, Opened, Standing};
 use crate::ids::{CaseId, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::keys::epoch::{EpochPublic, EpochSecret};
@@ -480,13 +480,14 @@ impl Client {
         }
     }
 
-    /// Checks the vault without keys: what was looked at, and a line for each problem.
+    /// Checks the vault without keys: how much was looked at, what is wrong, and how many problems
+    /// there are beyond these.
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn check(&mut self) -> Result<(u64, Vec<String>), Error> {
+    pub fn check(&mut self) -> Result<(u64, Vec<Flaw>, u64), Error> {
         match self.ask(&Request::Check)? {
-            Response::Checked { looked_at, problems } => Ok((looked_at, problems)),
+            Response::Checked { looked_at, problems, more } => Ok((looked_at, problems, more)),
             _ => Err(Error::Unexpected),
         }
     }

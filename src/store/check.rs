@@ -1,114 +1,123 @@
 //! Holds a vault against itself, without any key of the staff (design §5, §7).
+//!
+//! First every pack, on all cores (`scrub`), and that the index knows its records; then ledger and
+//! cabinet; then every box that an entry records is opened to its refs, and each ref is held against
+//! the records that were found whole. Of those eight bytes each are remembered, and nothing else:
+//! 32 MiB for a terabyte of large content.
 
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use super::frame::Bad;
-use super::packs::{Closing, Fault, PackId, Packs, ReadError, Sort, Spot};
+use super::frame::HEADER;
+use super::get::Files;
+use super::packs::{Closing, Fault, MAX_BOX, PackId, Packs, ReadError, Sort, Spot};
+use super::report::{Harmed, Remedy, Report};
+use super::scrub::{Piece, Stream};
 use super::shared::Shared;
 use super::{Error, cabinet, log};
-use crate::ids::Address;
+use crate::ids::{Address, SlotId};
 use crate::ledger::tree::{self, Tree};
 use crate::ledger::{Entry, Fact};
 use crate::vault;
 use crate::vault::seal;
 
-/// Problems that are listed; further ones are counted.
-const MOST_PROBLEMS: usize = 1000;
-
-/// Something that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The file.
-    pub file: PathBuf,
-    /// Where in it, in bytes.
-    pub offset: u64,
-    /// What is wrong.
-    pub what: &'static str,
-}
-
 /// How long the index is waited for at once, and how often in one check.
 const WAIT: std::time::Duration = std::time::Duration::from_millis(10);
 const MOST_WAITS: u32 = 100;
-
-/// What a check found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Chunks and boxes in the packs.
-    pub records: u64,
-    /// Bytes of packs and ledger that were read.
-    pub bytes: u64,
-    /// Entries in the ledger.
-    pub entries: u64,
-    /// Keys in the cabinet.
-    pub slots: u64,
-    /// Boxes whose outer layer opened.
-    pub boxes: u64,
-    /// Boxes that were forgotten.
-    pub forgotten: u64,
-    /// Boxes and own keys whose slot is not in the cabinet, though they were never forgotten.
-    pub lost: u64,
-    /// What is wrong, at most 1000 of it.
-    pub problems: Vec<Problem>,
-    /// Problems beyond those listed.
-    pub more_problems: u64,
-    /// How often the index was waited for.
-    waits: u32,
-}
-
-impl Report {
-    /// Whether nothing is wrong.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.problems.is_empty()
-    }
-
-    fn add(&mut self, file: &Path, offset: u64, what: &'static str) {
-        if self.problems.len() < MOST_PROBLEMS {
-            self.problems.push(Problem { file: file.to_owned(), offset, what });
-        } else {
-            self.more_problems += 1;
-        }
-    }
-
-    /// Takes damage into the report; anything else stays an error.
-    fn take(&mut self, error: Error) -> Result<(), Error> {
-        match error {
-            Error::Damaged { file, offset, what } => self.add(&file, offset, what),
-            Error::Later { file, offset } => self.add(&file, offset, Bad::Later.what()),
-            other => return Err(other),
-        }
-        Ok(())
-    }
-}
+/// Entries that one worker takes at once.
+const ENTRIES: u64 = 4096;
 
 /// Runs the whole check.
 pub(super) fn run(
     shared: &Shared,
     rebuild: bool,
-    progress: &dyn Fn(u64, u64),
+    progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Report, Error> {
     if rebuild {
         shared.index.rebuild(&shared.packs, &|pack| shared.limit(pack))?;
     }
-    let mut report = Report::default();
     let packs = shared.packs.list()?;
-    let total = total_bytes(shared, &packs)?;
-    for pack in packs {
-        check_pack(shared, pack, &mut report)?;
-        progress(report.bytes, total);
-    }
+    let done = Done { bytes: AtomicU64::new(0), total: total_bytes(shared, &packs)?, progress };
+    let mut found = check_packs(shared, &packs, &done)?;
     let size = shared.history().tree.size();
-    check_ledger(shared, size, &mut report)?;
-    check_cabinet(shared, &mut report)?;
-    check_boxes(shared, size, &mut report)?;
-    progress(total, total);
+    check_ledger(shared, size, &mut found.report, &done)?;
+    check_cabinet(shared, &mut found.report)?;
+    let mut report = check_boxes(shared, size, found, &done)?;
+    remedies(shared, &packs, rebuild, &mut report)?;
+    report.sort();
+    progress(done.total, done.total);
     Ok(report)
 }
 
+/// How far a check is, for whoever waits.
+struct Done<'a> {
+    bytes: AtomicU64,
+    total: u64,
+    progress: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+impl Done<'_> {
+    fn add(&self, bytes: u64) {
+        let done = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        (self.progress)(done.min(self.total), self.total);
+    }
+}
+
+/// What the packs hold.
+#[derive(Default)]
+struct Found {
+    report: Report,
+    /// The beginning of the address of each record that is whole; sorted in the end.
+    whole: Vec<u64>,
+}
+
+impl Found {
+    /// Whether a whole record of this address was seen. (That two begin with the same eight bytes
+    /// does not happen by chance, and who could make it happen learns nothing from a check.)
+    fn has(&self, address: Address) -> bool {
+        self.whole.binary_search(&beginning(address)).is_ok()
+    }
+}
+
+fn beginning(address: Address) -> u64 {
+    u64::from_be_bytes(address.as_bytes()[..8].try_into().expect("8 bytes"))
+}
+
+/// Has every core work on `items`, each with something of its own that `begin` makes. Gives these
+/// back; after an error nobody begins another item.
+fn share_out<T: Sync, W: Send>(
+    items: &[T],
+    begin: impl Fn() -> Result<W, Error> + Sync,
+    work: impl Fn(&mut W, &T) -> Result<(), Error> + Sync,
+) -> Result<Vec<W>, Error> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let worker = || {
+        let mut own = begin()?;
+        while !failed.load(Ordering::Relaxed) {
+            let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            work(&mut own, item).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+        }
+        Ok(own)
+    };
+    let count = super::staging::workers().get().min(items.len());
+    if count < 2 {
+        return Ok(vec![worker()?]);
+    }
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..count).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap_or(Err(Error::Dead))).collect()
+    })
+}
+
+/// Bytes to read: boxes are read twice, once as records and once to be opened.
 fn total_bytes(shared: &Shared, packs: &[PackId]) -> Result<u64, Error> {
     let mut total = 0;
     for pack in packs {
-        total += shared.packs.open(*pack)?.1;
+        let (file, length) = shared.packs.open(*pack)?;
+        let times = if shared.packs.sort(&file) == Ok(Sort::Boxes) { 2 } else { 1 };
+        total += times * length;
     }
     for file in shared.log_place.files()? {
         let path = shared.log_place.path(file);
@@ -118,10 +127,31 @@ fn total_bytes(shared: &Shared, packs: &[PackId]) -> Result<u64, Error> {
     Ok(total)
 }
 
+fn check_packs(shared: &Shared, packs: &[PackId], done: &Done<'_>) -> Result<Found, Error> {
+    let begin = || Ok((Found::default(), Piece::new()?));
+    let work = |(found, piece): &mut (Found, Piece), pack: &PackId| {
+        check_pack(shared, *pack, found, piece, done)
+    };
+    let mut all = Found::default();
+    for (mut found, _) in share_out(packs, begin, work)? {
+        all.report.absorb(found.report);
+        all.whole.append(&mut found.whole);
+    }
+    all.whole.sort_unstable();
+    Ok(all)
+}
+
 /// Every record of a pack: its checksum, its address if it is a box, and that the index knows it.
 /// Of a closed pack the table says what there must be; an open one is scanned.
-fn check_pack(shared: &Shared, pack: PackId, report: &mut Report) -> Result<(), Error> {
+fn check_pack(
+    shared: &Shared,
+    pack: PackId,
+    found: &mut Found,
+    piece: &mut Piece,
+    done: &Done<'_>,
+) -> Result<(), Error> {
     let packs = &shared.packs;
+    let report = &mut found.report;
     let path = packs.path(pack);
     let (file, length) = packs.open(pack)?;
     report.bytes += length;
@@ -135,9 +165,8 @@ fn check_pack(shared: &Shared, pack: PackId, report: &mut Report) -> Result<(), 
     if let Closing::Table { offset, .. } = Packs::closing(&file, length) {
         match (Packs::table(pack, &file, length, offset), sort) {
             (Ok(table), Some(sort)) => {
-                return table.into_iter().try_for_each(|(address, spot)| {
-                    check_record(shared, address, spot, sort, report)
-                });
+                let stream = Stream::new(&file, length, piece, sort == Sort::Chunks);
+                return check_table(shared, table, sort, stream, found, done);
             }
             (Ok(_), None) => {}
             (Err(bad), _) => report.add(&path, offset, bad.what()),
@@ -147,9 +176,9 @@ fn check_pack(shared: &Shared, pack: PackId, report: &mut Report) -> Result<(), 
         return Ok(());
     }
     let length = shared.limit(pack).map_or(length, |limit| limit.min(length));
-    let mut found = Vec::new();
+    let mut rows = Vec::new();
     let mut put = |address, spot| {
-        found.push((address, spot));
+        rows.push((address, spot));
         Ok(())
     };
     let mut faults = Vec::new();
@@ -158,9 +187,42 @@ fn check_pack(shared: &Shared, pack: PackId, report: &mut Report) -> Result<(), 
         report.add(&path, fault.offset, fault.bad.what());
     }
     let Some(sort) = sort else { return Ok(()) };
-    found
+    done.add(length);
+    rows.into_iter()
+        .try_for_each(|(address, spot)| check_record(shared, address, spot, sort, found))
+}
+
+/// Every record that the table of a closed pack names, in the order of the pack.
+fn check_table(
+    shared: &Shared,
+    mut rows: Vec<(Address, Spot)>,
+    sort: Sort,
+    mut stream: Stream<'_>,
+    found: &mut Found,
+    done: &Done<'_>,
+) -> Result<(), Error> {
+    rows.sort_unstable_by_key(|(_, spot)| spot.offset);
+    let mut at = 0;
+    rows.retain(|(address, spot)| {
+        found.report.records += 1;
+        let whole = stream.record(*spot, *address, sort);
+        match whole {
+            Ok(()) => found.whole.push(beginning(*address)),
+            Err(what) => {
+                let path = shared.packs.path(spot.pack);
+                found.report.add_record(&path, spot.offset, what, *address);
+            }
+        }
+        let end = spot.offset.saturating_add(spot.length);
+        done.add(end.saturating_sub(at));
+        at = end.max(at);
+        whole.is_ok()
+    });
+    rows.sort_unstable_by_key(|(address, _)| *address);
+    let strangers = shared.index.strangers(&rows).unwrap_or(rows);
+    strangers
         .into_iter()
-        .try_for_each(|(address, spot)| check_record(shared, address, spot, sort, report))
+        .try_for_each(|(address, spot)| check_known(shared, address, spot, sort, &mut found.report))
 }
 
 fn check_record(
@@ -168,21 +230,38 @@ fn check_record(
     address: Address,
     spot: Spot,
     sort: Sort,
-    report: &mut Report,
+    found: &mut Found,
 ) -> Result<(), Error> {
+    let report = &mut found.report;
     let path = shared.packs.path(spot.pack);
+    report.records += 1;
     match shared.packs.read(spot, address, sort) {
         Ok(bytes) => {
             let is_true =
                 sort == Sort::Chunks || blake3::hash(&bytes).as_bytes() == address.as_bytes();
-            if !is_true {
-                report.add(&path, spot.offset, "a box that is not the one of its address");
+            if is_true {
+                found.whole.push(beginning(address));
+            } else {
+                let what = "a box that is not the one of its address";
+                report.add_record(&path, spot.offset, what, address);
             }
         }
         Err(ReadError::Failed(error)) => report.take(error)?,
-        Err(ReadError::Elsewhere) => report.add(&path, spot.offset, "a damaged record header"),
+        Err(ReadError::Elsewhere) => {
+            report.add_record(&path, spot.offset, "a damaged record header", address);
+        }
     }
-    report.records += 1;
+    check_known(shared, address, spot, sort, report)
+}
+
+/// That the index leads to this record, or to an equal one.
+fn check_known(
+    shared: &Shared,
+    address: Address,
+    spot: Spot,
+    sort: Sort,
+    report: &mut Report,
+) -> Result<(), Error> {
     // Equal chunks may lie in two packs; the index knows one of them.
     let known = || match shared.index.spot(address) {
         Ok(Some(known)) => known == spot || shared.packs.stands(known, address, sort),
@@ -196,18 +275,25 @@ fn check_record(
         is_known = known();
     }
     if !is_known {
-        report.add(&path, spot.offset, "a record that the index does not know");
+        let path = shared.packs.path(spot.pack);
+        report.add_strange(&path, spot.offset);
     }
     Ok(())
 }
 
 /// Every frame once more from the files, and the tree over them.
-fn check_ledger(shared: &Shared, size: u64, report: &mut Report) -> Result<(), Error> {
+fn check_ledger(
+    shared: &Shared,
+    size: u64,
+    report: &mut Report,
+    done: &Done<'_>,
+) -> Result<(), Error> {
     let mut tree = Tree::default();
     for file in shared.log_place.files()? {
         let path = shared.log_place.path(file);
         let bytes = shared.log_place.disk.read(&path)?;
         report.bytes += bytes.len() as u64;
+        done.add(bytes.len() as u64);
         let mut take = |_, entries: &[log::Numbered]| {
             for (_, bytes) in entries {
                 tree.append(tree::leaf(bytes));
@@ -257,30 +343,58 @@ fn check_cabinet(shared: &Shared, report: &mut Report) -> Result<(), Error> {
     Ok(())
 }
 
+/// What one worker finds out about boxes.
+#[derive(Default)]
+struct Opening {
+    report: Report,
+    /// Slots that are not in the cabinet, and the entry that filled them.
+    missing: Vec<(SlotId, u64)>,
+    emptied: HashSet<SlotId>,
+    /// What cannot be read for a record that is not whole.
+    harmed: Vec<(Address, Harmed)>,
+    buffer: Vec<u8>,
+}
+
 /// Every box that an entry records and that is not forgotten: there, opens, has its chunks.
-fn check_boxes(shared: &Shared, size: u64, report: &mut Report) -> Result<(), Error> {
-    let mut lost = std::collections::HashMap::new();
-    shared
-        .each_entry(0..size, |seq, bytes| {
-            let Ok(entry) = Entry::from_bytes(bytes) else { return Ok(()) };
-            let Some(slot) = entry.slot else { return Ok(()) };
-            if entry.empties_slot() {
-                report.forgotten += u64::from(entry.kind == Fact::Forgotten);
-                lost.remove(&slot);
-            } else if entry.fills_slot() {
-                match shared.slots().open(slot) {
-                    Ok(key) if entry.boxed.is_some() => {
-                        check_box(shared, seq, &entry, &key, report)?
-                    }
-                    Ok(_) => {}
-                    Err(_) => {
-                        lost.insert(slot, seq);
-                    }
-                }
-            }
-            Ok(())
-        })
-        .or_else(|error| report.take(error))?;
+fn check_boxes(shared: &Shared, size: u64, found: Found, done: &Done<'_>) -> Result<Report, Error> {
+    let broken: HashSet<Address> =
+        found.report.problems.iter().filter_map(|problem| problem.address).collect();
+    let files = Files::default();
+    let ranges: Vec<Range<u64>> =
+        (0..size).step_by(ENTRIES as usize).map(|from| from..(from + ENTRIES).min(size)).collect();
+    let sight = Sight { shared, found: &found, broken: &broken, files: &files, done };
+    let begin = || Ok(Opening::default());
+    let openings = share_out(&ranges, begin, |own, range| sight.entries(range.clone(), own))?;
+
+    let (mut lost, mut emptied) = (HashMap::new(), HashSet::new());
+    let mut harmed: HashMap<Address, Vec<Harmed>> = HashMap::new();
+    let mut report = found.report;
+    for opening in openings {
+        report.absorb(opening.report);
+        lost.extend(opening.missing);
+        emptied.extend(opening.emptied);
+        for (address, what) in opening.harmed {
+            harmed.entry(address).or_default().push(what);
+        }
+    }
+    lost.retain(|slot, _| !emptied.contains(slot));
+    check_lost(shared, size, lost, &mut report)?;
+    for problem in &mut report.problems {
+        let touched = problem.address.and_then(|address| harmed.get(&address));
+        for what in touched.into_iter().flatten() {
+            problem.harms(*what);
+        }
+    }
+    Ok(report)
+}
+
+/// Entries whose key is not in the cabinet, though nothing says that it was dropped.
+fn check_lost(
+    shared: &Shared,
+    size: u64,
+    mut lost: HashMap<SlotId, u64>,
+    report: &mut Report,
+) -> Result<(), Error> {
     if !lost.is_empty() {
         // Forgotten while the check was running?
         let now = shared.history().tree.size();
@@ -295,57 +409,174 @@ fn check_boxes(shared: &Shared, size: u64, report: &mut Report) -> Result<(), Er
         shared.each_entry(size..now, &mut forgotten).or_else(|error| report.take(error))?;
     }
     report.lost = lost.len() as u64;
+    let cabinet = shared.cabinet_place.cabinet(shared.slots().generation);
     for seq in lost.into_values() {
-        let (file, offset) = place_of(shared, seq);
-        report.add(&file, offset, "an entry whose key is not in the cabinet");
+        for bytes in shared.entry_bytes(seq, 1)? {
+            let what = "an entry whose key is not in the cabinet";
+            let remedy = Some(Remedy::GoodCopy(cabinet.clone()));
+            if let Ok(entry) = Entry::from_bytes(&bytes) {
+                report.add_entry(place_of(shared, seq), what, &entry, remedy);
+            }
+        }
     }
     Ok(())
 }
 
-fn check_box(
-    shared: &Shared,
-    seq: u64,
-    entry: &Entry,
-    key: &[u8; 32],
-    report: &mut Report,
-) -> Result<(), Error> {
-    let (file, offset) = place_of(shared, seq);
-    let (Some(address), Some(slot), Some(place)) =
-        (entry.boxed, entry.slot, entry.place(shared.vault))
-    else {
-        report.add(&file, offset, "an entry that does not say where its box belongs");
-        return Ok(());
-    };
-    let read = |spot| shared.packs.read(spot, address, Sort::Boxes);
-    let bytes = match shared.find(address, read) {
-        Ok(bytes) => bytes,
-        Err(Error::Vault(vault::Error::Missing)) => {
-            report.add(&file, offset, "an entry whose box is missing");
+/// What all workers see while boxes are opened.
+struct Sight<'a> {
+    shared: &'a Shared,
+    found: &'a Found,
+    /// Records that are there and not whole.
+    broken: &'a HashSet<Address>,
+    files: &'a Files,
+    done: &'a Done<'a>,
+}
+
+impl Sight<'_> {
+    fn entries(&self, range: Range<u64>, own: &mut Opening) -> Result<(), Error> {
+        let mut visit = |seq, bytes: &[u8]| {
+            let Ok(entry) = Entry::from_bytes(bytes) else { return Ok(()) };
+            let Some(slot) = entry.slot else { return Ok(()) };
+            if entry.empties_slot() {
+                own.report.forgotten += u64::from(entry.kind == Fact::Forgotten);
+                own.emptied.insert(slot);
+            } else if entry.fills_slot() {
+                let key = self.shared.slots().open(slot);
+                match key {
+                    Ok(key) if entry.boxed.is_some() => self.open(seq, &entry, &key, own)?,
+                    Ok(_) => {}
+                    Err(_) => own.missing.push((slot, seq)),
+                }
+            }
+            Ok(())
+        };
+        let all = self.shared.each_entry(range, &mut visit);
+        all.or_else(|error| own.report.take(error))
+    }
+
+    fn open(
+        &self,
+        seq: u64,
+        entry: &Entry,
+        key: &[u8; 32],
+        own: &mut Opening,
+    ) -> Result<(), Error> {
+        let shared = self.shared;
+        let here = || place_of(shared, seq);
+        let (Some(address), Some(slot), Some(place)) =
+            (entry.boxed, entry.slot, entry.place(shared.vault))
+        else {
+            let what = "an entry that does not say where its box belongs";
+            own.report.add_entry(here(), what, entry, None);
             return Ok(());
+        };
+        let buffer = &mut own.buffer;
+        let length = match shared.find(address, |spot| self.read(spot, address, buffer)) {
+            Ok(length) => length,
+            Err(Error::Vault(vault::Error::Missing)) if !self.broken.contains(&address) => {
+                let remedy = Some(Remedy::LostPack);
+                own.report.add_entry(here(), "an entry whose box is missing", entry, remedy);
+                return Ok(());
+            }
+            // Told of with its pack.
+            Err(
+                Error::Vault(vault::Error::Missing) | Error::Damaged { .. } | Error::Later { .. },
+            ) => {
+                own.harmed.push((address, Harmed::of(entry)));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        self.done.add((HEADER + length) as u64);
+        let bytes = &own.buffer[HEADER..HEADER + length];
+        let Ok(inner) = seal::open_outer(bytes, &place, slot, key) else {
+            own.report.add_entry(here(), "an entry whose box does not open", entry, None);
+            return Ok(());
+        };
+        own.report.boxes += 1;
+        for chunk in inner.chunks {
+            if self.broken.contains(&chunk) {
+                own.harmed.push((chunk, Harmed::of(entry)));
+            } else if !self.found.has(chunk) && !self.came_since(chunk)? {
+                let what = "an entry whose box lacks a chunk";
+                own.report.add_entry(here(), what, entry, Some(Remedy::LostPack));
+                return Ok(());
+            }
         }
-        // Damage was reported with its pack.
-        Err(Error::Damaged { .. } | Error::Later { .. }) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let Ok(inner) = seal::open_outer(&bytes, &place, slot, key) else {
-        report.add(&file, offset, "an entry whose box does not open");
-        return Ok(());
-    };
-    report.boxes += 1;
-    for chunk in inner.chunks {
+        Ok(())
+    }
+
+    fn read(&self, spot: Spot, address: Address, buffer: &mut Vec<u8>) -> Result<usize, ReadError> {
+        let file = self.files.open(&self.shared.packs, spot.pack)?;
+        let length = usize::try_from(spot.length).unwrap_or(usize::MAX);
+        if length > MAX_BOX {
+            return Err(ReadError::Elsewhere);
+        }
+        if buffer.len() < HEADER + length {
+            buffer.resize(HEADER + length, 0);
+        }
+        self.shared.packs.read_into(&file, spot, (address, Sort::Boxes), buffer)
+    }
+
+    /// Whether a chunk that was not among the packs is there now: it may have come since.
+    fn came_since(&self, chunk: Address) -> Result<bool, Error> {
         let stands = |spot| {
-            if shared.packs.stands(spot, chunk, Sort::Chunks) {
+            if self.shared.packs.stands(spot, chunk, Sort::Chunks) {
                 Ok(())
             } else {
                 Err(ReadError::Elsewhere)
             }
         };
-        match shared.find(chunk, stands) {
-            Err(Error::Vault(vault::Error::Missing)) => {
-                report.add(&file, offset, "an entry whose box lacks a chunk");
-                return Ok(());
+        match self.shared.find(chunk, stands) {
+            Err(Error::Vault(vault::Error::Missing)) => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+}
+
+/// What would mend each record that is not whole: an equal one elsewhere, which the index is led to
+/// if it may be changed; else a good copy of the pack.
+fn remedies(
+    shared: &Shared,
+    packs: &[PackId],
+    rebuild: bool,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let mut wanted: HashMap<Address, Vec<usize>> = HashMap::new();
+    for (i, problem) in report.problems.iter_mut().enumerate() {
+        if let Some(address) = problem.address {
+            problem.remedy = Some(Remedy::GoodCopy(problem.file.clone()));
+            wanted.entry(address).or_default().push(i);
+        }
+    }
+    for &pack in packs {
+        if wanted.is_empty() {
+            break;
+        }
+        let mut equal = Vec::new();
+        shared.packs.each(pack, shared.limit(pack), &mut |address, spot| {
+            if wanted.contains_key(&address) {
+                equal.push((address, spot));
             }
-            other => other?,
+            Ok(())
+        })?;
+        for (address, spot) in equal {
+            let sorts = [Sort::Chunks, Sort::Boxes];
+            if !sorts.into_iter().any(|sort| shared.packs.read(spot, address, sort).is_ok()) {
+                continue;
+            }
+            let file = shared.packs.path(spot.pack);
+            let is_used = shared.index.spot(address) == Ok(Some(spot))
+                || rebuild && shared.index.put(&[(address, spot)], &[]).is_ok();
+            for i in wanted.remove(&address).unwrap_or_default() {
+                let problem = &mut report.problems[i];
+                problem.remedy = Some(if is_used {
+                    (problem.harmed, problem.more_harmed) = (Vec::new(), 0);
+                    Remedy::EqualIsUsed
+                } else {
+                    Remedy::EqualCopy { file: file.clone(), offset: spot.offset }
+                });
+            }
         }
     }
     Ok(())

@@ -137,19 +137,53 @@ impl Header {
             && self.bytes[16..20] == checksum(&self.bytes, payload).to_le_bytes()
     }
 
+    /// As [`Header::holds`], for a payload that comes in pieces.
+    pub(super) fn sum(&self) -> Sum {
+        let expected = self.bytes[16..20].try_into().expect("4 bytes");
+        Sum { digest: of_header(&self.bytes), expected, left: self.length }
+    }
+
     /// The little-endian number in the address at byte `at`.
     pub(super) fn number(&self, at: usize) -> u64 {
         u64::from_le_bytes(self.address[at..at + 8].try_into().expect("8 bytes"))
     }
 }
 
+/// The checksum of a payload that comes in pieces.
+pub(super) struct Sum {
+    digest: crc_fast::Digest,
+    expected: [u8; 4],
+    left: u64,
+}
+
+impl Sum {
+    pub(super) fn update(&mut self, piece: &[u8]) {
+        self.digest.update(piece);
+        self.left = self.left.wrapping_sub(piece.len() as u64);
+    }
+
+    /// Whether what came is what was written, all of it.
+    pub(super) fn holds(&self) -> bool {
+        self.left == 0 && finished(&self.digest).to_le_bytes() == self.expected
+    }
+}
+
 /// CRC-32C (CRC-32/ISCSI) of the header without flags and checksum, then the payload.
 fn checksum(header: &[u8; HEADER], payload: &[u8]) -> u32 {
+    let mut digest = of_header(header);
+    digest.update(payload);
+    finished(&digest)
+}
+
+fn of_header(header: &[u8; HEADER]) -> crc_fast::Digest {
     let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
     digest.update(&header[..6]);
     digest.update(&header[8..16]);
     digest.update(&header[20..]);
-    digest.update(payload);
+    digest
+}
+
+fn finished(digest: &crc_fast::Digest) -> u32 {
     u32::try_from(digest.finalize()).expect("a CRC of 32 bits")
 }
 

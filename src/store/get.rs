@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Error;
 use super::disk::File;
 use super::frame::HEADER;
-use super::packs::{PackId, Packs, ReadError};
+use super::packs::{PackId, Packs, ReadError, Sort};
 use super::shared::Shared;
 use crate::vault::chunk::ChunkKey;
 use crate::vault::{self, content};
@@ -48,7 +48,7 @@ pub(super) fn get(
         let address = key.address();
         let length = shared.find(address, |spot| {
             let file = files.open(&shared.packs, spot.pack)?;
-            shared.packs.read_chunk(&file, spot, address, buffer)
+            shared.packs.read_into(&file, spot, (address, Sort::Chunks), buffer)
         })?;
         Ok(Some((index, HEADER..HEADER + length)))
     };
@@ -58,13 +58,13 @@ pub(super) fn get(
 
 /// The packs that were read last: neighbours in content are neighbours in a pack.
 #[derive(Default)]
-struct Files(Mutex<Vec<(PackId, Arc<File>)>>);
+pub(super) struct Files(Mutex<Vec<(PackId, Arc<File>)>>);
 
 /// Packs that are kept open: a worker each may be in another.
 const KEPT_OPEN: usize = 8;
 
 impl Files {
-    fn open(&self, packs: &Packs, pack: PackId) -> Result<Arc<File>, ReadError> {
+    pub(super) fn open(&self, packs: &Packs, pack: PackId) -> Result<Arc<File>, ReadError> {
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, file)) = files.iter().find(|(id, _)| *id == pack) {
             return Ok(Arc::clone(file));

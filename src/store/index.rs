@@ -64,6 +64,24 @@ impl Index {
         found.map(|bytes| decode(&bytes).ok_or(Doubt)).transpose()
     }
 
+    /// Those of `rows` that it does not have where they are; asked in the order of their
+    /// addresses, it reads each of its own pages once.
+    pub(super) fn strangers(
+        &self,
+        rows: &[(Address, Spot)],
+    ) -> Result<Vec<(Address, Spot)>, Doubt> {
+        self.ask(|db| {
+            let mut strangers = Vec::new();
+            for row in rows {
+                let found = db.get(row.0.as_bytes())?;
+                if found.and_then(|bytes| decode(&bytes)) != Some(row.1) {
+                    strangers.push(*row);
+                }
+            }
+            Ok(strangers)
+        })
+    }
+
     /// How far the index knows a pack.
     pub(super) fn end(&self, pack: PackId) -> Result<Option<u64>, Doubt> {
         let found = self.ask(|db| db.get(pack.0))?;

@@ -19,17 +19,19 @@ mod log;
 mod opening;
 mod packing;
 mod packs;
+mod report;
 mod rotation;
+mod scrub;
 mod shared;
 mod staging;
 mod unit;
 
-pub use check::{Problem, Report};
 pub use commit::{COMMIT_STEPS, FORGET_STEPS, ROTATE_STEPS};
 pub use disk::Source;
 pub use error::Error;
 pub use get::GetError;
 pub use opening::Opening;
+pub use report::{Harmed, Problem, Remedy, Report};
 pub use staging::{PutError, Repeats, Staged, Staging, Stored, Writer};
 
 use std::collections::HashSet;
@@ -370,7 +372,11 @@ impl Store {
     ///
     /// # Errors
     /// Only where the system refuses; what is wrong with the vault is in the report.
-    pub fn check(&self, rebuild: bool, progress: &dyn Fn(u64, u64)) -> Result<Report, Error> {
+    pub fn check(
+        &self,
+        rebuild: bool,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Report, Error> {
         check::run(&self.shared, rebuild, progress)
     }
 }

@@ -202,13 +202,13 @@ impl Packs {
         })
     }
 
-    /// Reads the chunk of `address` at `spot` of an open pack into `buffer`, in one call: header,
-    /// then payload. Checks all that can be checked without keys, and gives the payload's length.
-    pub(super) fn read_chunk(
+    /// Reads the record of `address` at `spot` of an open pack into `buffer`, in one call: header,
+    /// then payload. Checks what its header says, and gives the payload's length.
+    pub(super) fn read_into(
         &self,
         file: &File,
         spot: Spot,
-        address: Address,
+        (address, sort): (Address, Sort),
         buffer: &mut [u8],
     ) -> Result<usize, ReadError> {
         let length = usize::try_from(spot.length).unwrap_or(usize::MAX);
@@ -217,7 +217,7 @@ impl Packs {
         let read = file.read_exact_at(record, spot.offset);
         let (head, payload) = record.split_first_chunk().ok_or(ReadError::Elsewhere)?;
         // What could not be read to its end may be a whole header: then it is damage.
-        let header = expected(head, spot, address, Sort::Chunks).ok_or(ReadError::Elsewhere)?;
+        let header = expected(head, spot, address, sort).ok_or(ReadError::Elsewhere)?;
         read.map_err(|e| self.not_read(spot, e))?;
         if header.holds(payload) {
             Ok(payload.len())
@@ -374,7 +374,13 @@ pub(super) fn put_row(rows: &mut Vec<u8>, address: Address, spot: Spot) {
 }
 
 /// The header that the index promises at `spot`, if these bytes are it.
-fn expected(bytes: &[u8; HEADER], spot: Spot, address: Address, sort: Sort) -> Option<Header> {
+/// The header in `bytes`, if it is that of `address` at `spot`.
+pub(super) fn expected(
+    bytes: &[u8; HEADER],
+    spot: Spot,
+    address: Address,
+    sort: Sort,
+) -> Option<Header> {
     Header::parse(bytes).ok().filter(|header| {
         header.kind == sort.record()
             && header.address == *address.as_bytes()

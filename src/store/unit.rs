@@ -118,7 +118,7 @@ impl Unit {
 
 /// Memory of our own that starts on a page: what a write past the page cache needs. Left out of
 /// core dumps, because bodies are read into it before they are sealed there.
-struct Aligned {
+pub(super) struct Aligned {
     place: NonNull<u8>,
     length: usize,
 }
@@ -130,7 +130,7 @@ unsafe impl Send for Aligned {}
 impl Aligned {
     /// `length` zero bytes; the kernel gives the pages as they are touched.
     #[allow(unsafe_code, reason = "pages of our own, so that they are aligned")]
-    fn new(length: usize) -> Result<Self, Error> {
+    pub(super) fn new(length: usize) -> Result<Self, Error> {
         // SAFETY: a fresh private mapping that the kernel places touches no memory of others; the
         // advice only narrows who sees it.
         let raw = unsafe {

@@ -289,7 +289,7 @@ fn a_role_allows_what_it_allows_and_nothing_else() {
     forbidden(&server, "the notes", || olga.notes(case).map(drop));
     olga.status().expect("says");
     assert!(!olga.ledger().expect("is given").0.is_empty());
-    assert_eq!(olga.check().expect("checks").1, Vec::<String>::new());
+    assert_eq!(olga.check().expect("checks").1, []);
 
     // Rotating is for the admin.
     for client in [&mut anna, &mut dora, &mut olga] {
@@ -424,6 +424,6 @@ fn what_does_not_fit_together_is_refused_and_nothing_of_it_is_kept() {
         assert_eq!(server.casebook.store().size(), before, "{what}");
     }
     assert_eq!(anna.look(&[item]).expect("opens").len(), 1);
-    assert_eq!(anna.check().expect("checks").1, Vec::<String>::new());
+    assert_eq!(anna.check().expect("checks").1, []);
     runtime.block_on(server.stop());
 }

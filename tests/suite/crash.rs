@@ -160,7 +160,7 @@ impl Storm {
         let mut anna = self.world.log_in("anna")?;
         let seen = Seen::in_dir(self.world.root.path().join("seen")).last(self.world.vault)?;
         self.seen.lock().expect("no holder panics").extend(seen);
-        let (_, problems) = anna.check()?;
+        let (_, problems, _) = anna.check()?;
         problems.into_iter().for_each(|problem| self.complain(format!("check: {problem}")));
         for view in anna.queue(Filter::All)?.iter().rev().take(3) {
             for letter in &view.letters {
@@ -293,7 +293,7 @@ fn assert_after(storm: &Storm) {
     let mut anna = storm.world.log_in("anna").expect("logs in");
     let found = Found::by(&mut anna).expect("opens");
     let (entries, head) = anna.ledger().expect("gives the ledger");
-    let (looked_at, problems) = anna.check().expect("checks");
+    let (looked_at, problems, _) = anna.check().expect("checks");
     server.kill();
 
     let sent = storm.sent.lock().expect("no holder panics");

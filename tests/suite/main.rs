@@ -22,6 +22,7 @@ mod opened;
 mod openpgp;
 #[cfg(kluis_lab)]
 mod sandbox;
+mod scrub;
 mod secrecy;
 mod store;
 mod tree;

@@ -329,7 +329,7 @@ fn the_index_can_be_deleted_at_any_time() {
     let cases = anna.queue(Filter::All).expect("lists");
     let got: BTreeSet<Vec<u8>> = cases.iter().map(|case| raw(&mut anna, case)).collect();
     assert!(got == sent.into_iter().collect());
-    assert_eq!(anna.check().expect("checks").1, Vec::<String>::new());
+    assert_eq!(anna.check().expect("checks").1, []);
     runtime.block_on(server.stop());
 }
 

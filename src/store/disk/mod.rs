@@ -214,6 +214,27 @@ impl File {
         }
     }
 
+    /// Fills `bytes` from `offset` on, as far as the file goes; says how far.
+    pub(super) fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut length = 0;
+        while length < bytes.len() {
+            match self.read_some_at(&mut bytes[length..], offset + length as u64) {
+                Ok(0) => break,
+                Ok(read) => length += read,
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(length)
+    }
+
+    /// One call: it may read less than there is.
+    fn read_some_at(&self, bytes: &mut [u8], offset: u64) -> Result<usize, Errno> {
+        match self {
+            File::Machine(file) => rustix::io::pread(file, bytes, offset),
+        }
+    }
+
     /// Writes all of `bytes` at `offset`.
     pub(super) fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.write_slices_at(&mut [IoSlice::new(bytes)], offset)
