@@ -18,7 +18,7 @@ use crate::letter::{Envelope, Finding, Item, Letter, Role};
 use crate::request::deadline;
 use crate::sandbox::Failure;
 use crate::secret::Personal;
-use crate::store::Batch;
+use crate::store::{Announced, Batch};
 use crate::vault::chunk::{self, Base, CONVERGES_FROM};
 use crate::vault::manifest::Manifest;
 use crate::vault::seal::{self, Inner, Kind, Place};
@@ -80,8 +80,10 @@ impl Casebook {
         fingerprint: Digest,
     ) -> Result<Receipt, Error> {
         let here = Arc::clone(self);
+        let announced = self.store.announce();
         if self.delivered_before(&fingerprint) {
-            return blocking(move || here.receive_again(&envelope, fingerprint)).await;
+            let again = move || here.receive_again(&envelope, fingerprint, announced);
+            return blocking(again).await;
         }
         let parsed = match self.sandbox.run(&raw).await {
             // Not the letter's fault: it waits with its sender until parsers start again.
@@ -92,7 +94,7 @@ impl Casebook {
         blocking(move || {
             // A child may be taken over by what it reads: its answer is a proposal, checked here.
             let cut = Cut::of(parsed, &raw);
-            here.seal_and_commit(envelope, &raw, &cut, fingerprint)
+            here.seal_and_commit(envelope, &raw, &cut, fingerprint, announced)
         })
         .await
     }
@@ -104,7 +106,12 @@ impl Casebook {
     }
 
     /// Notes a re-delivery; recipients that are new go into a contact box of their own.
-    fn receive_again(&self, envelope: &Envelope, fingerprint: Digest) -> Result<Receipt, Error> {
+    fn receive_again(
+        &self,
+        envelope: &Envelope,
+        fingerprint: Digest,
+        announced: Announced,
+    ) -> Result<Receipt, Error> {
         let (case, letter, known) = {
             let contacts = self.contacts.read().expect("no holder panics");
             let seen = contacts.seen.get(&fingerprint).ok_or(Error::Unknown("letter"))?;
@@ -116,7 +123,8 @@ impl Casebook {
             envelope.rcpt_to.iter().filter(|r| !known.contains(r.expose())).cloned().collect();
         let again =
             Entry { case: Some(case), letter: Some(letter), ..self.entry(Fact::Redelivered) };
-        let mut batch = Batch { entries: vec![again], ..Batch::default() };
+        let mut batch =
+            Batch { entries: vec![again], announced: Some(announced), ..Batch::default() };
         let mut added = None;
         if !recipients.is_empty() {
             let contact =
@@ -162,13 +170,14 @@ impl Casebook {
         raw: &[u8],
         cut: &Cut,
         fingerprint: Digest,
+        announced: Announced,
     ) -> Result<Receipt, Error> {
         let (epoch, public) = self.epoch()?;
         let letter = LetterId::random();
         let sender = reply_address(&cut.letter, &envelope);
         let (joined, names_case) = self.case_for(&cut.letter, sender.as_ref());
         let case = joined.unwrap_or_else(|| self.fresh_case());
-        let mut batch = Batch::default();
+        let mut batch = Batch { announced: Some(announced), ..Batch::default() };
         let mut sealing =
             Sealing { casebook: self, batch: &mut batch, case, epoch, public: &public };
         let cards = sealing.items(letter, cut);

@@ -5,7 +5,8 @@
 //!   → one ledger frame a batch, one fdatasync = commit point → drops → index → answer
 //! ```
 //!
-//! Whatever waits is taken together: many letters, one pair of barriers. A disk that is full before
+//! Whatever waits is taken together, and what is announced is waited for a little (`coming`): many
+//! letters, one pair of barriers. A disk that is full before
 //! the commit point costs the group and nothing else; any other failed write or barrier ends it
 //! for good, because what the system failed to write it has forgotten.
 
@@ -13,9 +14,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::cabinet::{self, Kept};
+use super::coming::{Announced, Coming};
 use super::log::Numbered;
 use super::packing::{self, Record};
 use super::packs::{PackId, Sort, Spot};
@@ -58,8 +60,6 @@ pub const ROTATE_STEPS: &[&str] = &[
 
 /// A group takes no further batch when it has so many bytes.
 const GROUP_BYTES: u64 = 64 << 20;
-/// After a shared group the next one waits so long for others that are about to come.
-const LINGER: Duration = Duration::from_micros(300);
 
 type Reply<T> = SyncSender<Result<T, Error>>;
 
@@ -78,6 +78,7 @@ pub(super) struct Work {
     sealed: Vec<SealedBox>,
     keys: Vec<(SlotId, Secret<[u8; 32]>)>,
     entries: Vec<Entry>,
+    announced: Option<Announced>,
 }
 
 impl Work {
@@ -96,6 +97,7 @@ impl Work {
             sealed: batch.boxes,
             keys: batch.keys,
             entries: batch.entries,
+            announced: batch.announced,
         }
     }
 
@@ -127,10 +129,8 @@ pub(super) struct Committer {
 impl Committer {
     /// Serves until every sender is gone; closes the packs then.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
-        let mut was_shared = false;
         while let Ok(job) = jobs.recv() {
-            let (works, replies, rotation) = gather(job, jobs, was_shared);
-            was_shared = works.len() > 1;
+            let (works, replies, rotation) = gather(job, jobs, &self.shared.coming);
             if !works.is_empty() {
                 self.serve(works, replies);
                 clear_stack();
@@ -359,19 +359,20 @@ impl Committer {
 
 type Rotation = (u64, HashSet<SlotId>, Reply<Committed>);
 
-/// Takes what waits, up to a rotation or to [`GROUP_BYTES`]; lingers if the last group was shared.
+/// Takes what waits and what is announced, up to a rotation or to [`GROUP_BYTES`].
 fn gather(
     first: Job,
     jobs: &Receiver<Job>,
-    was_shared: bool,
+    coming: &Coming,
 ) -> (Vec<Work>, Vec<Reply<Committed>>, Option<Rotation>) {
     let (mut works, mut replies) = (Vec::new(), Vec::new());
-    let until = Instant::now() + if was_shared { LINGER } else { Duration::ZERO };
+    let awaited = coming.awaited();
     let mut bytes = 0;
     let mut next = Some(first);
     while let Some(job) = next {
         match job {
-            Job::Commit(work, reply) => {
+            Job::Commit(mut work, reply) => {
+                work.announced = None;
                 bytes += work.len();
                 works.push(work);
                 replies.push(reply);
@@ -383,7 +384,10 @@ fn gather(
         if bytes >= GROUP_BYTES {
             break;
         }
-        next = jobs.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
+        next = jobs.try_recv().ok().or_else(|| {
+            let until = coming.worth_waiting(&awaited)?;
+            jobs.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+        });
     }
     (works, replies, None)
 }

@@ -9,6 +9,7 @@
 
 mod cabinet;
 mod check;
+mod coming;
 mod commit;
 mod disk;
 mod error;
@@ -26,6 +27,7 @@ mod shared;
 mod staging;
 mod unit;
 
+pub use coming::Announced;
 pub use commit::{COMMIT_STEPS, FORGET_STEPS, ROTATE_STEPS};
 pub use disk::Source;
 pub use error::Error;
@@ -71,6 +73,8 @@ pub struct Batch {
     pub keys: Vec<(SlotId, Secret<[u8; 32]>)>,
     /// What happened; numbered by the store. At least one.
     pub entries: Vec<Entry>,
+    /// What told the store that this batch would come.
+    pub announced: Option<Announced>,
 }
 
 impl Batch {
@@ -141,6 +145,12 @@ impl Store {
     #[must_use]
     pub fn vault(&self) -> VaultId {
         self.shared.vault
+    }
+
+    /// Says that a batch is being made. Batches that come at the same time share their barriers.
+    #[must_use]
+    pub fn announce(&self) -> Announced {
+        self.shared.coming.announce()
     }
 
     /// Makes a batch durable, whole or not at all; blocks until it is. Slots that the entries call

@@ -107,6 +107,7 @@ fn prepare(disk: &Disk, dir: &Path, keys: &Path) -> Result<(Committer, Opening),
         packs: packs.clone(),
         reached: Mutex::new(left_open),
         index,
+        coming: Arc::default(),
         dead: AtomicBool::new(false),
         barriers: AtomicU64::new(0),
     });

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::coming::Coming;
 use super::index::Index;
 use super::packs::{PackId, Packs, ReadError, Spot};
 use super::{Error, cabinet, log};
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     /// How far each pack written by this process counts.
     pub(super) reached: Mutex<HashMap<PackId, u64>>,
     pub(super) index: Index,
+    pub(super) coming: Arc<Coming>,
     pub(super) dead: AtomicBool,
     pub(super) barriers: AtomicU64,
 }

@@ -194,12 +194,14 @@ fn a_vault_is_open_once_and_a_directory_without_one_is_told() {
 
 #[test]
 fn twenty_letters_at_once_share_three_pairs_of_barriers() {
-    // Scheduling on a busy machine only adds pairs: the best of some rounds is what the store does.
-    let best = (0..20).map(|_| pairs_for_twenty_letters()).min().expect("twenty rounds");
-    assert!((1..=3).contains(&best), "{best} pairs");
+    for round in 0..20 {
+        let pairs = pairs_for_twenty_letters();
+        assert!((1..=3).contains(&pairs), "{pairs} pairs in round {round}");
+    }
 }
 
-/// Commits twenty letters at once, reads all of them back, and counts the pairs of barriers.
+/// Seals and commits twenty announced letters at once, reads all of them back, and counts the pairs
+/// of barriers.
 fn pairs_for_twenty_letters() -> u64 {
     let (_vault, store) = Vault::new();
     let before = store.barriers();
@@ -209,8 +211,10 @@ fn pairs_for_twenty_letters() -> u64 {
             .map(|i| {
                 let (store, together) = (&store, &together);
                 scope.spawn(move || {
-                    let (letter, batch) = letter(store.vault(), &content(i, 9000), 1);
+                    let announced = store.announce();
                     together.wait();
+                    let (letter, batch) = letter(store.vault(), &content(i, 9000), 1);
+                    let batch = Batch { announced: Some(announced), ..batch };
                     (letter, store.commit(batch).expect("committed"))
                 })
             })
