@@ -5,6 +5,8 @@
 //! (CVE-2023-51764 and its kin), so a bare LF, a bare CR or a NUL is never forgiven silently: the
 //! letter is read to its true end and refused. How the bytes were cut on their way changes nothing.
 
+use memchr::memchr3;
+
 use super::budget::Lease;
 use super::settings::BareNewlines;
 
@@ -63,11 +65,15 @@ impl DotReceiver {
     /// Takes bytes off the front, at most to the end of the letter; `true` when that was met.
     pub(super) fn receive(&mut self, bytes: &mut &[u8]) -> bool {
         while let Some((&byte, rest)) = bytes.split_first() {
+            if self.place == Place::Start {
+                let (lines, rest) = bytes.split_at(plain_lines(bytes));
+                if !lines.is_empty() && self.keep_lines(lines) {
+                    *bytes = rest;
+                    continue;
+                }
+            }
             if self.place == Place::Text {
-                let run = bytes
-                    .iter()
-                    .position(|byte| matches!(byte, b'\r' | b'\n' | 0))
-                    .unwrap_or(bytes.len());
+                let run = memchr3(b'\r', b'\n', 0, bytes).unwrap_or(bytes.len());
                 if run > 0 {
                     let (text, rest) = bytes.split_at(run);
                     self.keep(text);
@@ -165,6 +171,18 @@ impl DotReceiver {
         self.raw.extend_from_slice(bytes);
     }
 
+    /// Keeps whole lines at once; `false`, and nothing changes, if a limit stands against it.
+    fn keep_lines(&mut self, lines: &[u8]) -> bool {
+        if self.fault.is_some() {
+            return true;
+        }
+        let fits = lines.len() <= self.limit - self.raw.len() && self.make_room(lines.len());
+        if fits {
+            self.raw.extend_from_slice(lines);
+        }
+        fits
+    }
+
     /// The room is leased before it is allocated.
     fn make_room(&mut self, more: usize) -> bool {
         let length = self.raw.len() + more;
@@ -178,6 +196,22 @@ impl DotReceiver {
         }
         self.raw.reserve_exact(wanted - self.raw.len());
         true
+    }
+}
+
+/// Bytes of whole lines at the front that are kept as they are: no dot to take out, no byte that
+/// stands alone, none too long.
+fn plain_lines(bytes: &[u8]) -> usize {
+    let mut end = 0;
+    loop {
+        let line = &bytes[end..];
+        if line.starts_with(b".") {
+            return end;
+        }
+        match memchr3(b'\r', b'\n', 0, line) {
+            Some(at) if at + 2 <= MAX_TEXT_LINE && line[at..].starts_with(b"\r\n") => end += at + 2,
+            _ => return end,
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 //! delimiter of an enclosing multipart ends the inner ones too. What a body is is the business of
 //! `leaf`, whether the letter is encrypted that of `protection`.
 
+use memchr::memchr;
+
 use super::header::{self, Block};
 use super::leaf::{self, Part};
 use super::protection::{self, Group, Trace};
@@ -15,7 +17,7 @@ use super::{Finding, Item, Letter, MAX_DEPTH, MAX_HEADER, MAX_ITEMS, MAX_SAME_FI
 /// Parses a raw message. Total, linear in its length; see [`Letter::parse`].
 pub(super) fn parse(raw: &[u8]) -> Letter {
     let mut splitter = Splitter::new(raw);
-    if raw.contains(&0) {
+    if memchr(0, raw).is_some() {
         splitter.findings.add(Finding::Nul);
     }
     let mut place = Some(Place::default());
@@ -200,7 +202,7 @@ impl<'a> Splitter<'a> {
     /// The line that begins where we are, with its end; empty at the end of the message.
     fn line(&self) -> &'a [u8] {
         let rest = &self.raw[self.at..];
-        let end = rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| at + 1);
+        let end = memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
         &rest[..end]
     }
 

@@ -72,15 +72,13 @@ pub fn cut(raw: &[u8], letter: &Letter) -> Option<(Skeleton, Vec<Vec<u8>>)> {
 pub fn cut_or_whole(parsed: Option<Letter>, raw: &[u8]) -> (Letter, Skeleton, Vec<Vec<u8>>) {
     if let Some(mut letter) = parsed
         && let Some((skeleton, contents)) = cut(raw, &letter)
+        && skeleton.gives(&contents, raw)
     {
-        let parts: Vec<_> = contents.iter().map(|content| Some(content.as_slice())).collect();
-        if skeleton.rebuild(&parts) == raw {
-            // What was stored is what counts, not what was proposed.
-            for (item, hole) in letter.items.iter_mut().zip(&skeleton.holes) {
-                item.storage = hole.storage.clone();
-            }
-            return (letter, skeleton, contents);
+        // What was stored is what counts, not what was proposed.
+        for (item, hole) in letter.items.iter_mut().zip(&skeleton.holes) {
+            item.storage = hole.storage.clone();
         }
+        return (letter, skeleton, contents);
     }
     let letter = Letter::unparsed(raw);
     let (skeleton, contents) = cut(raw, &letter).expect("the whole message is one valid range");
@@ -93,18 +91,43 @@ impl Skeleton {
     #[must_use]
     pub fn rebuild(&self, contents: &[Option<&[u8]>]) -> Vec<u8> {
         let mut raw = Vec::with_capacity(self.bytes.len());
+        self.each_piece(contents, &mut |piece| {
+            raw.extend_from_slice(piece);
+            true
+        });
+        raw
+    }
+
+    /// Whether the skeleton and these contents give `raw`, bit for bit.
+    fn gives(&self, contents: &[Vec<u8>], raw: &[u8]) -> bool {
+        let contents: Vec<_> = contents.iter().map(|content| Some(content.as_slice())).collect();
+        let mut rest = raw;
+        let same = self.each_piece(&contents, &mut |piece| match rest.strip_prefix(piece) {
+            Some(after) => {
+                rest = after;
+                true
+            }
+            None => false,
+        });
+        same && rest.is_empty()
+    }
+
+    /// Gives `sink` the raw message piece by piece, as long as it wants more; says whether it did.
+    fn each_piece(&self, contents: &[Option<&[u8]>], sink: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         let mut from = 0;
         for (nr, hole) in self.holes.iter().enumerate() {
             let at = usize::try_from(hole.at).unwrap_or(usize::MAX).clamp(from, self.bytes.len());
-            raw.extend_from_slice(&self.bytes[from..at]);
-            match contents.get(nr).copied().flatten() {
-                Some(content) => transfer::together(&hole.storage, content, &mut raw),
-                None => raw.extend_from_slice(FORGOTTEN),
+            let goes_on = sink(&self.bytes[from..at])
+                && match contents.get(nr).copied().flatten() {
+                    Some(content) => transfer::each_piece(&hole.storage, content, sink),
+                    None => sink(FORGOTTEN),
+                };
+            if !goes_on {
+                return false;
             }
             from = at;
         }
-        raw.extend_from_slice(&self.bytes[from..]);
-        raw
+        sink(&self.bytes[from..])
     }
 
     /// The skeleton as CBOR (vault-format §7).

@@ -2,9 +2,10 @@
 //!
 //! Reading takes what senders produce: missing padding, line noise, half escapes. Keeping a body
 //! decoded is only allowed where encoding it again gives the identical bytes; [`recipe`] finds
-//! out, and [`apart`] and [`together`] are each other's inverse.
+//! out, and [`apart`] and [`each_piece`] are each other's inverse.
 
-use data_encoding::BASE64;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::{Item, Storage};
 
@@ -180,7 +181,7 @@ pub(super) fn recipe(body: &[u8]) -> Option<Storage> {
     Some(storage)
 }
 
-/// The content that `together` turns into `body` again, by this recipe; nothing if there is none.
+/// The content that [`each_piece`] turns into `body` again, by this recipe; nothing if there is none.
 pub(super) fn apart(storage: &Storage, body: &[u8]) -> Option<Vec<u8>> {
     match storage {
         Storage::AsItCame => Some(body.to_vec()),
@@ -192,59 +193,75 @@ pub(super) fn apart(storage: &Storage, body: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Characters decoded and encoded again at a time: a multiple of 4.
+/// Characters coded at a time: a multiple of 4.
 const STRIDE: usize = 4096;
+/// The octets that they stand for.
+const OCTETS: usize = STRIDE / 4 * 3;
 
-/// Decodes a base64 body line by line and compares what encoding gives with what came.
+/// Decodes a base64 body whose lines are exactly those of the recipe. The decoder is strict: it
+/// takes one spelling of each content only, with padding at its end and no stray bits, so that
+/// [`each_piece`] gives the body again.
 fn walk(storage: &Storage, body: &[u8], mut sink: impl FnMut(&[u8])) -> Option<()> {
     let (width, end, closed) = shape(storage)?;
     let mut rest = if closed { body.strip_suffix(end)? } else { body };
-    let mut octets = [0; STRIDE / 4 * 3];
-    let mut again = [0; STRIDE];
+    let mut coded = [0; STRIDE];
+    let mut octets = [0; OCTETS];
+    let mut filled = 0;
     loop {
-        let (line, after) = rest.split_at(width.min(rest.len()));
+        let (mut line, after) = rest.split_at(width.min(rest.len()));
         if line.is_empty() || !line.len().is_multiple_of(4) {
             return None;
         }
-        let pieces = line.len().div_ceil(STRIDE);
-        for (nr, piece) in line.chunks(STRIDE).enumerate() {
-            let length = BASE64.decode_mut(piece, &mut octets[..piece.len() / 4 * 3]).ok()?;
-            let coded = again.get_mut(..BASE64.encode_len(length))?;
-            BASE64.encode_mut(&octets[..length], coded);
-            if coded != piece {
-                return None;
+        while !line.is_empty() {
+            if filled == STRIDE {
+                // Padding inside the body would end a line that the recipe goes on with.
+                let length = STANDARD.decode_slice_unchecked(coded, &mut octets).ok()?;
+                (length == OCTETS).then(|| sink(&octets))?;
+                filled = 0;
             }
-            // Padding inside the body would end a line that `together` goes on with.
-            let last = after.is_empty() && nr + 1 == pieces;
-            if length != piece.len() / 4 * 3 && !last {
-                return None;
-            }
-            sink(&octets[..length]);
+            let some = line.len().min(STRIDE - filled);
+            coded[filled..filled + some].copy_from_slice(&line[..some]);
+            filled += some;
+            line = &line[some..];
         }
         if after.is_empty() {
+            let length = STANDARD.decode_slice_unchecked(&coded[..filled], &mut octets).ok()?;
+            sink(&octets[..length]);
             return Some(());
         }
         rest = after.strip_prefix(end)?;
     }
 }
 
-/// Appends the raw body that `content` was made from. A recipe that is none appends the content.
-pub(super) fn together(storage: &Storage, content: &[u8], raw: &mut Vec<u8>) {
-    let Some((width, end, closed)) = shape(storage) else {
-        raw.extend_from_slice(content);
-        return;
-    };
-    for (nr, line) in content.chunks(width / 4 * 3).enumerate() {
-        if nr > 0 {
-            raw.extend_from_slice(end);
+/// Gives `sink` the raw body that `content` was made from, piece by piece, as long as it says that
+/// it wants more; says the same. A recipe that is none gives the content.
+pub(super) fn each_piece(
+    storage: &Storage,
+    content: &[u8],
+    sink: &mut dyn FnMut(&[u8]) -> bool,
+) -> bool {
+    let Some((width, end, closed)) = shape(storage) else { return sink(content) };
+    let mut coded = [0; STRIDE];
+    let mut column = 0;
+    for octets in content.chunks(OCTETS) {
+        let length = STANDARD.encode_slice(octets, &mut coded).expect("a stride has the room");
+        let mut rest = &coded[..length];
+        while !rest.is_empty() {
+            if column == width {
+                column = 0;
+                if !sink(end) {
+                    return false;
+                }
+            }
+            let (some, after) = rest.split_at(rest.len().min(width - column));
+            if !sink(some) {
+                return false;
+            }
+            column += some.len();
+            rest = after;
         }
-        let start = raw.len();
-        raw.resize(start + BASE64.encode_len(line.len()), 0);
-        BASE64.encode_mut(line, &mut raw[start..]);
     }
-    if closed {
-        raw.extend_from_slice(end);
-    }
+    !closed || sink(end)
 }
 
 /// Width, line end and whether the last line has one; nothing for `AsItCame` and for a width that
@@ -265,6 +282,15 @@ mod tests {
 
     fn base64(width: u32, bare: bool, closed: bool) -> Storage {
         Storage::Base64 { width, bare, closed }
+    }
+
+    fn together(storage: &Storage, content: &[u8]) -> Vec<u8> {
+        let mut raw = Vec::new();
+        each_piece(storage, content, &mut |piece| {
+            raw.extend_from_slice(piece);
+            true
+        });
+        raw
     }
 
     #[test]
@@ -291,9 +317,8 @@ mod tests {
         ] {
             assert_eq!(recipe(body.as_bytes()), wanted, "{body:?}");
             if let Some(storage) = wanted {
-                let mut again = Vec::new();
                 let content = apart(&storage, body.as_bytes()).expect("the recipe was found");
-                together(&storage, &content, &mut again);
+                let again = together(&storage, &content);
                 assert_eq!(again, body.as_bytes());
             }
         }
@@ -306,8 +331,7 @@ mod tests {
             for length in (1..200).chain([3071, 3072, 3073, 9000]) {
                 for (bare, closed) in [(false, false), (true, true)] {
                     let storage = base64(width, bare, closed);
-                    let mut body = Vec::new();
-                    together(&storage, &content[..length], &mut body);
+                    let body = together(&storage, &content[..length]);
                     assert_eq!(apart(&storage, &body).as_deref(), Some(&content[..length]));
                     let found = recipe(&body).expect("an exact body has a recipe");
                     assert_eq!(apart(&found, &body).as_deref(), Some(&content[..length]));
@@ -321,8 +345,7 @@ mod tests {
         for width in [0, 1, 6, u32::MAX] {
             let storage = base64(width, false, false);
             assert_eq!(apart(&storage, b"QUJDQUJD\r\n"), None, "{width}");
-            let mut raw = Vec::new();
-            together(&storage, b"abc", &mut raw);
+            let raw = together(&storage, b"abc");
             assert_eq!(raw, b"abc");
         }
     }

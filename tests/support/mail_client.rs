@@ -4,6 +4,7 @@
 //! Shared by tests and `examples/load.rs`; each uses a part of it.
 #![allow(dead_code, reason = "every includer uses a part")]
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -165,6 +166,16 @@ impl<S: Read + Write> Client<S> {
     /// Sends one letter, pipelined; the answers to its end, one for each accepted recipient in
     /// LMTP. An answer that stops the letter earlier stands alone.
     pub(crate) fn send(&mut self, from: &str, to: &[&str], raw: &[u8]) -> io::Result<Vec<Answer>> {
+        self.send_wire(from, to, &stuffed(raw))
+    }
+
+    /// As [`send`](Self::send), for a letter as [`stuffed`] made it.
+    pub(crate) fn send_wire(
+        &mut self,
+        from: &str,
+        to: &[&str],
+        wire: &[u8],
+    ) -> io::Result<Vec<Answer>> {
         let mut head = format!("MAIL FROM:<{from}>\r\n");
         for to in to {
             write!(head, "RCPT TO:<{to}>\r\n").expect("a string takes text");
@@ -180,7 +191,7 @@ impl<S: Read + Write> Client<S> {
             let first = if mail.code != 250 { mail } else { refused.unwrap_or(data) };
             return Ok(vec![first]);
         }
-        self.write(&stuffed(raw))?;
+        self.write(wire)?;
         (0..if self.lmtp { accepted } else { 1 }).map(|_| self.answer()).collect()
     }
 }
@@ -234,6 +245,16 @@ pub(crate) struct Outcome {
 /// Sends all letters of the plan over its connections. A connection that is lost is opened again,
 /// and its letter sent again, even if only the answer was lost: the receiver knows repeats.
 pub(crate) fn send_all(plan: &Plan) -> Outcome {
+    send_each(plan, |n| Cow::Owned(wire(plan, n)))
+}
+
+/// Letter number `n` of the plan, as it goes over the wire.
+pub(crate) fn wire(plan: &Plan, n: u64) -> Vec<u8> {
+    stuffed(&letter(plan.seed, n, plan.size))
+}
+
+/// As [`send_all`], with letters that somebody else made ready.
+pub(crate) fn send_each<'a>(plan: &Plan, wire: impl Fn(u64) -> Cow<'a, [u8]> + Sync) -> Outcome {
     let next = AtomicU64::new(0);
     let outcome = Mutex::new(Outcome::default());
     let start = Instant::now();
@@ -246,8 +267,7 @@ pub(crate) fn send_all(plan: &Plan) -> Outcome {
                     if n >= plan.letters {
                         break;
                     }
-                    let raw = letter(plan.seed, n, plan.size);
-                    let (accepted, tries) = send_patiently(plan, &mut client, &raw);
+                    let (accepted, tries) = send_patiently(plan, &mut client, &wire(n));
                     let mut outcome = outcome.lock().expect("no sender panics");
                     outcome.retries += u64::from(tries.saturating_sub(1));
                     if accepted { outcome.accepted.push(n) } else { outcome.failed.push(n) }
@@ -264,14 +284,14 @@ pub(crate) fn send_all(plan: &Plan) -> Outcome {
 }
 
 /// Whether the letter was accepted, and after how many tries.
-fn send_patiently(plan: &Plan, client: &mut Option<Client>, raw: &[u8]) -> (bool, u32) {
+fn send_patiently(plan: &Plan, client: &mut Option<Client>, wire: &[u8]) -> (bool, u32) {
     let mut pause = FIRST_PAUSE;
     for tries in 1..=plan.tries {
         if tries > 1 {
             thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        let code = try_once(plan, client, raw).map(|answer| answer.code);
+        let code = try_once(plan, client, wire).map(|answer| answer.code);
         match code {
             Ok(250) => return (true, tries),
             // 421 says that the connection is closing (RFC 5321 §4.2.1).
@@ -283,11 +303,11 @@ fn send_patiently(plan: &Plan, client: &mut Option<Client>, raw: &[u8]) -> (bool
     (false, plan.tries)
 }
 
-fn try_once(plan: &Plan, client: &mut Option<Client>, raw: &[u8]) -> io::Result<Answer> {
+fn try_once(plan: &Plan, client: &mut Option<Client>, wire: &[u8]) -> io::Result<Answer> {
     let open = match client {
         Some(open) => open,
         None => client.insert(Client::greet(plan.addr, plan.lmtp)?),
     };
-    let mut answers = open.send(&plan.from, &[&plan.to], raw)?;
+    let mut answers = open.send_wire(&plan.from, &[&plan.to], wire)?;
     answers.pop().ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
