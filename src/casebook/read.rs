@@ -27,6 +27,9 @@ pub enum Filter {
     /// One.
     #[n(2)]
     Case(#[n(0)] CaseId),
+    /// So many of the open ones, soonest due first.
+    #[n(3)]
+    Next(#[n(0)] u32),
 }
 
 impl Filter {
@@ -36,6 +39,7 @@ impl Filter {
             Filter::Open => 1,
             Filter::All => 2,
             Filter::Case(_) => 3,
+            Filter::Next(_) => 5,
         }
     }
 }
@@ -199,19 +203,26 @@ impl Casebook {
     /// Soonest due first; and the ledger position at which they are these.
     fn chosen(&self, filter: Filter) -> Result<(Vec<(CaseId, CaseRecord)>, u64), Error> {
         let state = self.state();
-        let mut cases: Vec<_> = match filter {
+        let is_chosen = |record: &CaseRecord| match filter {
+            Filter::Case(_) | Filter::All => true,
+            Filter::Open | Filter::Next(_) => record.case.closed.is_none(),
+        };
+        let mut ids: Vec<_> = match filter {
             Filter::Case(id) => {
                 let record = state.cases.get(&id).ok_or(Error::Unknown("case"))?;
-                vec![(id, record.clone())]
+                vec![(record.case.due(), id)]
             }
-            Filter::Open | Filter::All => state
-                .cases
-                .iter()
-                .filter(|(_, r)| filter == Filter::All || r.case.closed.is_none())
-                .map(|(id, record)| (*id, record.clone()))
-                .collect(),
+            _ => {
+                let chosen = state.cases.iter().filter(|(_, record)| is_chosen(record));
+                chosen.map(|(id, record)| (record.case.due(), *id)).collect()
+            }
         };
-        cases.sort_by_key(|(id, record)| (record.case.due(), *id));
+        ids.sort_unstable();
+        if let Filter::Next(most) = filter {
+            ids.truncate(most as usize);
+        }
+        let record = |(_, id)| (id, state.cases[&id].clone());
+        let cases = ids.into_iter().map(record).collect();
         Ok((cases, state.position()))
     }
 

@@ -19,11 +19,16 @@ use crate::staff::letters::{self, Outcome};
 /// opened on the way; which could not be, and why, stands below the list. When a question is open
 /// there are two dates: the one that counts, and the one if the pause holds.
 #[derive(Args)]
-#[command(after_help = "Example:\n  kluis queue\n  kluis queue --all --json")]
+#[command(
+    after_help = "Example:\n  kluis queue\n  kluis queue --next 20\n  kluis queue --all --json"
+)]
 pub(super) struct Queue {
     /// Closed cases, too
     #[arg(long)]
     all: bool,
+    /// So many and no more: those that are due soonest
+    #[arg(long, value_name = "COUNT", conflicts_with = "all")]
+    next: Option<u32>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -51,7 +56,11 @@ impl Queue {
     /// # Errors
     /// See [`Error`].
     pub(super) fn run(self) -> Result<Report, Error> {
-        let filter = if self.all { Filter::All } else { Filter::Open };
+        let filter = match self.next {
+            Some(count) => Filter::Next(count),
+            None if self.all => Filter::All,
+            None => Filter::Open,
+        };
         let mut client = self.connection.open()?;
         let (cases, closed) = open_and_list(&mut client, filter)?;
         let today = deadline::received_on(session::now());

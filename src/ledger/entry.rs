@@ -176,7 +176,8 @@ pub struct Entry {
     /// The item that this one was taken out of.
     #[n(18)]
     pub container: Option<ItemId>,
-    /// What a listing was about: 1 open cases, 2 all cases, 3 one case, 4 the notes of one case.
+    /// What a listing was about: 1 open cases, 2 all cases, 3 one case, 4 the notes of one case,
+    /// 5 the open cases due soonest.
     #[n(19)]
     pub filter: Option<u8>,
 }
