@@ -11,7 +11,7 @@ use super::Error;
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, SlotId, StaffId, VaultId};
 use crate::vault::seal::{Kind, Place, SealedBox};
 
-/// What happened. The numbers are fixed for ever; 32 to 63 are reserved (vault-format §8).
+/// What happened. The numbers are fixed for ever; 34 to 63 are reserved (vault-format §8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Fact {
@@ -106,6 +106,13 @@ pub enum Fact {
     /// Bytes were moved to the quarantine.
     #[n(29)]
     Quarantined,
+    /// A sweep looked for records that nothing refers to: `count` of them, among the first
+    /// `position` entries; `hash` of the plan that was written down, if there are any.
+    #[n(32)]
+    SweepPlanned,
+    /// A second look agreed, and `count` records were removed; `position` is that of the plan.
+    #[n(33)]
+    Swept,
 }
 
 /// `count` of a [`Fact::ServerKey`] entry: the key that signs checkpoints.

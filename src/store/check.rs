@@ -115,8 +115,9 @@ fn share_out<T: Sync, W: Send>(
 fn total_bytes(shared: &Shared, packs: &[PackId]) -> Result<u64, Error> {
     let mut total = 0;
     for pack in packs {
-        let (file, length) = shared.packs.open(*pack)?;
-        let times = if shared.packs.sort(&file) == Ok(Sort::Boxes) { 2 } else { 1 };
+        let Some((file, length)) = shared.packs.open_if_there(*pack)? else { continue };
+        let sort = shared.packs.head(&file).map(|head| head.sort);
+        let times = if sort == Ok(Sort::Boxes) { 2 } else { 1 };
         total += times * length;
     }
     for file in shared.log_place.files()? {
@@ -153,10 +154,11 @@ fn check_pack(
     let packs = &shared.packs;
     let report = &mut found.report;
     let path = packs.path(pack);
-    let (file, length) = packs.open(pack)?;
+    // A sweep beside the check may have removed it.
+    let Some((file, length)) = packs.open_if_there(pack)? else { return Ok(()) };
     report.bytes += length;
-    let sort = match packs.sort(&file) {
-        Ok(sort) => Some(sort),
+    let sort = match packs.head(&file) {
+        Ok(head) => Some(head.sort),
         Err(bad) => {
             report.add(&path, 0, bad.what());
             None
@@ -204,11 +206,16 @@ fn check_table(
     rows.sort_unstable_by_key(|(_, spot)| spot.offset);
     let mut at = 0;
     rows.retain(|(address, spot)| {
-        found.report.records += 1;
         let whole = stream.record(*spot, *address, sort);
         match whole {
-            Ok(()) => found.whole.push(beginning(*address)),
+            // Perhaps while this check was reading it.
+            Err(_) if shared.packs.is_removed(*spot, *address, sort) => found.report.dead += 1,
+            Ok(()) => {
+                found.report.records += 1;
+                found.whole.push(beginning(*address));
+            }
             Err(what) => {
+                found.report.records += 1;
                 let path = shared.packs.path(spot.pack);
                 found.report.add_record(&path, spot.offset, what, *address);
             }
@@ -247,7 +254,12 @@ fn check_record(
             }
         }
         Err(ReadError::Failed(error)) => report.take(error)?,
-        Err(ReadError::Elsewhere) => {
+        Err(_) if shared.packs.is_removed(spot, address, sort) => {
+            report.records -= 1;
+            report.dead += 1;
+            return Ok(());
+        }
+        Err(_) => {
             report.add_record(&path, spot.offset, "a damaged record header", address);
         }
     }
@@ -274,7 +286,8 @@ fn check_known(
         std::thread::sleep(WAIT);
         is_known = known();
     }
-    if !is_known {
+    // Unless a sweep just removed it.
+    if !is_known && !shared.packs.is_removed(spot, address, sort) {
         let path = shared.packs.path(spot.pack);
         report.add_strange(&path, spot.offset);
     }
@@ -534,8 +547,8 @@ impl Sight<'_> {
     }
 }
 
-/// What would mend each record that is not whole: an equal one elsewhere, which the index is led to
-/// if it may be changed; else a good copy of the pack.
+/// What would mend each record that is not whole: an equal one elsewhere, which readers find, and
+/// which the index is led to if it may be changed; else a good copy of the pack.
 fn remedies(
     shared: &Shared,
     packs: &[PackId],
@@ -566,16 +579,14 @@ fn remedies(
                 continue;
             }
             let file = shared.packs.path(spot.pack);
-            let is_used = shared.index.spot(address) == Ok(Some(spot))
-                || rebuild && shared.index.put(&[(address, spot)], &[]).is_ok();
+            if rebuild {
+                let _ = shared.index.put(&[(address, spot)], &[]);
+            }
             for i in wanted.remove(&address).unwrap_or_default() {
                 let problem = &mut report.problems[i];
-                problem.remedy = Some(if is_used {
-                    (problem.harmed, problem.more_harmed) = (Vec::new(), 0);
-                    Remedy::EqualIsUsed
-                } else {
-                    Remedy::EqualCopy { file: file.clone(), offset: spot.offset }
-                });
+                (problem.harmed, problem.more_harmed) = (Vec::new(), 0);
+                let offset = spot.offset;
+                problem.remedy = Some(Remedy::EqualCopy { file: file.clone(), offset });
             }
         }
     }

@@ -19,6 +19,11 @@ pub(super) const SECTOR: u64 = 512;
 
 const MAGIC: [u8; 4] = *b"klus";
 const VERSION: u8 = 1;
+/// Where in a header the flags are written: outside the checksum, so that one byte sets them.
+pub(super) const FLAGS: u64 = 6;
+/// The one flag there is. On a record: a sweep removed it, its payload may be gone. On the head of
+/// a pack: records of it may be dead.
+pub(super) const DEAD: u8 = 1;
 
 /// What a frame is (vault-format §1 lists the reserved numbers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +34,7 @@ pub(super) enum Type {
     Ledger = 0x03,
     Cabinet = 0x04,
     CabinetKey = 0x05,
+    SweepPlan = 0x09,
     Chunk = 0x11,
     Box = 0x12,
     PackTable = 0x13,
@@ -38,12 +44,13 @@ pub(super) enum Type {
     SlotDrop = 0x32,
 }
 
-const TYPES: [Type; 12] = [
+const TYPES: [Type; 13] = [
     Type::ChunkPack,
     Type::BoxPack,
     Type::Ledger,
     Type::Cabinet,
     Type::CabinetKey,
+    Type::SweepPlan,
     Type::Chunk,
     Type::Box,
     Type::PackTable,
@@ -52,6 +59,13 @@ const TYPES: [Type; 12] = [
     Type::SlotAdd,
     Type::SlotDrop,
 ];
+
+impl Type {
+    /// Whether [`DEAD`] may be set on it.
+    fn may_be_dead(self) -> bool {
+        matches!(self, Type::Chunk | Type::Box | Type::ChunkPack | Type::BoxPack)
+    }
+}
 
 /// Why bytes are no frame of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +104,8 @@ pub(super) struct Header {
     /// Bytes of payload.
     pub(super) length: u64,
     pub(super) address: [u8; 32],
+    /// Whether [`DEAD`] is set.
+    pub(super) is_dead: bool,
     bytes: [u8; HEADER],
 }
 
@@ -123,12 +139,14 @@ impl Header {
         }
         let kind = TYPES.into_iter().find(|&kind| kind as u8 == bytes[5]).ok_or(Bad::Later)?;
         // Flags lie outside the checksum; a version that does not know them must not guess.
-        if bytes[6..8] != [0; 2] {
-            return Err(Bad::Later);
-        }
+        let is_dead = match bytes[6..8] {
+            [0, 0] => false,
+            [DEAD, 0] if kind.may_be_dead() => true,
+            _ => return Err(Bad::Later),
+        };
         let length = u64::from_le_bytes(bytes[8..16].try_into().expect("8 bytes"));
         let address = bytes[32..].try_into().expect("32 bytes");
-        Ok(Self { kind, length, address, bytes: *bytes })
+        Ok(Self { kind, length, address, is_dead, bytes: *bytes })
     }
 
     /// Whether header and payload are what was written together.
@@ -319,6 +337,25 @@ mod tests {
         bytes[4] = 0;
         assert!(matches!(Header::parse(&bytes), Err(Bad::Damaged(_))));
         assert_eq!(Header::parse(&[0; HEADER]).err(), Some(Bad::Nothing));
+    }
+
+    #[test]
+    fn only_packs_and_their_records_can_be_called_dead() {
+        for kind in TYPES {
+            let mut bytes = Header::of(kind, &[7; 32], b"payload");
+            bytes[FLAGS as usize] |= DEAD;
+            match Header::parse(&bytes) {
+                Ok(header) => assert!(
+                    header.is_dead && header.holds(b"payload") && kind.may_be_dead(),
+                    "{kind:?}"
+                ),
+                Err(bad) => assert!(bad == Bad::Later && !kind.may_be_dead(), "{kind:?}"),
+            }
+            for other in [[2, 0], [3, 0], [0, 1], [1, 128]] {
+                bytes[6..8].copy_from_slice(&other);
+                assert_eq!(Header::parse(&bytes).err(), Some(Bad::Later));
+            }
+        }
     }
 
     #[test]

@@ -107,6 +107,28 @@ impl Index {
         self.ask(|db| db.apply_batch(batch)).inspect_err(|Doubt| self.close())
     }
 
+    /// Points an address from the place of one record to that of another, or to none, if that is
+    /// where it points.
+    pub(super) fn replace(
+        &self,
+        address: Address,
+        old: Spot,
+        new: Option<Spot>,
+    ) -> Result<(), Doubt> {
+        let new = new.map(|spot| encode(spot).to_vec());
+        self.ask(|db| db.compare_and_swap(address.as_bytes(), Some(&encode(old)), new)).map(drop)
+    }
+
+    /// A pack is gone: should it come back, it is read again.
+    pub(super) fn leave_out(&self, pack: PackId) -> Result<(), Doubt> {
+        self.ask(|db| db.remove(pack.0)).map(drop)
+    }
+
+    /// Makes what was put durable, as far as sled does.
+    pub(super) fn flush(&self) -> Result<(), Doubt> {
+        self.ask(|db| db.flush()).map(drop)
+    }
+
     /// Whether sled uses far more room than `records` records need.
     pub(super) fn is_bloated(&self, records: u64) -> bool {
         self.ask(sled::Db::size_on_disk)
@@ -176,9 +198,10 @@ impl Index {
         pack: PackId,
         limit: Option<u64>,
     ) -> Result<(), Error> {
-        let end = match limit {
-            Some(limit) => limit,
-            None => packs.open(pack)?.1,
+        let end = match (limit, packs.open_if_there(pack)?) {
+            (_, None) => return Ok(()),
+            (Some(limit), _) => limit,
+            (None, Some((_, length))) => length,
         };
         let mut spots = Vec::new();
         let mut doubt = false;

@@ -44,6 +44,8 @@ pub(super) struct History {
     /// The newest generation of the cabinet that the ledger knows of.
     pub(super) generation: u64,
     pub(super) checkpoint_slot: Option<SlotId>,
+    /// The newest entry about a sweep.
+    pub(super) sweep: Option<Entry>,
 }
 
 impl History {
@@ -54,6 +56,7 @@ impl History {
             newest_minute: 0,
             generation: rotation::FIRST,
             checkpoint_slot: None,
+            sweep: None,
         }
     }
 
@@ -66,6 +69,7 @@ impl History {
             match (entry.kind, entry.count) {
                 (Fact::CabinetRotated, Some(generation)) => self.generation = generation,
                 (Fact::ServerKey, Some(CHECKPOINT_KEY)) => self.checkpoint_slot = entry.slot,
+                (Fact::SweepPlanned | Fact::Swept, _) => self.sweep = Some(entry.clone()),
                 _ => {}
             }
         }

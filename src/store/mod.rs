@@ -20,6 +20,8 @@ mod log;
 mod opening;
 mod packing;
 mod packs;
+mod plan_file;
+mod removal;
 mod report;
 mod rotation;
 mod scrub;
@@ -33,6 +35,9 @@ pub use disk::Source;
 pub use error::Error;
 pub use get::GetError;
 pub use opening::Opening;
+pub use packs::{PackId, Spot};
+pub use plan_file::PlanFile;
+pub use removal::{ClosedPack, Listed, REMOVE_STEPS, Removal, Removed, State};
 pub use report::{Harmed, Problem, Remedy, Report};
 pub use staging::{PutError, Repeats, Staged, Staging, Stored, Writer};
 
@@ -53,7 +58,7 @@ use crate::vault::chunk::{ChunkKey, SealedChunk};
 use crate::vault::seal::SealedBox;
 use commit::{Job, Work};
 use disk::{Disk, File};
-use packs::{ReadError, Sort, Spot};
+use packs::{ReadError, Sort};
 use shared::Shared;
 
 /// A slot that no entry names is left out of a rotation when it is older than this, in minutes of
@@ -341,6 +346,12 @@ impl Store {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.shared.history().tree.size()
+    }
+
+    /// The newest entry that says how far a sweep came: `SweepPlanned` or `Swept`.
+    #[must_use]
+    pub fn newest_sweep(&self) -> Option<Entry> {
+        self.shared.history().sweep.clone()
     }
 
     /// The root of the tree at `size` entries; nothing if there never were so many.

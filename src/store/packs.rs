@@ -26,7 +26,7 @@ const EXTENSION: &str = "pack";
 
 /// The name of a pack: random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct PackId(pub(super) [u8; 16]);
+pub struct PackId(pub [u8; 16]);
 
 /// What a pack holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,14 +60,18 @@ impl Sort {
 }
 
 /// Where a record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Spot {
-    pub(super) pack: PackId,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Spot {
+    /// Its pack.
+    pub pack: PackId,
     /// Offset of its header in bytes.
-    pub(super) offset: u64,
+    pub offset: u64,
     /// Bytes of payload.
-    pub(super) length: u64,
+    pub length: u64,
 }
+
+/// A row of a table.
+pub(super) type Row = (Address, Spot);
 
 /// A place in a pack that is not what was written.
 #[derive(Clone, Copy, Debug)]
@@ -76,11 +80,21 @@ pub(super) struct Fault {
     pub(super) bad: Bad,
 }
 
+/// What the head of a pack says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) sort: Sort,
+    /// Records of it may be dead.
+    pub(super) has_dead: bool,
+}
+
 /// Why a record could not be read from a spot.
 #[derive(Debug)]
 pub(super) enum ReadError {
     /// Another record, or none, is there: the index is wrong.
     Elsewhere,
+    /// A sweep removed it.
+    Dead,
     /// It is there and damaged, or the system refused.
     Failed(Error),
 }
@@ -101,11 +115,13 @@ pub(super) struct Packs {
     vault: VaultId,
     /// Packs of a staging: no commit has named them, so they do not count.
     apart: Arc<Mutex<HashSet<PackId>>>,
+    /// Packs whose chunks work that is not committed yet may rest on.
+    held: Arc<Mutex<HashSet<PackId>>>,
 }
 
 impl Packs {
     pub(super) fn new(disk: Disk, dir: PathBuf, vault: VaultId) -> Self {
-        Self { disk, dir, vault, apart: Arc::default() }
+        Self { disk, dir, vault, apart: Arc::default(), held: Arc::default() }
     }
 
     pub(super) fn disk(&self) -> &Disk {
@@ -134,6 +150,27 @@ impl Packs {
         self.apart().remove(&pack);
     }
 
+    /// From now on nothing of this pack is called dead, although it may count.
+    pub(super) fn hold(&self, pack: PackId) {
+        self.held().insert(pack);
+    }
+
+    /// From now on these packs are judged as any other.
+    pub(super) fn let_go(&self, packs: &[PackId]) {
+        let mut held = self.held();
+        packs.iter().for_each(|pack| _ = held.remove(pack));
+    }
+
+    /// Those of the packs that are not held: read off after they were listed.
+    pub(super) fn not_held(&self, packs: Vec<PackId>) -> Vec<PackId> {
+        let held = self.held();
+        packs.into_iter().filter(|pack| !held.contains(pack)).collect()
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashSet<PackId>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn apart(&self) -> MutexGuard<'_, HashSet<PackId>> {
         self.apart.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -150,12 +187,21 @@ impl Packs {
     }
 
     pub(super) fn open(&self, pack: PackId) -> Result<(File, u64), Error> {
-        let open = || {
-            let file = self.disk.open_to_read(&self.path(pack))?;
-            let length = file.length()?;
-            Ok((file, length))
-        };
-        open().map_err(Error::io("a pack cannot be opened"))
+        self.try_open(pack).map_err(Error::io("a pack cannot be opened"))
+    }
+
+    /// Opens a pack that a sweep may have removed since it was listed.
+    pub(super) fn open_if_there(&self, pack: PackId) -> Result<Option<(File, u64)>, Error> {
+        match self.try_open(pack) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some).map_err(Error::io("a pack cannot be opened")),
+        }
+    }
+
+    fn try_open(&self, pack: PackId) -> std::io::Result<(File, u64)> {
+        let file = self.disk.open_to_read(&self.path(pack))?;
+        let length = file.length()?;
+        Ok((file, length))
     }
 
     /// Reads the record of `address` at `spot` and checks all that can be checked without keys.
@@ -169,11 +215,7 @@ impl Packs {
         let mut payload = vec![0; header.length as usize];
         file.read_exact_at(&mut payload, spot.offset + HEADER as u64)
             .map_err(|e| self.not_read(spot, e))?;
-        if header.holds(&payload) {
-            Ok(payload)
-        } else {
-            Err(self.damaged(spot, "a record with a wrong checksum"))
-        }
+        if header.holds(&payload) { Ok(payload) } else { Err(self.not_true(&file, spot)) }
     }
 
     /// Whether the header of `address` stands at `spot`.
@@ -191,7 +233,7 @@ impl Packs {
         let mut bytes = [0; HEADER];
         file.read_exact_at(&mut bytes, spot.offset).map_err(|_| ReadError::Elsewhere)?;
         let header = expected(&bytes, spot, address, sort).ok_or(ReadError::Elsewhere)?;
-        Ok((file, header))
+        if header.is_dead { Err(self.why_dead(&file, spot)) } else { Ok((file, header)) }
     }
 
     /// Opens a pack to read records; where there is none, the index is wrong.
@@ -218,11 +260,18 @@ impl Packs {
         let (head, payload) = record.split_first_chunk().ok_or(ReadError::Elsewhere)?;
         // What could not be read to its end may be a whole header: then it is damage.
         let header = expected(head, spot, address, sort).ok_or(ReadError::Elsewhere)?;
+        if header.is_dead {
+            return Err(self.why_dead(file, spot));
+        }
         read.map_err(|e| self.not_read(spot, e))?;
-        if header.holds(payload) {
-            Ok(payload.len())
-        } else {
-            Err(self.damaged(spot, "a record with a wrong checksum"))
+        if header.holds(payload) { Ok(payload.len()) } else { Err(self.not_true(file, spot)) }
+    }
+
+    /// Of a record with a wrong checksum: damage, unless it was removed while it was read.
+    fn not_true(&self, file: &File, spot: Spot) -> ReadError {
+        match header_at(file, spot.offset) {
+            Ok(header) if header.is_dead => self.why_dead(file, spot),
+            _ => self.damaged(spot, "a record with a wrong checksum"),
         }
     }
 
@@ -239,8 +288,23 @@ impl Packs {
         }
     }
 
-    /// What the first frame says the pack holds.
-    pub(super) fn sort(&self, file: &File) -> Result<Sort, Bad> {
+    /// Whether a sweep removed this record, or its whole pack.
+    pub(super) fn is_removed(&self, spot: Spot, address: Address, sort: Sort) -> bool {
+        matches!(self.header(spot, address, sort), Err(ReadError::Dead))
+            || matches!(self.open_if_there(spot.pack), Ok(None))
+    }
+
+    /// A record is dead only in a pack that says so: the head is marked first, and durably. One
+    /// flipped bit is damage.
+    fn why_dead(&self, file: &File, spot: Spot) -> ReadError {
+        if self.head(file).is_ok_and(|head| head.has_dead) {
+            return ReadError::Dead;
+        }
+        self.damaged(spot, "a dead record in a pack that has none")
+    }
+
+    /// What the first frame says of the pack.
+    pub(super) fn head(&self, file: &File) -> Result<Head, Bad> {
         let header = header_at(file, 0)?;
         if !header.holds(&[]) {
             return Err(Bad::Damaged("a file head with a wrong checksum"));
@@ -248,11 +312,12 @@ impl Packs {
         if frame::vault_of(&header) != self.vault {
             return Err(Bad::Damaged("a pack of another vault"));
         }
-        match header.kind {
-            Type::ChunkPack => Ok(Sort::Chunks),
-            Type::BoxPack => Ok(Sort::Boxes),
-            _ => Err(Bad::Damaged("not the head of a pack")),
-        }
+        let sort = match header.kind {
+            Type::ChunkPack => Sort::Chunks,
+            Type::BoxPack => Sort::Boxes,
+            _ => return Err(Bad::Damaged("not the head of a pack")),
+        };
+        Ok(Head { sort, has_dead: header.is_dead })
     }
 
     /// Whether the pack is closed, by its last frame.
@@ -275,7 +340,7 @@ impl Packs {
         file: &File,
         length: u64,
         offset: u64,
-    ) -> Result<Vec<(Address, Spot)>, Bad> {
+    ) -> Result<Vec<Row>, Bad> {
         let header = header_at(file, offset)?;
         let fits = header.length <= length && header.length.is_multiple_of(ROW as u64);
         if header.kind != Type::PackTable || !fits {
@@ -299,7 +364,7 @@ impl Packs {
     }
 
     /// Scans a pack of `length` bytes record by record and checks each. Gives every true record
-    /// to `found`, and the first bad place of each stretch to `faulty`.
+    /// that is not dead to `found`, and the first bad place of each stretch to `faulty`.
     pub(super) fn scan(
         &self,
         pack: PackId,
@@ -308,15 +373,15 @@ impl Packs {
         found: &mut dyn FnMut(Address, Spot) -> Result<(), Error>,
         faulty: &mut dyn FnMut(Fault),
     ) -> Result<(), Error> {
-        let sort = self.sort(file).map_err(|bad| faulty(Fault { offset: 0, bad })).ok();
+        let head = self.head(file).map_err(|bad| faulty(Fault { offset: 0, bad })).ok();
         let mut payload = Vec::new();
         let mut at = UNIT;
         let mut lost = false;
         while at + HEADER as u64 <= length {
-            match record_at(file, at, length, sort, &mut payload) {
+            match record_at(file, at, length, head, &mut payload) {
                 Ok(header) => {
                     lost = false;
-                    if matches!(header.kind, Type::Chunk | Type::Box) {
+                    if matches!(header.kind, Type::Chunk | Type::Box) && !header.is_dead {
                         let spot = Spot { pack, offset: at, length: header.length };
                         found(Address::new(header.address), spot)?;
                     }
@@ -334,18 +399,24 @@ impl Packs {
         Ok(())
     }
 
-    /// Gives every record of a pack to `found`: from its table, or by a scan if it has none.
+    /// Gives every record of a pack that is not dead to `found`: from its table, or by a scan if it
+    /// has none. A pack that is gone has none.
     pub(super) fn each(
         &self,
         pack: PackId,
         limit: Option<u64>,
         found: &mut dyn FnMut(Address, Spot) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let (file, length) = self.open(pack)?;
+        let Some((file, length)) = self.open_if_there(pack)? else { return Ok(()) };
         if let Closing::Table { offset, .. } = Self::closing(&file, length)
             && let Ok(table) = Self::table(pack, &file, length, offset)
         {
-            return table.into_iter().try_for_each(|(address, spot)| found(address, spot));
+            let has_dead = self.head(&file).is_ok_and(|head| head.has_dead);
+            let is_dead = |spot: &Spot| header_at(&file, spot.offset).is_ok_and(|h| h.is_dead);
+            return table
+                .into_iter()
+                .filter(|(_, spot)| !has_dead || !is_dead(spot))
+                .try_for_each(|(address, spot)| found(address, spot));
         }
         let length = limit.map_or(length, |limit| limit.min(length));
         self.scan(pack, &file, length, found, &mut |_| {})
@@ -389,21 +460,23 @@ pub(super) fn expected(
     })
 }
 
-fn header_at(file: &File, at: u64) -> Result<Header, Bad> {
+pub(super) fn header_at(file: &File, at: u64) -> Result<Header, Bad> {
     let mut bytes = [0; HEADER];
     file.read_exact_at(&mut bytes, at).map_err(|_| Bad::Damaged("an incomplete header"))?;
     Header::parse(&bytes)
 }
 
-/// The whole, true record at `at`; its payload is left in `payload`.
+/// The whole, true record at `at`; its payload is left in `payload`. Of a dead one the payload is
+/// not true any more: its length is believed if a frame, or the end of a unit, follows there.
 fn record_at(
     file: &File,
     at: u64,
     length: u64,
-    sort: Option<Sort>,
+    head: Option<Head>,
     payload: &mut Vec<u8>,
 ) -> Result<Header, Bad> {
     let header = header_at(file, at)?;
+    let sort = head.map(|head| head.sort);
     let longest = match (header.kind, sort) {
         (Type::Chunk, None | Some(Sort::Chunks)) => Sort::Chunks.longest(),
         (Type::Box, None | Some(Sort::Boxes)) => Sort::Boxes.longest(),
@@ -416,6 +489,16 @@ fn record_at(
     payload.resize(header.length as usize, 0);
     file.read_exact_at(payload, at + HEADER as u64)
         .map_err(|_| Bad::Damaged("a record that cannot be read"))?;
+    if header.is_dead {
+        let may_be = head.is_none_or(|head| head.has_dead);
+        let next = (at + HEADER as u64 + header.length).next_multiple_of(GRAIN);
+        let ends = matches!(header_at(file, next), Ok(_) | Err(Bad::Nothing));
+        return if may_be && (ends || next.is_multiple_of(UNIT)) {
+            Ok(header)
+        } else {
+            Err(Bad::Damaged("a dead record in a pack that has none, or of a wrong length"))
+        };
+    }
     if header.holds(payload) {
         Ok(header)
     } else {

@@ -52,15 +52,13 @@ impl Harmed {
 /// What would mend a problem. Nothing here is ever done by deleting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// An equal record is whole elsewhere; `check --rebuild` has the index point to it.
+    /// Nothing is harmed: an equal record is whole elsewhere, and read in its place.
     EqualCopy {
         /// The pack.
         file: PathBuf,
         /// Where in it, in bytes.
         offset: u64,
     },
-    /// Nothing: an equal record is whole, and the index leads to it.
-    EqualIsUsed,
     /// A good copy of this file, from a backup, in its place.
     GoodCopy(PathBuf),
     /// A good copy of the pack that held it; nothing here says which that was.
@@ -74,10 +72,9 @@ impl fmt::Display for Remedy {
         match self {
             Remedy::EqualCopy { file, offset } => write!(
                 f,
-                "an equal record is whole in {} at byte {offset}: `kluis check --rebuild` uses it",
+                "an equal record is whole in {} at byte {offset} and read in its place",
                 file.display()
             ),
-            Remedy::EqualIsUsed => f.write_str("an equal record is whole and used in its place"),
             Remedy::GoodCopy(file) => write!(f, "a good copy of {} heals it", file.display()),
             Remedy::LostPack => f.write_str("a good copy of the pack that held it heals it"),
             Remedy::Rebuild => f.write_str("`kluis check --rebuild` makes the index again"),
@@ -90,6 +87,8 @@ impl fmt::Display for Remedy {
 pub struct Report {
     /// Chunks and boxes in the packs.
     pub records: u64,
+    /// Records that a sweep removed, in packs that hold others.
+    pub dead: u64,
     /// Bytes of packs and ledger that were read.
     pub bytes: u64,
     /// Entries in the ledger.
@@ -184,6 +183,7 @@ impl Report {
     /// Takes in what another worker found.
     pub(super) fn absorb(&mut self, other: Report) {
         self.records += other.records;
+        self.dead += other.dead;
         self.bytes += other.bytes;
         self.boxes += other.boxes;
         self.forgotten += other.forgotten;

@@ -50,8 +50,8 @@ impl<'a> Stream<'a> {
         Self { file, piece: &mut piece.0, start: 0, filled: 0, length }
     }
 
-    /// Whether the record of `address` is whole at `spot`, and what is wrong if not. Spots that
-    /// rise are read in one pass.
+    /// Whether the record of `address` is whole at `spot`, and what is wrong if not; whether one that
+    /// is called dead is so rightly is for the caller to see. Spots that rise are read in one pass.
     pub(super) fn record(
         &mut self,
         spot: Spot,
@@ -70,6 +70,9 @@ impl<'a> Stream<'a> {
         }
         let header =
             packs::expected(&head, spot, address, sort).ok_or("a damaged record header")?;
+        if header.is_dead {
+            return Err("a dead record in a pack that has none");
+        }
         self.payload(&header, at, address, sort)
     }
 

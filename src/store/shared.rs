@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use super::coming::Coming;
 use super::index::Index;
-use super::packs::{PackId, Packs, ReadError, Spot};
+use super::packs::{PackId, Packs, ReadError, Sort, Spot};
 use super::{Error, cabinet, log};
 use crate::ids::{Address, VaultId};
 use crate::vault;
@@ -57,53 +57,96 @@ impl Shared {
     }
 
     /// Asks the index with `answer`, checks what it says, makes it again once if it is in doubt.
+    /// Where the copy that it names is damaged, another one answers if there is one.
     pub(super) fn find<T>(
         &self,
         address: Address,
         mut answer: impl FnMut(Spot) -> Result<T, ReadError>,
     ) -> Result<T, Error> {
+        let mut asked = None;
         loop {
             let remade = self.index.remade();
             let found = self.index.spot(address);
-            if let Ok(Some(spot)) = found {
+            if let Ok(Some(spot)) = found
+                && asked != Some(spot)
+            {
                 match answer(spot) {
                     Ok(value) => return Ok(value),
-                    Err(ReadError::Failed(error)) => return Err(error),
-                    Err(ReadError::Elsewhere) => {}
+                    Err(ReadError::Failed(error)) => {
+                        let other = self.search(address, Some(spot), answer);
+                        return other.ok().flatten().ok_or(error);
+                    }
+                    // A sweep may just have pointed the index to another copy: asked once more.
+                    Err(ReadError::Elsewhere | ReadError::Dead) => {
+                        asked = Some(spot);
+                        continue;
+                    }
                 }
             }
             if self.index.rebuild_once(remade, &self.packs, &|pack| self.limit(pack))? {
+                asked = None;
                 continue;
             }
-            let spot = if found.is_err() { self.search(address)? } else { None };
-            return match spot.map(answer) {
-                Some(Ok(value)) => Ok(value),
-                Some(Err(ReadError::Failed(error))) => Err(error),
-                _ => Err(vault::Error::Missing.into()),
+            let missing = vault::Error::Missing.into();
+            return match found {
+                Ok(None) => Err(missing),
+                Ok(Some(spot)) => self.search(address, Some(spot), answer)?.ok_or(missing),
+                Err(_) => self.search(address, None, answer)?.ok_or(missing),
             };
         }
     }
 
-    /// Whether the index knows a record of this address, or a pack holds one if there is no index.
+    /// Whether the index knows a chunk of this address, or a pack holds one where the index is
+    /// wrong or not there.
     pub(super) fn has(&self, address: Address) -> Result<bool, Error> {
+        let stands = |spot| match self.packs.stands(spot, address, Sort::Chunks) {
+            true => Ok(()),
+            false => Err(ReadError::Elsewhere),
+        };
         match self.index.spot(address) {
-            Ok(spot) => Ok(spot.is_some()),
-            Err(_) => Ok(self.search(address)?.is_some()),
+            Ok(None) => Ok(false),
+            Ok(Some(spot)) if stands(spot).is_ok() => Ok(true),
+            Ok(Some(spot)) => Ok(self.search(address, Some(spot), stands)?.is_some()),
+            Err(_) => Ok(self.search(address, None, stands)?.is_some()),
         }
     }
 
-    /// Looks through every pack: the way that is left when there is no index.
-    fn search(&self, address: Address) -> Result<Option<Spot>, Error> {
-        let mut spot = None;
+    /// Looks through every pack for a record that answers, but the one that the index names, which
+    /// did not: the way that is left when the index cannot help. The index learns what was found.
+    fn search<T>(
+        &self,
+        address: Address,
+        named: Option<Spot>,
+        mut answer: impl FnMut(Spot) -> Result<T, ReadError>,
+    ) -> Result<Option<T>, Error> {
+        let mut answered = None;
+        let mut failed = None;
         for pack in self.packs.list()? {
-            self.packs.each(pack, self.limit(pack), &mut |found, place| {
-                if found == address {
-                    spot = Some(place);
+            let mut ask = |found, spot| {
+                if found == address && Some(spot) != named && answered.is_none() {
+                    match answer(spot) {
+                        Ok(value) => answered = Some((value, spot)),
+                        Err(ReadError::Failed(error)) => failed = Some(error),
+                        Err(ReadError::Elsewhere | ReadError::Dead) => {}
+                    }
                 }
                 Ok(())
-            })?;
+            };
+            self.packs.each(pack, self.limit(pack), &mut ask)?;
+            if answered.is_some() {
+                break;
+            }
         }
-        Ok(spot)
+        match (answered, failed) {
+            (Some((value, spot)), _) => {
+                if let Some(named) = named {
+                    let _ = self.index.replace(address, named, Some(spot));
+                }
+                Ok(Some(value))
+            }
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Shows these entries to `visit`, with their exact bytes.

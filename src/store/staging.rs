@@ -85,6 +85,27 @@ struct Run {
     committing: AtomicU64,
     /// Why nothing more of it may be committed.
     failed: Mutex<Option<Error>>,
+    /// Packs that later content may rest on, and where they are held.
+    rests_on: Mutex<Vec<PackId>>,
+    packs: Option<Packs>,
+}
+
+impl Run {
+    /// Has no sweep judge a pack of this staging before its last part is committed or dropped.
+    fn hold(&self, packs: &Packs, id: PackId) {
+        if self.repeats == Repeats::Skip {
+            packs.hold(id);
+            lock(&self.rests_on).push(id);
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if let Some(packs) = &self.packs {
+            packs.let_go(&lock(&self.rests_on));
+        }
+    }
 }
 
 /// Packs being written, and those that are closed.
@@ -116,6 +137,13 @@ struct Closed {
 impl Staging<'_> {
     /// What is staged lies in `place`, or nowhere: for a measurement of all but the disk.
     pub(super) fn new(place: Option<Arc<Shared>>, repeats: Repeats) -> Self {
+        let run = Run {
+            repeats,
+            committing: AtomicU64::new(0),
+            failed: Mutex::default(),
+            rests_on: Mutex::default(),
+            packs: place.as_ref().map(|shared| shared.packs.clone()),
+        };
         Self {
             workers: workers(),
             place,
@@ -124,7 +152,7 @@ impl Staging<'_> {
             spare: Mutex::default(),
             taken: 0,
             store: PhantomData,
-            run: Arc::new(Run { repeats, committing: AtomicU64::new(0), failed: Mutex::default() }),
+            run: Arc::new(run),
         }
     }
 
@@ -296,7 +324,7 @@ impl Staging<'_> {
             written.ending.push(full);
         }
         if written.current.is_none() {
-            written.current = Some(Pack::begin(packs)?);
+            written.current = Some(Pack::begin(packs, &self.run)?);
         }
         let pack = written.current.as_mut().expect("there is one now");
         let offset = pack.end;
@@ -485,9 +513,10 @@ impl Stream<'_> {
 }
 
 impl Pack {
-    fn begin(packs: &Packs) -> Result<Self, Error> {
+    fn begin(packs: &Packs, run: &Run) -> Result<Self, Error> {
         let id = PackId(random());
         packs.set_apart(id);
+        run.hold(packs, id);
         let address = frame::file_address(packs.vault(), 0, 0);
         let head = Header::of(Sort::Chunks.pack(), &address, &[]);
         let file = packs.disk().create(&packs.path(id))?;

@@ -51,6 +51,8 @@ pub(super) enum Durable {
     Key,
     /// Names in a directory.
     Names,
+    /// What a first sweep leaves for the second.
+    Plan,
     /// The ends of writes that were cut off.
     Quarantine,
 }
@@ -64,6 +66,7 @@ impl Durable {
             Durable::Cabinet => "cabinet",
             Durable::Key => "key",
             Durable::Names => "dir",
+            Durable::Plan => "plan",
             Durable::Quarantine => "quarantine",
         }
     }
@@ -296,7 +299,6 @@ impl File {
 
     /// Gives the room of these bytes back; they read as zeros from now on. Whole blocks of the
     /// file system become free, the rest is zeroed.
-    #[allow(dead_code, reason = "what a sweep is made of")]
     pub(super) fn punch_hole(&self, offset: u64, length: u64) -> io::Result<()> {
         match self {
             File::Machine(file) => {
