@@ -186,6 +186,7 @@ impl Gateway {
             () = dead.notified() => true,
         };
         stop.send_replace(true);
+        self.casebook.stop_sweep();
         for part in [inbox, desk, sender, upkeep] {
             if part.await.is_err() {
                 tracing::error!("a part of the server ended in a panic");
@@ -536,14 +537,21 @@ async fn note_sent(
     }
 }
 
-/// Forgets what has served its time and rotates the cabinet key nightly.
+/// Forgets what has served its time, rotates the cabinet key nightly, and gives room back.
 async fn upkeep(casebook: Arc<Casebook>, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
     loop {
         let here = Arc::clone(&casebook);
         let work = move || -> Result<(), casebook::Error> {
             here.tidy()?;
-            if here.rotation_is_due() { here.rotate_cabinet() } else { Ok(()) }
+            if here.rotation_is_due() {
+                here.rotate_cabinet()?;
+            }
+            if here.sweep_is_due() {
+                let summary = here.sweep(false)?;
+                tracing::info!("sweep: {summary}");
+            }
+            Ok(())
         };
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(())) => {}

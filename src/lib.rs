@@ -14,11 +14,11 @@
 //! randomness passed in. *Keeping* code (`keys → vault → ledger → store → upkeep`) knows no law and
 //! no mail. The two never import each other; `casebook` joins them. `inbox`, `reply`, `staff` and
 //! `cli` see `casebook` and the deciding code; `staff` and `cli` also `keys` and the pure proofs of
-//! `ledger`, `staff` also `vault`, `cli` also what it starts: `gateway`, and `store` for a vault
-//! that nothing serves. `gateway` sees all of the server's side and never `staff`. Only `vault`
-//! names a symmetric cipher, only `keys` and `reply::answer` name age, only `reply::openpgp` and
-//! `staff` name OpenPGP, only `store::index` names sled, of the store only `disk` and `index` touch
-//! files, only `sandbox`, `staff::agent` and `cli::demo` start another program.
+//! `ledger`, `staff` also `vault`, `cli` also what it starts: `gateway`, and `store` and `upkeep` for
+//! a vault that nothing serves. `gateway` sees all of the server's side and never `staff`. Only
+//! `vault` names a symmetric cipher, only `keys` and `reply::answer` name age, only `reply::openpgp`
+//! and `staff` name OpenPGP, only `store::index` names sled, of the store only `disk` and `index`
+//! touch files, only `sandbox`, `staff::agent` and `cli::demo` start another program.
 //! `tests/suite/imports.rs` holds the code to this.
 
 pub mod clock;
@@ -38,6 +38,7 @@ pub mod request;
 pub mod keys;
 pub mod ledger;
 pub mod store;
+pub mod upkeep;
 pub mod vault;
 
 pub mod casebook;

@@ -16,8 +16,10 @@ mod receive;
 mod record;
 pub mod socket;
 pub mod state;
+mod sweep;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::case::{self, Approval};
@@ -28,6 +30,7 @@ use crate::ledger::entry::{Entry, Fact};
 use crate::sandbox::Sandbox;
 use crate::secret::{Personal, Secret, clear_stack};
 use crate::store::{self, Batch, Store};
+use crate::upkeep;
 use crate::vault;
 use crate::vault::chunk::{self, Base};
 use crate::vault::manifest::Manifest;
@@ -39,6 +42,7 @@ pub use read::{CaseCard, Filter, LetterCard, Opened, Standing};
 pub use receive::Receipt;
 pub use record::{Act, Due, NewBox, NewChunk, Recording};
 use state::{BoxRecord, Sending, State};
+pub use upkeep::sweep::{Stage as SweepStage, Summary as SweepSummary};
 
 /// Why the casebook did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,9 @@ pub enum Error {
     /// The case does not allow it now.
     #[error(transparent)]
     Refused(#[from] crate::case::Refusal),
+    /// Upkeep did nothing.
+    #[error(transparent)]
+    Upkeep(upkeep::Error),
     /// What the staff side sent does not fit together.
     #[error("the request does not fit together: {0}")]
     Malformed(&'static str),
@@ -69,6 +76,15 @@ pub enum Error {
 impl From<vault::Error> for Error {
     fn from(error: vault::Error) -> Self {
         Self::Store(store::Error::Vault(error))
+    }
+}
+
+impl From<upkeep::Error> for Error {
+    fn from(error: upkeep::Error) -> Self {
+        match error {
+            upkeep::Error::Store(error) => Self::Store(error),
+            other => Self::Upkeep(other),
+        }
     }
 }
 
@@ -122,6 +138,9 @@ pub struct Casebook {
     acts: Mutex<()>,
     outgoing: tokio::sync::Notify,
     tests: Mutex<Vec<(EpochId, blake3::Hash)>>,
+    /// Held while a sweep takes a step; when it did, in minutes since 1970.
+    sweep_tried: Mutex<Option<u64>>,
+    stopping: AtomicBool,
 }
 
 /// The window secret's base and when it ends. The secret itself is gone at once.
@@ -174,6 +193,8 @@ impl Casebook {
             acts: Mutex::default(),
             outgoing: tokio::sync::Notify::new(),
             tests: Mutex::default(),
+            sweep_tried: Mutex::default(),
+            stopping: AtomicBool::new(false),
             store,
         };
         casebook.fold()?;

@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 
 use minicbor::{Decode, Encode};
 
+use super::SweepSummary;
 use super::forget::Certificate;
 use super::read::{CaseCard, Filter, Opened};
 use super::record::Recording;
@@ -138,6 +139,13 @@ pub enum Request {
     /// Check the vault without keys, while it serves.
     #[n(17)]
     Check,
+    /// Take the next step of a sweep.
+    #[n(18)]
+    Sweep {
+        /// Only say what it would be.
+        #[n(0)]
+        dry: bool,
+    },
 }
 
 /// A message of the server.
@@ -283,6 +291,13 @@ pub enum Response {
         /// Problems beyond these.
         #[n(2)]
         more: u64,
+    },
+    /// How far a sweep is.
+    #[n(15)]
+    Swept {
+        /// What was found, and what is gone.
+        #[n(0)]
+        summary: SweepSummary,
     },
 }
 

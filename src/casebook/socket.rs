@@ -283,6 +283,7 @@ impl Desk {
                 let problems = report.problems.iter().map(Flaw::from).collect();
                 Response::Checked { looked_at, problems, more: report.more_problems }
             }
+            Request::Sweep { dry } => Response::Swept { summary: casebook.sweep(dry)? },
         })
     }
 
@@ -331,7 +332,7 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         | Request::MessageId { .. }
         | Request::Record { .. }
         | Request::Forget { .. } => member.may_answer(),
-        Request::RotateCabinet => member.may_administer(),
+        Request::RotateCabinet | Request::Sweep { .. } => member.may_administer(),
     };
     if allowed { Ok(()) } else { Err(Error::Forbidden) }
 }

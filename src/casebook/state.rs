@@ -84,6 +84,17 @@ pub enum Sending {
     Failed,
 }
 
+/// How far a sweep came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SweepRecord {
+    /// When, in minutes since 1970.
+    pub minute: u64,
+    /// The position of its entry.
+    pub seq: u64,
+    /// A first plan was written down and waits for the second look.
+    pub waits: bool,
+}
+
 /// The fold.
 #[derive(Default)]
 pub struct State {
@@ -107,6 +118,12 @@ pub struct State {
     pub rotated: u64,
     /// Whether a key was dropped since.
     pub dropped: bool,
+    /// When the vault was made: the minute of its first entry.
+    pub founded: Option<u64>,
+    /// The minute of its newest entry.
+    pub last: u64,
+    /// How far the newest sweep came.
+    pub sweep: Option<SweepRecord>,
     next: u64,
 }
 
@@ -114,6 +131,8 @@ impl State {
     /// Takes one entry in.
     pub fn apply(&mut self, vault: VaultId, entry: &Entry) {
         self.next = entry.seq.saturating_add(1);
+        self.founded.get_or_insert(entry.minute);
+        self.last = entry.minute;
         self.apply_box(vault, entry);
         match entry.kind {
             Fact::CaseOpened => self.open_case(entry),
@@ -130,6 +149,11 @@ impl State {
                 if let (Some(epoch), Some(hash)) = (entry.epoch, entry.hash) {
                     self.epoch_notes.insert(epoch, hash);
                 }
+            }
+            Fact::SweepPlanned | Fact::Swept => {
+                let (minute, seq) = (entry.minute, entry.seq);
+                let waits = entry.kind == Fact::SweepPlanned && entry.hash.is_some();
+                self.sweep = Some(SweepRecord { minute, seq, waits });
             }
             Fact::CabinetRotated => (self.rotated, self.dropped) = (entry.minute, false),
             Fact::Forgotten => {

@@ -70,6 +70,7 @@ impl Check {
         );
         shown.text = format!("{summary}\n{}", shown.text);
         shown.json[0]["records"] = report.records.into();
+        shown.json[0]["dead"] = report.dead.into();
         shown.json[0]["entries"] = report.entries.into();
         shown.json[0]["slots"] = report.slots.into();
         shown.json[0]["boxes"] = report.boxes.into();

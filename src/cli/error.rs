@@ -13,7 +13,7 @@ use crate::keys::{UnlockError, roster, staff as staff_key};
 use crate::ledger;
 use crate::staff::home::HomeError;
 use crate::staff::{agent, answers, client, found};
-use crate::store;
+use crate::{store, upkeep};
 
 /// Done, and nothing is wrong.
 pub(super) const OK: u8 = 0;
@@ -135,8 +135,22 @@ impl From<casebook::Error> for Error {
     fn from(error: casebook::Error) -> Self {
         match error {
             casebook::Error::Store(error) => error.into(),
+            casebook::Error::Upkeep(error) => error.into(),
             casebook::Error::Forbidden => Self::new(error.to_string()).code(DENIED),
             other => Self::new(other.to_string()),
+        }
+    }
+}
+
+impl From<upkeep::Error> for Error {
+    fn from(error: upkeep::Error) -> Self {
+        let this = Self::new(error.to_string());
+        match error {
+            upkeep::Error::Store(error) => error.into(),
+            upkeep::Error::Unopened { .. } => {
+                this.hint("`kluis check` says what is damaged; what is lost can be forgotten")
+            }
+            upkeep::Error::Stopped => this.code(LATER),
         }
     }
 }

@@ -24,6 +24,7 @@ mod queue;
 mod serve;
 mod session;
 mod show;
+mod sweep;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -59,7 +60,7 @@ struct Cli {
 
 const AFTER: &str = "\
 To see it at work: demo
-Server side: init serve check doctor config
+Server side: init serve check sweep doctor config
 Your own key: key unlock lock whoami
 Staff side: queue show get note confirm-key decide ask resume extend hold answer forget close
 Keys and proof: keys audit
@@ -79,6 +80,7 @@ enum Command {
     Init(init::Init),
     Serve(serve::Serve),
     Check(check::Check),
+    Sweep(sweep::Sweep),
     Doctor(doctor::Doctor),
     Config(config::Settings),
     Key(key::Key),
@@ -110,6 +112,7 @@ impl Command {
             Command::Init(it) => it.run(),
             Command::Serve(it) => it.run(json),
             Command::Check(it) => it.run(json),
+            Command::Sweep(it) => it.run(json),
             Command::Doctor(it) => it.run(),
             Command::Config(it) => it.run(),
             Command::Key(it) => it.run(),

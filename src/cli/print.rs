@@ -203,6 +203,12 @@ pub(super) fn size(bucket: u8) -> String {
     }
 }
 
+/// So many bytes, for people.
+#[must_use]
+pub(super) fn bytes(number: u64) -> String {
+    indicatif::BinaryBytes(number).to_string()
+}
+
 /// The first characters of an id, as tables show it: unique among few.
 #[must_use]
 pub(super) fn brief(id: &impl ToString) -> String {

@@ -17,7 +17,7 @@ use super::agent::Opener;
 use super::seen::Seen;
 use crate::casebook::detail::{self, ItemDetail, LetterDetail, NoteDetail};
 use crate::casebook::protocol::{self, Flaw, Request, Response, Status};
-use crate::casebook::{CaseCard, Certificate, Filter, LetterCard, Opened, Standing};
+use crate::casebook::{CaseCard, Certificate, Filter, LetterCard, Opened, Standing, SweepSummary};
 use crate::ids::{CaseId, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::keys::epoch::{EpochPublic, EpochSecret};
 use crate::keys::epoch_note::EpochNote;
@@ -488,6 +488,17 @@ impl Client {
     pub fn check(&mut self) -> Result<(u64, Vec<Flaw>, u64), Error> {
         match self.ask(&Request::Check)? {
             Response::Checked { looked_at, problems, more } => Ok((looked_at, problems, more)),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// Has the server take the next step of a sweep, or say what it would be.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn sweep(&mut self, dry: bool) -> Result<SweepSummary, Error> {
+        match self.ask(&Request::Sweep { dry })? {
+            Response::Swept { summary } => Ok(summary),
             _ => Err(Error::Unexpected),
         }
     }

@@ -291,9 +291,11 @@ fn a_role_allows_what_it_allows_and_nothing_else() {
     assert!(!olga.ledger().expect("is given").0.is_empty());
     assert_eq!(olga.check().expect("checks").1, []);
 
-    // Rotating is for the admin.
+    // Rotating and sweeping are for the admin.
     for client in [&mut anna, &mut dora, &mut olga] {
         forbidden(&server, "rotating", || client.rotate_cabinet());
+        forbidden(&server, "sweeping", || client.sweep(false).map(drop));
+        forbidden(&server, "what a sweep would do", || client.sweep(true).map(drop));
     }
     runtime.block_on(server.stop());
 }

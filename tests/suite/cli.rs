@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use kluis::reply::openpgp::MailboxKey;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The program under test.
 const KLUIS: &str = env!("CARGO_BIN_EXE_kluis");
@@ -260,6 +260,7 @@ fn errors_say_what_to_do_and_whose_turn_it_is() {
     let (error, _) = office.fails(&["serve", "nowhere"], 2);
     assert!(error.contains("nowhere/kluis.toml"), "{error}");
     office.fails(&["check", "nowhere"], 2);
+    office.fails(&["sweep", "nowhere"], 2);
     office.fails(&["keys", "list", "nowhere"], 1);
     office.fails(&["audit", "verify", "nowhere"], 1);
     let known = ["--server", "no.sock", "--member", "lotte"];
@@ -385,6 +386,9 @@ fn a_day_in_a_small_office_goes_from_init_to_lock() {
 
     office.json(&["check", "vault"]);
     assert_eq!(office.json(&["keys", "rotate", "--cabinet"])["rotated"], "cabinet");
+    // The packs of a running server are open: nothing is judged yet.
+    let asked = office.json(&["sweep", "vault", "--dry-run"]);
+    assert_eq!((&asked["stage"], &asked["dry_run"]), (&json!("nothing"), &json!(true)));
     assert_eq!(office.json(&["lock"])["locked"], true);
     assert_eq!(office.json(&["lock"])["locked"], false);
     // Without agent and terminal there is nobody to ask for the passphrase.
@@ -399,6 +403,18 @@ fn a_day_in_a_small_office_goes_from_init_to_lock() {
     office.fails(&by_file, 75);
     let offline = ["audit", "verify", "--dir", "vault", "--checkpoint", "ledger.jsonl"];
     assert_eq!(office.json(&offline)["extends_earlier"], true);
+    let sweep = |more: &[&str]| office.json(&[&["sweep", "vault"], more].concat());
+    let dry = sweep(&["--dry-run"]);
+    assert_eq!(dry["stage"], "first");
+    assert!(dry["records"].as_u64() > Some(1) && !office.path("vault/sweep.plan").exists());
+    let noted = sweep(&[]);
+    assert_eq!((&noted["stage"], &noted["records"]), (&json!("first"), &dry["records"]));
+    for more in [&["--dry-run"][..], &[]] {
+        let waits = sweep(more);
+        assert_eq!((&waits["stage"], &waits["until"]), (&json!("waits"), &noted["until"]));
+    }
+    let shown = String::from_utf8(office.run(&["sweep", "vault"]).stdout).expect("UTF-8");
+    assert!(shown.contains("waits until"), "{shown}");
     let found = office.json(&["check", "vault", "--rebuild"]);
     assert_eq!(found["problems"].as_array().map(Vec::len), Some(0));
 }

@@ -35,7 +35,7 @@ fn may_import(module: &str) -> Option<Vec<&'static str>> {
         "staff" => [doors, vec!["sandbox", "keys", "ledger", "vault", "reply"]].concat(),
         "cli" => {
             let sides = vec!["sandbox", "inbox", "reply", "staff", "gateway"];
-            [doors, sides, vec!["keys", "ledger", "store"]].concat()
+            [doors, sides, vec!["keys", "ledger", "store", "upkeep"]].concat()
         }
         "gateway" => {
             [GROUND, &["sandbox"], DECIDING, KEEPING, &["casebook", "inbox", "reply"]].concat()

@@ -169,6 +169,8 @@ fn every_request(case: CaseId, item: ItemId, chunk: Address, note: Recording) ->
         Request::Checkpoint { since: 0 },
         Request::Status,
         Request::Check,
+        Request::Sweep { dry: true },
+        Request::Sweep { dry: false },
     ]
 }
 
@@ -262,7 +264,7 @@ fn who_has_no_right_to_something_is_told_nothing_of_it() {
         }
         refused += 1;
     }
-    assert_eq!(refused, 16);
+    assert_eq!(refused, 18);
     assert_eq!(entries(&server).len(), before, "nothing was looked at, recorded or forgotten");
     // The cabinet's key is rotated by an admin, and nobody here is one.
     for name in ["anna", "bert", "olga"] {

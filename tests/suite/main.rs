@@ -25,6 +25,7 @@ mod sandbox;
 mod scrub;
 mod secrecy;
 mod store;
+mod sweep;
 mod tree;
 mod way;
 
