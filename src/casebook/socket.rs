@@ -56,6 +56,8 @@ const WRITE_TIME: Duration = Duration::from_secs(5 * 60);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Items of one look: a letter of the most items, skeleton included, several times over.
 const MAX_LOOKS: usize = 4096;
+/// Chunks that a connection may ask for at a time: beyond these, only those of its last look.
+const MAX_LOOKED_AT: usize = 1 << 20;
 /// The longest inner layer in bytes: with the server's layer it is no longer than a box may be.
 const MAX_INNER: usize = 64 << 20;
 /// Ledger entries in one answer.
@@ -92,7 +94,7 @@ pub async fn run(listener: UnixListener, desk: Arc<Desk>, stop: impl Future<Outp
 struct Connection {
     desk: Arc<Desk>,
     stream: UnixStream,
-    /// Chunks of the items looked at: the only ones this connection is given.
+    /// Chunks of the items looked at lately: the only ones this connection is given.
     looked_at: HashSet<Address>,
 }
 
@@ -192,7 +194,13 @@ impl Connection {
         .await;
         if let Response::Boxes { boxes } = &response {
             let inner = boxes.iter().filter_map(|opened| opened.inner.as_ref());
-            self.looked_at.extend(inner.flat_map(|inner| inner.chunks.iter().copied()));
+            let chunks: Vec<Address> =
+                inner.flat_map(|inner| inner.chunks.iter().copied()).collect();
+            // Who looks at everything goes on from one look to the next.
+            if self.looked_at.len() + chunks.len() > MAX_LOOKED_AT {
+                self.looked_at.clear();
+            }
+            self.looked_at.extend(chunks);
         }
         response
     }

@@ -121,7 +121,7 @@ impl Command {
             Command::Whoami(it) => it.run(),
             Command::Queue(it) => it.run(),
             Command::Show(it) => it.run(),
-            Command::Get(it) => it.run(),
+            Command::Get(it) => it.run(json),
             Command::Note(it) => it.run(),
             Command::ConfirmKey(it) => it.run(json),
             Command::Decide(it) => it.run(),

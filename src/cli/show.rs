@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::queue::{self, Closed};
 use super::session::{self, Connection};
-use super::{Error, Report, print};
+use super::{Error, Report, check, print};
 use crate::casebook::detail::{ItemCard, ItemDetail, NoteSubject};
 use crate::casebook::{Filter, Standing};
 use crate::ids::{CaseId, ItemId};
@@ -21,6 +21,7 @@ use crate::letter::{Mailbox, Role};
 use crate::reply::openpgp::Certificate;
 use crate::request::deadline;
 use crate::staff::client::{self, CaseView, Client, ItemView, LetterView, NoteView};
+use crate::staff::verify::{Verified, verify_all};
 
 /// Show one case: its letters with their texts, what is attached, notes and answers
 ///
@@ -44,11 +45,20 @@ pub(super) struct Show {
 /// Take an item out of the vault, decoded, into a file
 ///
 /// The file gets a name of our own, never the sender's, and is never overwritten.
+///
+/// With --verify-all nothing is taken out: everything that you may read is opened and held against
+/// the ledger, which gets a look for each item. Exit code 1 if something does not verify.
 #[derive(Args)]
-#[command(after_help = "Example:\n  kluis get 1f0a33c2\n  kluis get 1f0a33c2 -o copy.pdf")]
+#[command(
+    after_help = "Example:\n  kluis get 1f0a33c2\n  kluis get 1f0a33c2 -o copy.pdf\n  kluis get --verify-all"
+)]
 pub(super) struct Get {
     /// The item: the first digits of its id are enough
-    item: String,
+    #[arg(required_unless_present = "verify_all")]
+    item: Option<String>,
+    /// Open everything, or all of one case, and write nothing
+    #[arg(long, conflicts_with_all = ["item", "output"])]
+    verify_all: bool,
     /// The file to write, or - for standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -366,7 +376,8 @@ impl Get {
     ///
     /// # Errors
     /// See [`Error`].
-    pub(super) fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self, json: bool) -> Result<Report, Error> {
+        let Some(start) = &self.item else { return self.verify_all(json) };
         let to_stdout = self.output.as_deref() == Some(Path::new("-"));
         if to_stdout && std::io::stdout().is_terminal() {
             return Err(Error::usage("an item is not written to a terminal")
@@ -378,8 +389,8 @@ impl Get {
         }
         let mut client = self.connection.open()?;
         let item = match self.case {
-            Some(case) => session::item_of(&client.case(case)?, &self.item)?,
-            None => session::item_anywhere(&mut client, &self.item)?,
+            Some(case) => session::item_of(&client.case(case)?, start)?,
+            None => session::item_anywhere(&mut client, start)?,
         };
         let view = client.look(&[item])?.pop().ok_or_else(not_readable)?;
         let content = view.content();
@@ -410,6 +421,58 @@ impl Get {
             }),
         ))
     }
+}
+
+impl Get {
+    fn verify_all(&self, json: bool) -> Result<Report, Error> {
+        let mut client = self.connection.open()?;
+        let bar = check::progress(json);
+        let verified = verify_all(&mut client, self.case, &|done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        });
+        bar.finish_and_clear();
+        Ok(verified_report(&verified?))
+    }
+}
+
+fn verified_report(verified: &Verified) -> Report {
+    let mut text = format!(
+        "{} verified, {} of content; {} forgotten, {} of the server's own\n",
+        print::count(verified.boxes, "box", "boxes"),
+        print::count(verified.bytes, "byte", "bytes"),
+        verified.forgotten,
+        verified.servers,
+    );
+    let mut faults = Vec::with_capacity(verified.faults.len());
+    for fault in &verified.faults {
+        let kind = print::words(&fault.kind);
+        let item = fault.is_of_item().then(|| fault.item.to_string());
+        let case = fault.case.map(|case| case.to_string());
+        let named = item.clone().unwrap_or_else(|| fault.letter.to_string());
+        let of = case.as_ref().map_or_else(String::new, |case| format!(" of {case}"));
+        let line = format!("{kind} {named}{of}: {}", fault.why);
+        let _ = writeln!(text, "{}", print::terminal_safe(&line));
+        faults.push(json!({
+            "kind": kind,
+            "case": case,
+            "letter": fault.letter.to_string(),
+            "item": item,
+            "why": fault.why,
+        }));
+    }
+    if verified.more_faults > 0 {
+        let _ = writeln!(text, "and {} more", verified.more_faults);
+    }
+    let json = json!({
+        "verified": verified.boxes,
+        "bytes": verified.bytes,
+        "forgotten": verified.forgotten,
+        "servers": verified.servers,
+        "problems": faults,
+        "more_problems": verified.more_faults,
+    });
+    Report { problems: !verified.faults.is_empty(), ..Report::new(text, json) }
 }
 
 /// A file name of our own: case, item, and an ending by what the bytes are.

@@ -24,7 +24,8 @@ use crate::keys::epoch_note::EpochNote;
 use crate::keys::note::Vkey;
 use crate::keys::{challenge, wrapped};
 use crate::reply::openpgp::MailboxKey;
-use crate::secret::{Personal, clear_stack};
+use crate::secret::{Personal, clear_stack, wipe};
+use crate::vault::chunk::ChunkKey;
 use crate::vault::manifest::Manifest;
 use crate::vault::{self, chunk, seal};
 
@@ -280,9 +281,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn queue(&mut self, filter: Filter) -> Result<Vec<CaseView>, Error> {
-        let Response::Cases { cases } = self.ask(&Request::Queue { filter })? else {
-            return Err(Error::Unexpected);
-        };
+        let cases = self.cards(filter)?;
         let mut views = Vec::with_capacity(cases.len());
         for card in cases {
             let mut letters = Vec::with_capacity(card.letters.len());
@@ -299,6 +298,14 @@ impl Client {
         Ok(views)
     }
 
+    /// Cases as the server lists them, nothing opened.
+    pub(super) fn cards(&mut self, filter: Filter) -> Result<Vec<CaseCard>, Error> {
+        match self.ask(&Request::Queue { filter })? {
+            Response::Cases { cases } => Ok(cases),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
     /// One case.
     ///
     /// # Errors
@@ -312,6 +319,12 @@ impl Client {
     /// # Errors
     /// `Forgotten` if one of them is; see [`Error`].
     pub fn look(&mut self, items: &[ItemId]) -> Result<Vec<ItemView>, Error> {
+        let boxes = self.opened_items(items)?;
+        boxes.iter().map(|opened| self.item(opened)).collect()
+    }
+
+    /// Looks at items, as the server gives them.
+    pub(super) fn opened_items(&mut self, items: &[ItemId]) -> Result<Vec<Opened>, Error> {
         let Response::Boxes { boxes } = self.ask(&Request::Look { items: items.to_vec() })? else {
             return Err(Error::Unexpected);
         };
@@ -320,7 +333,26 @@ impl Client {
         if !are_asked_for {
             return Err(Error::Unexpected);
         }
-        boxes.iter().map(|opened| self.item(opened)).collect()
+        Ok(boxes)
+    }
+
+    /// Opens a box and all of its content, and keeps nothing. Gives the length of the content.
+    pub(super) fn verify(&mut self, opened: &Opened) -> Result<u64, Error> {
+        let manifest = self.manifest(opened)?;
+        let mut body = Zeroizing::new(Vec::with_capacity(chunk::BODY));
+        // An item without a byte has one body; what is no item has none.
+        let bodies = chunk::padded(manifest.length).div_ceil(chunk::BODY as u64);
+        let has_content = manifest.length > 0 || !manifest.chunks.is_empty();
+        if has_content && manifest.chunks.len() as u64 != bodies {
+            return Err(vault::Error::Tampered.into());
+        }
+        for (i, key) in manifest.chunks.iter().enumerate() {
+            self.body(key, i, manifest.length, &mut body)?;
+            wipe(&mut body);
+            body.clear();
+        }
+        clear_stack();
+        Ok(manifest.length)
     }
 
     fn item(&mut self, opened: &Opened) -> Result<ItemView, Error> {
@@ -362,16 +394,27 @@ impl Client {
         }
         let mut content = Zeroizing::new(Vec::with_capacity(manifest.length as usize));
         for (i, key) in manifest.chunks.iter().enumerate() {
-            let address = key.address();
-            let Response::Bytes { bytes } = self.ask(&Request::Chunk { address })? else {
-                return Err(Error::Unexpected);
-            };
-            let mut bytes = Zeroizing::new(bytes);
-            let body = chunk::open(key, address, &mut bytes)?;
-            chunk::unpad(&mut content, body, i, manifest.length)?;
+            self.body(key, i, manifest.length, &mut content)?;
         }
         clear_stack();
         Ok(content)
+    }
+
+    /// Appends the content of one chunk.
+    fn body(
+        &mut self,
+        key: &ChunkKey,
+        index: usize,
+        length: u64,
+        content: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let address = key.address();
+        let Response::Bytes { bytes } = self.ask(&Request::Chunk { address })? else {
+            return Err(Error::Unexpected);
+        };
+        let mut bytes = Zeroizing::new(bytes);
+        let body = chunk::open(key, address, &mut bytes)?;
+        Ok(chunk::unpad(content, body, index, length)?)
     }
 
     /// The notes of a case, oldest first.
@@ -379,9 +422,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn notes(&mut self, case: CaseId) -> Result<Vec<NoteView>, Error> {
-        let Response::Boxes { boxes } = self.ask(&Request::Notes { case })? else {
-            return Err(Error::Unexpected);
-        };
+        let boxes = self.opened_notes(case)?;
         let mut notes = Vec::with_capacity(boxes.len());
         for opened in boxes.iter().filter(|opened| opened.standing == Standing::Kept) {
             let manifest = self.manifest(opened)?;
@@ -389,6 +430,14 @@ impl Client {
             notes.push(NoteView { minute: opened.minute, detail });
         }
         Ok(notes)
+    }
+
+    /// The notes of a case, as the server gives them.
+    pub(super) fn opened_notes(&mut self, case: CaseId) -> Result<Vec<Opened>, Error> {
+        match self.ask(&Request::Notes { case })? {
+            Response::Boxes { boxes } => Ok(boxes),
+            _ => Err(Error::Unexpected),
+        }
     }
 
     /// The mailbox's OpenPGP keys, the current one first.

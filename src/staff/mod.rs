@@ -2,7 +2,8 @@
 //!
 //! `home` is where a member's files lie, `agent` holds the unlocked key, `client` logs in and opens
 //! what the server discloses, `letters` opens encrypted letters, `answers` composes, `sealing`
-//! makes boxes, `seen` remembers checkpoints, `found` makes what a new vault starts with. The
+//! makes boxes, `seen` remembers checkpoints, `verify` opens everything and keeps nothing, `found`
+//! makes what a new vault starts with. The
 //! gateway never imports any of it.
 
 pub mod agent;
@@ -14,3 +15,4 @@ pub mod letters;
 pub mod openpgp;
 pub mod sealing;
 pub mod seen;
+pub mod verify;

@@ -454,6 +454,11 @@ fn an_item_is_taken_out_and_forgotten(office: &Office, case: &str) {
     let piped = office.run(&["get", item, "-o", "-"]);
     assert_eq!(piped.stdout, b"%PDF-1.4\n");
     office.fails(&["get", "zzzz"], 2);
+    office.fails(&["get"], 2);
+    office.fails(&["get", item, "--verify-all"], 2);
+    let verified = office.json(&["get", "--verify-all"]);
+    assert_eq!(verified["problems"].as_array().map(Vec::len), Some(0));
+    assert!(verified["verified"].as_u64() > Some(3), "{verified}");
     office.fails(&["get", "00000000000000000000000000000000"], 1);
 
     let forget = ["forget", case, item, "--reason", "identity checked"];

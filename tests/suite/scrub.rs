@@ -3,16 +3,23 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use kluis::casebook::detail::NoteSubject;
+use kluis::casebook::{Act, Filter};
 use kluis::ids::{ItemId, LetterId, VaultId};
 use kluis::ledger::{Entry, Fact};
+use kluis::letter::Role;
+use kluis::staff::sealing::Sealing;
+use kluis::staff::verify::verify_all;
 use kluis::store::{Batch, Problem, Remedy, Repeats, Report, Store, Stored};
 use kluis::vault::chunk::{BODY, Base};
 use kluis::vault::manifest::Manifest;
 use kluis::vault::seal::{self, Kind, Place};
 
-use crate::thief::{copy, files};
+use crate::thief::{Thief, copy, files};
+use crate::way::{count, deliver, runtime};
+use crate::world::{MAILBOX, World};
 
 struct Vault {
     dir: tempfile::TempDir,
@@ -46,22 +53,25 @@ impl Vault {
         files(&self.state().join("packs"))
     }
 
-    /// The pack and the offset of the header of the n-th record of this address.
     fn place_of(&self, address: &[u8; 32], n: usize) -> (PathBuf, u64) {
-        let mut found = Vec::new();
-        for pack in self.packs() {
-            let bytes = fs::read(&pack).expect("is read");
-            for at in (0..bytes.len().saturating_sub(64)).step_by(64) {
-                let is_record =
-                    bytes[at..].starts_with(b"klus\x01") && bytes[at + 5] & 0xf0 == 0x10;
-                if is_record && bytes[at + 32..at + 64] == *address {
-                    found.push((pack.clone(), at as u64));
-                }
+        place_of(&self.state(), address, n)
+    }
+}
+
+/// The pack and the offset of the header of the n-th record of this address.
+fn place_of(state: &Path, address: &[u8; 32], n: usize) -> (PathBuf, u64) {
+    let mut found = Vec::new();
+    for pack in files(&state.join("packs")) {
+        let bytes = fs::read(&pack).expect("is read");
+        for at in (0..bytes.len().saturating_sub(64)).step_by(64) {
+            let is_record = bytes[at..].starts_with(b"klus\x01") && bytes[at + 5] & 0xf0 == 0x10;
+            if is_record && bytes[at + 32..at + 64] == *address {
+                found.push((pack.clone(), at as u64));
             }
         }
-        found.sort();
-        found.swap_remove(n)
     }
+    found.sort();
+    found.swap_remove(n)
 }
 
 /// Commits these contents, all chunks under one base, in packs of their own.
@@ -251,4 +261,87 @@ fn of_more_problems_than_anybody_reads_a_thousand_are_listed_and_the_rest_counte
     let report = checked(&vault.open());
     assert_eq!((report.problems.len(), report.more_problems), (1000, 100));
     assert!(report.problems.iter().all(|problem| problem.harmed.len() == 1));
+}
+
+/// A letter with a text and a large attachment that nothing else equals.
+fn letter(seed: u64) -> Vec<u8> {
+    let attached = data_encoding::BASE64_MIME.encode(&content(seed, 300_000));
+    format!(
+        "From: lotte@client.example\r\nTo: {MAILBOX}\r\nSubject: number {seed}\r\n\
+         Message-ID: <{seed}@client.example>\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/mixed; boundary=b\r\n\r\n\
+         --b\r\nContent-Type: text/plain\r\n\r\nletter {seed}\r\n\
+         --b\r\nContent-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n\
+         {attached}\r\n--b--\r\n"
+    )
+    .into_bytes()
+}
+
+#[test]
+fn a_member_verifies_all_that_they_may_read_and_each_look_is_in_the_ledger() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    for seed in 0..4 {
+        assert_eq!(deliver(&server, false, &[MAILBOX], &letter(seed)), [250]);
+    }
+    let mut anna = world.log_in("anna").expect("logs in");
+    let cases = anna.queue(Filter::Open).expect("lists");
+    let case = cases[0].card.case;
+    let mut sealing = Sealing::new(case, Act::Note, anna.sealing().expect("is proven"));
+    sealing.note(NoteSubject::Remark, "called back", None, Vec::new());
+    anna.record(sealing.finish()).expect("records");
+
+    let looks = count(&server, Fact::Looked);
+    let told = std::cell::RefCell::new(Vec::new());
+    let progress = |done, total| told.borrow_mut().push((done, total));
+    let verified = verify_all(&mut anna, None, &progress).expect("verifies");
+    assert_eq!(verified.faults, []);
+    // Of each letter its box, two items and the skeleton; and one note.
+    assert_eq!((verified.boxes, verified.forgotten, verified.servers), (4 * 4 + 1, 0, 4 + 4));
+    assert!(verified.bytes > 4 * 300_000);
+    assert_eq!(count(&server, Fact::Looked), looks + 4 * 3, "one look each");
+    let told = told.into_inner();
+    assert!(told.is_sorted() && told.last().is_some_and(|(done, total)| done == total));
+    let one = verify_all(&mut anna, Some(case), &|_, _| {}).expect("verifies");
+    assert_eq!((one.boxes, one.faults), (5, Vec::new()));
+
+    // An auditor reads nothing, and so verifies nothing.
+    let mut olga = world.log_in("olga").expect("logs in");
+    assert!(verify_all(&mut olga, None, &|_, _| {}).is_err());
+
+    let attachment = |n: usize| {
+        let detail = cases[n].letters[0].detail.as_ref().expect("opens");
+        detail.items.iter().find(|item| item.role == Role::Attachment).expect("is attached").id
+    };
+    let (forgotten, damaged) = (attachment(1), attachment(2));
+    let other = cases[1].card.case;
+    let mut reason = Sealing::new(other, Act::Note, anna.sealing().expect("is proven"));
+    reason.note(NoteSubject::Reason, "asked for", None, Vec::new());
+    anna.forget(vec![forgotten], reason.finish(), true).expect("forgets");
+    runtime.block_on(server.stop());
+
+    // One byte of one chunk of the attachment.
+    let thief = Thief::default()
+        .with(&world.state())
+        .with(&world.cabinet_key())
+        .knowing(crate::secrecy::epoch(&world));
+    let boxes = thief.boxes();
+    let entry = boxes.iter().find(|entry| entry.item == Some(damaged)).expect("is recorded");
+    let address = thief.open(entry).expect("opens").0.chunks[1].address();
+    let (pack, at) = place_of(&world.state(), address.as_bytes(), 0);
+    flip(&pack, at + 64 + 77);
+    let server = runtime.block_on(world.serve());
+    let mut anna = world.log_in("anna").expect("logs in");
+    let verified = verify_all(&mut anna, None, &|_, _| {}).expect("verifies");
+    let [fault] = verified.faults.as_slice() else { panic!("{:?}", verified.faults) };
+    assert_eq!((fault.item, fault.case), (damaged, Some(cases[2].card.case)));
+    assert!(fault.is_of_item() && fault.why.contains("checksum"), "{}", fault.why);
+    // The reason for forgetting is a note, too.
+    assert_eq!((verified.boxes, verified.forgotten), (4 * 4 + 2 - 2, 1));
+    let (_, flaws, _) = anna.check().expect("checks");
+    let [flaw] = flaws.as_slice() else { panic!("{flaws:?}") };
+    assert_eq!(flaw.harmed[0].2, Some(damaged));
+    assert!(flaw.to_string().contains(&format!("harms item {damaged}")), "{flaw}");
+    assert!(flaw.to_string().contains("a good copy of"), "{flaw}");
+    runtime.block_on(server.stop());
 }

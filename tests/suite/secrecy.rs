@@ -273,7 +273,7 @@ pub(crate) fn secret_text(world: &World, name: &str) -> String {
     text.lines().find(|line| line.starts_with("AGE-")).expect("holds a key").to_owned()
 }
 
-fn epoch(world: &World) -> EpochSecret {
+pub(crate) fn epoch(world: &World) -> EpochSecret {
     let file = std::fs::read(world.state().join("epochs/1.age")).expect("is there");
     wrapped::unwrap_epoch(&file, &world.key("anna")).expect("anna reads")
 }
