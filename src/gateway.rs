@@ -35,6 +35,7 @@ use crate::reply::{Heading, Outgoing, language, token};
 use crate::sandbox::{Limits, Sandbox};
 use crate::secret::{Personal, Secret};
 use crate::store::{self, Opening, Store};
+use crate::upkeep;
 
 /// Why the server does not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -179,7 +180,7 @@ impl Gateway {
         let desk = tokio::spawn(socket::run(staff, Arc::clone(&self.desk), until(stopped.clone())));
         let casebook = Arc::clone(&self.casebook);
         let sender = tokio::spawn(send_due(casebook, self.transport, until(stopped.clone())));
-        let upkeep = tokio::spawn(upkeep(Arc::clone(&self.casebook), until(stopped)));
+        let upkeep = tokio::spawn(keep_up(Arc::clone(&self.casebook), until(stopped)));
         ready(&addresses);
         let died = tokio::select! {
             () = shutdown => false,
@@ -538,7 +539,7 @@ async fn note_sent(
 }
 
 /// Forgets what has served its time, rotates the cabinet key nightly, and gives room back.
-async fn upkeep(casebook: Arc<Casebook>, stop: impl Future<Output = ()>) {
+async fn keep_up(casebook: Arc<Casebook>, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
     loop {
         let here = Arc::clone(&casebook);
@@ -555,6 +556,7 @@ async fn upkeep(casebook: Arc<Casebook>, stop: impl Future<Output = ()>) {
         };
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(())) => {}
+            Ok(Err(casebook::Error::Upkeep(upkeep::Error::Stopped))) => {}
             Ok(Err(error)) => tracing::error!(%error, "upkeep failed"),
             Err(_) => tracing::error!("upkeep ended in a panic"),
         }

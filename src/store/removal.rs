@@ -170,6 +170,7 @@ impl Store {
         // Records that nothing refers to and that cannot be marked: they go with their pack only.
         let mut unmarkable = HashSet::new();
         let all: HashSet<Spot> = removals.iter().map(|r| pack.records[r.record].spot).collect();
+        self.settle_copies(removals)?;
         for removal in removals {
             let record = &pack.records[removal.record];
             let state = state(&file, pack.head.sort, record.address, record.spot)?;
@@ -211,6 +212,20 @@ impl Store {
         }
         removed.damaged += if removed.packs == 0 { unmarkable.len() as u64 } else { 0 };
         Ok(removed)
+    }
+
+    /// Makes the packs durable in which copies stay: one that was closed a moment ago may not be yet.
+    fn settle_copies(&self, removals: &[Removal]) -> Result<(), Error> {
+        let packs = &self.shared.packs;
+        let kept: HashSet<PackId> =
+            removals.iter().filter_map(|removal| removal.copy_of).map(|spot| spot.pack).collect();
+        for id in kept {
+            // One that is gone is found out when the copy is read.
+            if let Some((file, _)) = packs.open_if_there(id)? {
+                self.or_stop(file.sync(Durable::Packs))?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a record is the copy of another: both true, and equal byte for byte.

@@ -702,6 +702,47 @@ fn equal_chunks_are_kept_once_and_never_when_their_bytes_differ_or_one_is_damage
     assert!(problems.iter().all(|problem| problem.offset == first.offset), "{problems:?}");
 }
 
+#[test]
+fn a_pack_that_is_there_twice_is_kept_once() {
+    let (vault, store) = Vault::new();
+    let items: Vec<_> =
+        (0..4).map(|i| put(&store, &Base::fresh(), &content(i, 30_000), START)).collect();
+    forget(&store, &items[0], START);
+    drop(store);
+    for (i, path) in vault.packs().into_keys().enumerate() {
+        fs::copy(&path, path.with_file_name(format!("{:032x}.pack", i + 1))).expect("copied");
+    }
+    assert_eq!(vault.packs().len(), 4);
+    let store = vault.open();
+    let done = sweep_twice(&store, START);
+    // The names of the copies come first; what was forgotten is in neither.
+    assert_eq!((done.found.records, done.found.copies, done.packs_gone), (10, 6, 2), "{done}");
+    assert_all_read(&store, &items[1..]);
+    assert_eq!(whole(&store).len(), 6);
+    assert_clean(&store);
+}
+
+#[test]
+fn a_copy_whose_twin_is_lost_between_the_looks_stays() {
+    let (vault, store) = Vault::new();
+    let base = Base::fresh();
+    let mut store = store;
+    let mut items = Vec::new();
+    for _ in 0..2 {
+        items.push(put(&store, &base, &content(1, 60_000), START));
+        store = vault.reopen(store);
+    }
+    let copies = whole(&store)[&items[0].chunks[0]].clone();
+    assert_eq!(sweep(&store, START).found.copies, 1);
+    pass_to(&store, START + WAIT);
+    drop(store);
+    fs::remove_file(pack_path(&vault, *copies.iter().min().expect("two"))).expect("removed");
+    let store = vault.open();
+    let done = sweep(&store, START + WAIT);
+    assert_eq!((done.stage, done.found.records), (Stage::Second, 0), "{done}");
+    assert_all_read(&store, &items);
+}
+
 /// Puts other bytes, with a true checksum, under an address: what only a program that is wrong, or
 /// a hand, can do.
 fn replace_payload(vault: &Vault, spot: Spot, address: Address) {
