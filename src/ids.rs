@@ -144,9 +144,19 @@ pub struct EpochId(#[n(0)] pub u32);
 /// Seven random characters of Crockford's base 32 (35 bits) and one check character, which finds
 /// every single wrong character and every swap of neighbours. Read back without regard to case,
 /// spaces and dashes, with `O` for `0` and `I`, `L` for `1`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
 #[cbor(transparent)]
 pub struct CaseId(#[n(0)] u64);
+
+impl<'b, C> Decode<'b, C> for CaseId {
+    /// A number of more than 35 bits is none: it would be written as another.
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        match d.u64()? {
+            number if number >> (5 * CASE_SYMBOLS) == 0 => Ok(Self(number)),
+            _ => Err(minicbor::decode::Error::message("a case number of more than 35 bits")),
+        }
+    }
+}
 
 impl CaseId {
     /// A fresh one, from the kernel. The caller looks whether it is taken.

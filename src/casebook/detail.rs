@@ -143,7 +143,13 @@ pub fn to_bytes<T: Encode<()>>(detail: &T) -> Vec<u8> {
 /// Reads a detail.
 ///
 /// # Errors
-/// Tampered: not what this version wrote.
+/// Future version: a number that only a later version knows. Tampered: no such detail.
 pub fn from_bytes<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, crate::vault::Error> {
-    minicbor::decode(bytes).map_err(|_| crate::vault::Error::Tampered)
+    minicbor::decode(bytes).map_err(|error| {
+        if error.is_unknown_variant() {
+            crate::vault::Error::FutureVersion
+        } else {
+            crate::vault::Error::Tampered
+        }
+    })
 }

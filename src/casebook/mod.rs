@@ -223,7 +223,11 @@ impl Casebook {
                 Ok(manifest) => self.remember(&record, &detail::from_bytes(&manifest.detail)?),
                 // A damaged contact costs the recognition of one sender, not the start: `check`
                 // names it.
-                Err(Error::Store(store::Error::Vault(_) | store::Error::Damaged { .. })) => {
+                Err(Error::Store(
+                    store::Error::Vault(_)
+                    | store::Error::Damaged { .. }
+                    | store::Error::Later { .. },
+                )) => {
                     tracing::error!(letter = %record.place.letter, "a contact box does not open");
                 }
                 Err(other) => return Err(other),

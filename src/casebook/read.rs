@@ -325,7 +325,8 @@ impl Casebook {
                 store::Error::Vault(
                     vault::Error::NoKey | vault::Error::Missing | vault::Error::Tampered,
                 )
-                | store::Error::Damaged { .. },
+                | store::Error::Damaged { .. }
+                | store::Error::Later { .. },
             )) => (None, Standing::Damaged),
             Err(other) => return Err(other),
         };

@@ -114,6 +114,12 @@ impl From<store::Error> for Error {
                 this.code(USAGE).hint("name the folder that `kluis init` made")
             }
             store::Error::Full => this.code(LATER).hint("make room on the disk of the vault"),
+            store::Error::Older { .. } => this.hint(
+                "an old copy was put back: put a newer one there; docs/operating.md says what else",
+            ),
+            store::Error::Absent { .. } => {
+                this.hint("put that file back; docs/operating.md says what belongs together")
+            }
             store::Error::Damaged { .. } => {
                 this.hint("change nothing there; docs/operating.md says how to put a copy back")
             }
@@ -123,6 +129,9 @@ impl From<store::Error> for Error {
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
                 this.code(DENIED).hint("run it as the user that the vault belongs to")
+            }
+            store::Error::Io { ref source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                this.hint("is the disk of the vault mounted, and are all of its folders there?")
             }
             store::Error::Vault(_) | store::Error::Io { .. } => {
                 this.hint("`kluis doctor` looks at the machine, `kluis check` at the vault")

@@ -266,13 +266,39 @@ impl Entry {
     /// [`Error::FutureVersion`] for a fact or a kind of box this version does not know,
     /// [`Error::NotAnEntry`] for anything else that is no entry.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let is_later = || has_later_kind(bytes).unwrap_or(false);
         let mut decoder = minicbor::Decoder::new(bytes);
-        let entry = decoder.decode().map_err(|e| {
-            if e.is_unknown_variant() { Error::FutureVersion } else { Error::NotAnEntry }
+        let entry: Self = decoder.decode().map_err(|e| {
+            if e.is_unknown_variant() || is_later() {
+                Error::FutureVersion
+            } else {
+                Error::NotAnEntry
+            }
         })?;
+        if entry.box_kind.is_none() && entry.boxed.is_some() && is_later() {
+            return Err(Error::FutureVersion);
+        }
         if decoder.position() == bytes.len() { Ok(entry) } else { Err(Error::NotAnEntry) }
     }
 }
+
+/// Whether these bytes are a map that names a kind of box which this version does not know. (What
+/// decodes an entry would take that for an optional field that is not there.)
+fn has_later_kind(bytes: &[u8]) -> Result<bool, minicbor::decode::Error> {
+    let mut decoder = minicbor::Decoder::new(bytes);
+    for _ in 0..decoder.map()?.unwrap_or(0) {
+        if decoder.u64()? == KIND {
+            return Ok(!KINDS.contains(&decoder.u64()?));
+        }
+        decoder.skip()?;
+    }
+    Ok(false)
+}
+
+/// The key of the kind of a box in an entry.
+const KIND: u64 = 9;
+/// The kinds that this version knows.
+const KINDS: std::ops::RangeInclusive<u64> = 1..=Kind::Outgoing as u64 + 1;
 
 #[cfg(test)]
 mod tests {

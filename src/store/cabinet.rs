@@ -110,7 +110,7 @@ pub(super) fn make_key(place: &Place, generation: u64) -> Result<Secret<[u8; 32]
 pub(super) fn read_key(place: &Place, generation: u64) -> Result<Secret<[u8; 32]>, Error> {
     let path = place.key(generation);
     if !place.disk.exists(&path)? {
-        return Err(Error::damaged(&path, 0, "the key of the cabinet is not there"));
+        return Err(Error::absent(&path, "the key of the cabinet is not there"));
     }
     let bytes = Zeroizing::new(place.disk.read(&path)?);
     let mut walk = Walk::new(&bytes);
@@ -118,7 +118,11 @@ pub(super) fn read_key(place: &Place, generation: u64) -> Result<Secret<[u8; 32]
     let frame = frame.ok_or_else(|| Error::damaged(&path, 0, "an empty key file"))?;
     let expected = frame::file_address(place.vault, generation, 0);
     match <&[u8; 32]>::try_from(frame.payload) {
-        Ok(key) if frame.header.kind == Type::CabinetKey && frame.header.address == expected => {
+        Ok(key)
+            if frame.header.kind == Type::CabinetKey
+                && frame.header.address == expected
+                && bytes.len() == frame::HEADER + key.len() =>
+        {
             Ok(Secret::filled(|secret| *secret = *key))
         }
         _ => Err(Error::damaged(&path, 0, "not the key of this cabinet")),
@@ -152,10 +156,10 @@ pub(super) fn load(place: &Place, generation: u64) -> Result<Loaded, Error> {
     let (kept, end) = replay(place, generation, &path, &bytes)?;
     let file = place.disk.open(&path)?;
     let slots = Slots { generation, key, kept, end };
-    if let Some(id) = slots.kept.keys().next() {
-        slots.open(*id).map_err(|_| {
-            Error::damaged(&place.key(generation), 0, "this key does not open the cabinet")
-        })?;
+    // One slot that does not open is damage of its own; all of them, and it is the key.
+    if !slots.kept.is_empty() && !slots.kept.keys().any(|id| slots.open(*id).is_ok()) {
+        let what = "this key does not open the cabinet";
+        return Err(Error::damaged(&place.key(generation), 0, what));
     }
     let torn = (end < bytes.len() as u64).then_some(bytes);
     Ok(Loaded { slots, tail: Tail::new(file, Durable::Cabinet, end), torn })
@@ -170,13 +174,12 @@ pub(super) fn replay(
 ) -> Result<(HashMap<SlotId, Kept>, u64), Error> {
     let mut walk = Walk::new(bytes);
     let mut kept = HashMap::new();
-    let (mut records, mut begun_with, mut end) = (0u64, 0, 0);
+    let (mut records, mut begun_with, mut end, mut group) = (0u64, 0, 0, 0);
     loop {
-        let at = walk.at();
         let frame = match walk.next() {
             Ok(Some(frame)) => frame,
             Ok(None) => break,
-            Err(Bad::Later) => return Err(Bad::Later.at(path, at)),
+            Err(Bad::Later) => return Err(Bad::Later.at(path, walk.at())),
             Err(bad) => {
                 let at = walk.at();
                 if end == 0 || records < begun_with || frame::committed_behind(bytes, at, GROUP) {
@@ -187,6 +190,12 @@ pub(super) fn replay(
         };
         let header = &frame.header;
         let id = SlotId::new(header.address[..16].try_into().expect("16 bytes"));
+        if end > 0 && header.number(GROUP) != group {
+            group = frame.offset;
+        }
+        if end > 0 && header.number(GROUP) != group {
+            return Err(Error::damaged(path, frame.offset, "a frame that was written elsewhere"));
+        }
         match (header.kind, <Slot>::try_from(frame.payload)) {
             (Type::Cabinet, _) if frame.offset == 0 => {
                 if header.address != frame::file_address(place.vault, generation, header.number(24))

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use super::frame::HEADER;
+use super::frame::{Bad, HEADER};
 use super::get::Files;
 use super::packs::{Closing, Fault, MAX_BOX, PackId, Packs, ReadError, Sort, Spot};
 use super::report::{Harmed, Remedy, Report};
@@ -259,9 +259,13 @@ fn check_record(
             report.dead += 1;
             return Ok(());
         }
-        Err(_) => {
-            report.add_record(&path, spot.offset, "a damaged record header", address);
-        }
+        Err(_) => match shared.packs.doubt(spot) {
+            Error::Damaged { offset, what, .. } => report.add_record(&path, offset, what, address),
+            Error::Later { offset, .. } => {
+                report.add_record(&path, offset, Bad::Later.what(), address);
+            }
+            other => return Err(other),
+        },
     }
     check_known(shared, address, spot, sort, report)
 }

@@ -22,7 +22,7 @@ use super::log::Numbered;
 use super::packing::{self, Record};
 use super::packs::{PackId, Sort, Spot};
 use super::shared::Shared;
-use super::{Batch, Committed, Error, Staged, log, rotation, staging};
+use super::{Batch, Committed, Error, Staged, log, mark, rotation, staging};
 use crate::ids::{Address, SlotId};
 use crate::lab::step;
 use crate::ledger::{Entry, Fact};
@@ -155,7 +155,11 @@ impl Committer {
         if let Err(error) = result
             && !matches!(
                 error,
-                Error::Full | Error::Vault(_) | Error::Damaged { .. } | Error::Later { .. }
+                Error::Full
+                    | Error::Vault(_)
+                    | Error::Absent { .. }
+                    | Error::Damaged { .. }
+                    | Error::Later { .. }
             )
         {
             self.stop(error);
@@ -303,7 +307,19 @@ impl Committer {
         step("forget:dropped");
         self.undropped.clear();
         self.shared.slots_mut().end = self.cabinet.tail.end();
-        Ok(())
+        self.mark()
+    }
+
+    /// Puts the checkpoint beside the cabinet's key: an erasure is done. Without room there the one
+    /// before stays, which the ledger extends, too.
+    fn mark(&self) -> Result<(), Error> {
+        match mark::write(&self.cabinet.place, &self.shared.slots(), &self.shared.history()) {
+            Err(Error::Full) => {
+                tracing::warn!("no room for the checkpoint beside the cabinet's key");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// The index follows; what is wrong with it is found when it is asked.
@@ -332,6 +348,7 @@ impl Committer {
         *self.shared.slots_mut() = slots;
         let committed = self.record_rotation(minute, generation)?;
         rotation::settle(&place, &self.shared.slots())?;
+        self.mark()?;
         Ok(committed)
     }
 

@@ -21,6 +21,22 @@ pub enum Error {
         /// What is wrong.
         what: &'static str,
     },
+    /// A file of the vault is not there.
+    #[error("{what} ({})", file.display())]
+    Absent {
+        /// The file.
+        file: PathBuf,
+        /// What is not there.
+        what: &'static str,
+    },
+    /// The ledger does not extend the checkpoint that was written with the last erasure.
+    #[error(
+        "the ledger is older than the last erasure, or another ({} says so)", file.display()
+    )]
+    Older {
+        /// The checkpoint.
+        file: PathBuf,
+    },
     /// Bytes that a later version wrote, or damage that looks like it.
     #[error("written by a later version of kluis, or damaged ({} at byte {offset})", file.display())]
     Later {
@@ -56,6 +72,10 @@ impl Error {
         Self::Damaged { file: file.to_owned(), offset, what }
     }
 
+    pub(super) fn absent(file: &Path, what: &'static str) -> Self {
+        Self::Absent { file: file.to_owned(), what }
+    }
+
     /// The system's answer to something that needs no room.
     pub(super) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, source }
@@ -83,6 +103,8 @@ impl Error {
                 Self::Io { what, source }
             }
             Self::Damaged { file, offset, what } => Self::damaged(file, *offset, what),
+            Self::Absent { file, what } => Self::Absent { file: file.clone(), what },
+            Self::Older { file } => Self::Older { file: file.clone() },
             Self::Later { file, offset } => Self::Later { file: file.clone(), offset: *offset },
             Self::InUse => Self::InUse,
             Self::NotAVault => Self::NotAVault,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::disk::{Disk, Durable, File, Tail, quarantine_end};
 use super::frame::{self, Bad, Header, Type, Walk};
 use super::{Error, rotation};
-use crate::ids::{SlotId, VaultId};
+use crate::ids::{Digest, SlotId, VaultId};
 use crate::ledger::entry::CHECKPOINT_KEY;
 use crate::ledger::tree::{self, Tree};
 use crate::ledger::{self, Entry, Fact};
@@ -43,7 +43,8 @@ pub(super) struct History {
     pub(super) newest_minute: u64,
     /// The newest generation of the cabinet that the ledger knows of.
     pub(super) generation: u64,
-    pub(super) checkpoint_slot: Option<SlotId>,
+    /// The slot of the key that signs checkpoints, and its public half.
+    pub(super) checkpoint_key: Option<(SlotId, Digest)>,
     /// The newest entry about a sweep.
     pub(super) sweep: Option<Entry>,
 }
@@ -55,7 +56,7 @@ impl History {
             frames: Vec::new(),
             newest_minute: 0,
             generation: rotation::FIRST,
-            checkpoint_slot: None,
+            checkpoint_key: None,
             sweep: None,
         }
     }
@@ -68,7 +69,9 @@ impl History {
             self.newest_minute = self.newest_minute.max(entry.minute);
             match (entry.kind, entry.count) {
                 (Fact::CabinetRotated, Some(generation)) => self.generation = generation,
-                (Fact::ServerKey, Some(CHECKPOINT_KEY)) => self.checkpoint_slot = entry.slot,
+                (Fact::ServerKey, Some(CHECKPOINT_KEY)) => {
+                    self.checkpoint_key = entry.slot.zip(entry.hash);
+                }
                 (Fact::SweepPlanned | Fact::Swept, _) => self.sweep = Some(entry.clone()),
                 _ => {}
             }
@@ -258,7 +261,8 @@ pub(super) fn open(
     for (i, &first) in files.iter().enumerate() {
         let path = place.path(first);
         if first != history.tree.size() {
-            return Err(Error::damaged(&path, 0, "the ledger file before this one is not there"));
+            let absent = place.path(history.tree.size());
+            return Err(Error::absent(&absent, "a file of the ledger is not there"));
         }
         let bytes = place.disk.read(&path)?;
         let mut take = |place: FramePlace, entries: &[Numbered]| {
@@ -302,7 +306,7 @@ pub(super) fn replay_file(
 ) -> Result<u64, Error> {
     let path = place.path(file);
     let mut walk = Walk::new(bytes);
-    let mut next = file;
+    let (mut next, mut group) = (file, 0);
     loop {
         let frame = match walk.next() {
             Ok(Some(frame)) => frame,
@@ -331,6 +335,12 @@ pub(super) fn replay_file(
             ledger::Error::FutureVersion => Bad::Later.at(&path, frame.offset),
             _ => damaged("a frame that is no list of entries"),
         })?;
+        if frame.header.number(GROUP) != group {
+            group = frame.offset;
+        }
+        if frame.header.address != address(next, entries.len() as u64, group) {
+            return Err(damaged("a frame that was written elsewhere"));
+        }
         next += entries.len() as u64;
         take(FramePlace { first: frame.header.number(0), file, offset: frame.offset }, &entries);
     }

@@ -17,6 +17,7 @@ mod frame;
 mod get;
 mod index;
 mod log;
+mod mark;
 mod opening;
 mod packing;
 mod packs;
@@ -377,13 +378,14 @@ impl Store {
     /// # Errors
     /// [`vault::Error::NoKey`] if the ledger names no checkpoint key, or its slot is empty.
     pub fn checkpoint(&self) -> Result<String, Error> {
-        let (slot, checkpoint) = {
+        let (key, checkpoint) = {
             let history = self.shared.history();
             let size = history.tree.size();
             let root = history.tree.root(size).ok_or(vault::Error::Missing)?;
-            (history.checkpoint_slot, Checkpoint { vault: self.shared.vault, size, root })
+            (history.checkpoint_key, Checkpoint { vault: self.shared.vault, size, root })
         };
-        let seed = self.box_key(slot.ok_or(vault::Error::NoKey)?)?;
+        let (slot, _) = key.ok_or(vault::Error::NoKey)?;
+        let seed = self.box_key(slot)?;
         Ok(checkpoint.sign(&seed))
     }
 

@@ -12,7 +12,7 @@ use super::disk::{self, Disk, File, quarantine_end};
 use super::index::Index;
 use super::packs::{PackId, Packs, Sort};
 use super::shared::Shared;
-use super::{Error, Store, log, packing, rotation};
+use super::{Error, Store, log, mark, packing, rotation};
 use crate::clock::Clock;
 use crate::ids::{SlotId, VaultId};
 
@@ -78,6 +78,7 @@ fn prepare(disk: &Disk, dir: &Path, keys: &Path) -> Result<(Committer, Opening),
         fold.take(&loaded.slots, entries);
     })?;
     opening.quarantined.extend(ledger.quarantined);
+    mark::verify(&cabinet_place, &ledger.history)?;
     if let Some(bytes) = loaded.torn.take() {
         opening.quarantined.extend(cut_cabinet(
             &mut loaded,
@@ -162,7 +163,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 fn load_cabinet(place: &cabinet::Place) -> Result<Loaded, Error> {
     let generation = place.cabinets()?.into_iter().max();
     let generation = generation.ok_or_else(|| {
-        Error::damaged(&place.cabinet(rotation::FIRST), 0, "the cabinet is not there")
+        Error::absent(&place.cabinet(rotation::FIRST), "the cabinet is not there")
     })?;
     cabinet::load(place, generation)
 }

@@ -294,6 +294,16 @@ impl Packs {
             || matches!(self.open_if_there(spot.pack), Ok(None))
     }
 
+    /// What is wrong at `spot`, where a record should stand and does not.
+    pub(super) fn doubt(&self, spot: Spot) -> Error {
+        let path = self.path(spot.pack);
+        match self.open(spot.pack).map(|(file, _)| header_at(&file, spot.offset)) {
+            Err(error) => error,
+            Ok(Err(bad)) => bad.at(&path, spot.offset),
+            Ok(Ok(_)) => Error::damaged(&path, spot.offset, "another record than the table says"),
+        }
+    }
+
     /// A record is dead only in a pack that says so: the head is marked first, and durably. One
     /// flipped bit is damage.
     fn why_dead(&self, file: &File, spot: Spot) -> ReadError {

@@ -175,6 +175,7 @@ impl Report {
         match error {
             Error::Damaged { file, offset, what } => self.add(&file, offset, what),
             Error::Later { file, offset } => self.add(&file, offset, Bad::Later.what()),
+            Error::Absent { file, what } => self.add(&file, 0, what),
             other => return Err(other),
         }
         Ok(())

@@ -90,7 +90,13 @@ impl Shared {
             let missing = vault::Error::Missing.into();
             return match found {
                 Ok(None) => Err(missing),
-                Ok(Some(spot)) => self.search(address, Some(spot), answer)?.ok_or(missing),
+                Ok(Some(spot)) => match self.search(address, Some(spot), &mut answer)? {
+                    Some(value) => Ok(value),
+                    None => Err(match answer(spot) {
+                        Err(ReadError::Elsewhere) => self.packs.doubt(spot),
+                        _ => missing,
+                    }),
+                },
                 Err(_) => self.search(address, None, answer)?.ok_or(missing),
             };
         }

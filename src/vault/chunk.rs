@@ -146,7 +146,7 @@ pub fn padme(length: u64, least: u64, most: u64) -> u64 {
     let exponent = length.max(2).ilog2();
     let kept = exponent.ilog2() + 1;
     let step = (1u64 << exponent.saturating_sub(kept)).clamp(least, most);
-    length.max(1).next_multiple_of(step)
+    length.max(1).checked_next_multiple_of(step).unwrap_or(u64::MAX)
 }
 
 /// The padded length of an item's content in bytes (vault-format §3).

@@ -66,17 +66,19 @@ impl Manifest {
         Zeroizing::new(minicbor::to_vec(self).expect("writing to memory does not fail"))
     }
 
-    /// Reads M, with zero padding behind it.
+    /// Reads M, with zero padding behind it; gives BLAKE3(M), too. A key that this version does not
+    /// know is skipped, and is part of what was recorded all the same.
     ///
     /// # Errors
     /// [`Error::Tampered`] if it is no manifest or something follows it.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<(Self, Digest), Error> {
         let mut decoder = minicbor::Decoder::new(bytes);
         let manifest = decoder.decode().map_err(|_| Error::Tampered)?;
-        if bytes[decoder.position()..].iter().any(|&byte| byte != 0) {
+        let (written, padding) = bytes.split_at(decoder.position());
+        if padding.iter().any(|&byte| byte != 0) {
             return Err(Error::Tampered);
         }
-        Ok(manifest)
+        Ok((manifest, digest(written)))
     }
 }
 

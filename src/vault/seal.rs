@@ -191,8 +191,7 @@ pub fn open_outer(
 /// not what was recorded.
 pub fn open_inner(inner: &Inner, epoch: &EpochSecret, recorded: Digest) -> Result<Manifest, Error> {
     let message = epoch.unwrap(&inner.sealed).map_err(|_| Error::NoKey)?;
-    let manifest = Manifest::from_bytes(&message)?;
-    verified(manifest, inner, recorded)
+    verified(Manifest::from_bytes(&message)?, inner, recorded)
 }
 
 /// Reads a server-sealed box and compares with what the ledger recorded.
@@ -203,8 +202,12 @@ pub fn open_for_server(inner: &Inner, recorded: Digest) -> Result<Manifest, Erro
     verified(Manifest::from_bytes(&inner.sealed)?, inner, recorded)
 }
 
-fn verified(manifest: Manifest, inner: &Inner, recorded: Digest) -> Result<Manifest, Error> {
-    if manifest::digest(&manifest.to_bytes()) == recorded && addresses(&manifest) == inner.chunks {
+fn verified(
+    (manifest, digest): (Manifest, Digest),
+    inner: &Inner,
+    recorded: Digest,
+) -> Result<Manifest, Error> {
+    if digest == recorded && addresses(&manifest) == inner.chunks {
         Ok(manifest)
     } else {
         Err(Error::Tampered)

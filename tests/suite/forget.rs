@@ -34,7 +34,7 @@ use crate::world::{KLUIS, MAILBOX, Server, World};
 const START: u64 = 1_793_610_000;
 const DAY: u64 = 86_400;
 
-fn recording(client: &Client, case: CaseId, act: Act) -> Recording {
+pub(crate) fn recording(client: &Client, case: CaseId, act: Act) -> Recording {
     let mut sealing = Sealing::new(case, act, client.sealing().expect("is proven"));
     sealing.note(NoteSubject::Reason, "the copy was checked", None, Vec::new());
     sealing.finish()

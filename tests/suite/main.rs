@@ -7,6 +7,7 @@ mod bulk;
 mod cli;
 #[cfg(kluis_lab)]
 mod crash;
+mod damage;
 mod deadline;
 mod docs;
 mod forget;
@@ -27,10 +28,13 @@ mod secrecy;
 mod store;
 mod sweep;
 mod tree;
+mod vault_format;
 mod way;
 
 #[path = "../support/mail_client.rs"]
 mod mail_client;
+#[path = "../support/readout.rs"]
+mod readout;
 #[path = "../support/thief.rs"]
 mod thief;
 #[path = "../support/world.rs"]

@@ -81,15 +81,15 @@ fn copy_all(from: &Path, to: &Path) {
 
 /// A sealed box with content, and what its reader must know.
 #[derive(Clone)]
-struct Letter {
+pub(crate) struct Letter {
     place: Place,
     slot: SlotId,
     address: Address,
     digest: Digest,
-    content: Vec<u8>,
+    pub(crate) content: Vec<u8>,
 }
 
-fn letter(vault: VaultId, content: &[u8], minute: u64) -> (Letter, Batch) {
+pub(crate) fn letter(vault: VaultId, content: &[u8], minute: u64) -> (Letter, Batch) {
     let (keys, chunks) = chunk::seal(&chunk::Base::fresh(), content, NonZeroUsize::MIN);
     let manifest = Manifest::new("text/plain", b"", content.len() as u64, keys, Vec::new());
     let (inner, digest) = seal::inner_for_server(&manifest);
@@ -106,19 +106,19 @@ fn known(sealed: &SealedBox, digest: Digest, content: &[u8]) -> Letter {
     Letter { place, slot, address, digest, content: content.to_vec() }
 }
 
-fn put(store: &Store, content: &[u8]) -> Letter {
+pub(crate) fn put(store: &Store, content: &[u8]) -> Letter {
     let (letter, batch) = letter(store.vault(), content, 1000);
     store.commit(batch).expect("committed");
     letter
 }
 
-fn forget(store: &Store, letter: &Letter) {
+pub(crate) fn forget(store: &Store, letter: &Letter) {
     let entry = Entry { slot: Some(letter.slot), ..Entry::new(Fact::Forgotten, 1001) };
     store.forget(vec![entry], &[letter.slot]).expect("forgotten");
 }
 
 /// Opens a letter with everything that must hold, and gives its content.
-fn read(store: &Store, letter: &Letter) -> Result<Vec<u8>, Error> {
+pub(crate) fn read(store: &Store, letter: &Letter) -> Result<Vec<u8>, Error> {
     let key = store.box_key(letter.slot)?;
     let bytes = store.read_box(&letter.address)?;
     let inner = seal::open_outer(&bytes, &letter.place, letter.slot, &key)?;
@@ -138,7 +138,7 @@ fn assert_all_read(store: &Store, letters: &[Letter]) {
     }
 }
 
-fn no_key(result: Result<Vec<u8>, Error>) -> bool {
+pub(crate) fn no_key(result: Result<Vec<u8>, Error>) -> bool {
     matches!(result, Err(Error::Vault(vault::Error::NoKey)))
 }
 

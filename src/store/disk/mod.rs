@@ -16,7 +16,7 @@ pub(super) use tail::Tail;
 
 use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, OFlags};
@@ -292,7 +292,7 @@ impl File {
             return Ok(());
         }
         match self {
-            File::Machine(file) => file.sync_data(),
+            File::Machine(file) => file.sync_data().and_then(|()| still_named(file)),
         }
         .map_err(Error::io("a file cannot be made durable"))
     }
@@ -340,6 +340,11 @@ impl File {
 const MOST_SLICES: usize = 1024;
 /// What direct writes are aligned to: no disk has larger logical blocks.
 pub(super) const DIRECT: usize = 4096;
+
+/// An error if the file has no name any more: what is written to it nobody will find again.
+fn still_named(file: &fs::File) -> io::Result<()> {
+    if file.metadata()?.nlink() > 0 { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+}
 
 /// The directory a path lies in.
 pub(super) fn parent(path: &Path) -> &Path {
