@@ -261,12 +261,12 @@ fn every_flipped_byte_is_refused_or_changes_nothing() {
                 .expect("is written");
         };
         let mut met = Vec::new();
-        for at in 64..bytes.len() - 64 {
+        for (at, byte) in bytes.iter().enumerate().take(bytes.len() - 64).skip(64) {
             for flip in flips(at) {
-                write(at, bytes[at] ^ flip);
+                write(at, byte ^ flip);
                 met.push(read_all(&store, &opening, &small));
             }
-            write(at, bytes[at]);
+            write(at, *byte);
         }
         assert_eq!(read_all(&store, &opening, &small), Met::Harmless);
         met
