@@ -96,10 +96,16 @@ pub struct Limits {
     pub idle_seconds: u64,
     /// Child processes that letters are parsed in.
     pub parsers: u32,
+    /// Bytes kept back on the vault's disk for the day when it is full, at least.
+    pub reserve_bytes: u64,
 }
 
 /// The longest letter that can be allowed, in bytes: letters in flight lie in memory (design §10).
 pub const LONGEST_LETTER: u64 = 64 << 20;
+
+/// What can be kept back, in bytes: less would not hold a rotation of the cabinet.
+const LEAST_RESERVE: u64 = 1 << 20;
+const MOST_RESERVE: u64 = 1 << 40;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -109,6 +115,7 @@ impl Default for Limits {
             recipients: 100,
             idle_seconds: 300,
             parsers: 2,
+            reserve_bytes: 64 << 20,
         }
     }
 }
@@ -453,6 +460,12 @@ impl Config {
                 "must be 1 to 64",
                 SEE_SAMPLE,
             ),
+            (
+                "limits.reserve_bytes",
+                in_range(LEAST_RESERVE, limits.reserve_bytes, MOST_RESERVE),
+                "must be 1048576 (1 MiB) to 1099511627776 (1 TiB)",
+                SEE_SAMPLE,
+            ),
         ];
         for (field, is_good, problem, hint) in checks {
             if !is_good {
@@ -637,6 +650,7 @@ mod tests {
             ("[limits]\nparsers = \"two\"\n", 3, "limits.parsers"),
             ("[limits]\nletter_bytes = 67108865\n", 3, "limits.letter_bytes"),
             ("[limits]\nidle_seconds = -1\n", 3, "limits.idle_seconds"),
+            ("[limits]\nreserve_bytes = 1048575\n", 3, "limits.reserve_bytes"),
             ("[limits]\n\ncipher = \"none\"\n", 4, "limits.cipher"),
             ("[listen]\nsmtp = [\"localhost:25\"]\n", 3, "listen.smtp"),
             ("[listen]\nlmtp = [\"lmtp\"]\n", 3, "listen.lmtp"),

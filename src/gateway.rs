@@ -105,6 +105,8 @@ pub struct Addresses {
 const LETTER_TIME: Duration = Duration::from_secs(60);
 /// Between two looks at what is due to be sent, forgotten or rotated.
 const TICK: Duration = Duration::from_secs(60);
+/// Between two looks at whether the store still lives.
+const DEATH_WATCH: Duration = Duration::from_millis(100);
 /// Time that a mail under way is given when the server stops; it is due again at the next start.
 const SEND_GRACE: Duration = Duration::from_secs(5);
 /// Minutes after which a mail that nobody takes is given up (RFC 5321 §4.5.4.1).
@@ -120,6 +122,7 @@ impl Gateway {
     pub fn open(dir: &Path, program: &Path, clock: Clock) -> Result<Self, Error> {
         let config = Config::load(&dir.join("kluis.toml"))?;
         let (store, opening) = Store::open(dir, &config.cabinet_key)?;
+        store.keep_reserve(config.limits.reserve_bytes);
         let key: Arc<OnceLock<Secret<[u8; 32]>>> = Arc::default();
         let mailbox = config.addresses.first().cloned().unwrap_or_default();
         let compose = MessageIds { key: Arc::clone(&key), domain: domain_of(&mailbox).to_owned() };
@@ -168,9 +171,8 @@ impl Gateway {
         let staff = bind_socket(&addresses.socket)?;
         let settings = inbox_settings(&self.config)?;
         let (stop, stopped) = watch::channel(false);
-        let dead = Arc::new(tokio::sync::Notify::new());
         let room = Budget::new(settings.in_flight);
-        let deliver = deliver(Arc::clone(&self.casebook), Arc::clone(&dead), room);
+        let deliver = deliver(Arc::clone(&self.casebook), room);
         let inbox = tokio::spawn(inbox::run(
             listeners,
             Arc::new(settings),
@@ -180,11 +182,12 @@ impl Gateway {
         let desk = tokio::spawn(socket::run(staff, Arc::clone(&self.desk), until(stopped.clone())));
         let casebook = Arc::clone(&self.casebook);
         let sender = tokio::spawn(send_due(casebook, self.transport, until(stopped.clone())));
-        let upkeep = tokio::spawn(keep_up(Arc::clone(&self.casebook), until(stopped)));
+        let reserve = self.config.limits.reserve_bytes;
+        let upkeep = tokio::spawn(keep_up(Arc::clone(&self.casebook), reserve, until(stopped)));
         ready(&addresses);
         let died = tokio::select! {
             () = shutdown => false,
-            () = dead.notified() => true,
+            () = death(&self.casebook) => true,
         };
         stop.send_replace(true);
         self.casebook.stop_sweep();
@@ -408,19 +411,18 @@ fn notices(ids: MessageIds, mailbox: String) -> Box<casebook::ComposeNotice> {
 /// `room` is what letters at work may take together. One that ran out of its time is still at work,
 /// though its connection has given its own share back: without this sum, a sender that tries again
 /// while parsers are slow would pile copies up.
-fn deliver(
-    casebook: Arc<Casebook>,
-    dead: Arc<tokio::sync::Notify>,
-    room: Budget,
-) -> inbox::Deliver {
+fn deliver(casebook: Arc<Casebook>, room: Budget) -> inbox::Deliver {
     Arc::new(move |delivery: Delivery| {
-        let (casebook, dead) = (Arc::clone(&casebook), Arc::clone(&dead));
+        let casebook = Arc::clone(&casebook);
         let mut share = room.lease();
         Box::pin(async move {
             if received_fields(&delivery.raw) > MAX_RECEIVED {
                 return Verdict::Loop;
             }
-            if !share.cover(delivery.raw.len()) {
+            let store = casebook.store();
+            if !share.cover(delivery.raw.len())
+                || store.expect_room(delivery.raw.len() as u64).is_err()
+            {
                 return Verdict::NoRoom;
             }
             // A task of its own: running out of time must not cut a commit in two. What is kept
@@ -440,9 +442,6 @@ fn deliver(
                 Ok(Ok(Err(casebook::Error::Store(store::Error::Full)))) => Verdict::NoRoom,
                 Ok(Ok(Err(error))) => {
                     tracing::error!(%error, "a letter could not be kept");
-                    if casebook.store().is_dead() {
-                        dead.notify_one();
-                    }
                     Verdict::TryLater
                 }
                 Ok(Err(_)) | Err(_) => Verdict::TryLater,
@@ -538,12 +537,14 @@ async fn note_sent(
     }
 }
 
-/// Forgets what has served its time, rotates the cabinet key nightly, and gives room back.
-async fn keep_up(casebook: Arc<Casebook>, stop: impl Future<Output = ()>) {
+/// Forgets what has served its time, rotates the cabinet key nightly, gives room back, and keeps
+/// the reserve whole.
+async fn keep_up(casebook: Arc<Casebook>, reserve: u64, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
     loop {
         let here = Arc::clone(&casebook);
         let work = move || -> Result<(), casebook::Error> {
+            here.store().keep_reserve(reserve);
             here.tidy()?;
             if here.rotation_is_due() {
                 here.rotate_cabinet()?;
@@ -564,6 +565,13 @@ async fn keep_up(casebook: Arc<Casebook>, stop: impl Future<Output = ()>) {
             () = &mut stop => return,
             () = tokio::time::sleep(TICK) => {}
         }
+    }
+}
+
+/// Done when a failed write has ended the store, whoever's write it was.
+async fn death(casebook: &Casebook) {
+    while !casebook.store().is_dead() {
+        tokio::time::sleep(DEATH_WATCH).await;
     }
 }
 

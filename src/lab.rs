@@ -9,6 +9,7 @@
 //! * `KLUIS_LAB_NO_SYNC=<name>`: never wait for what this barrier makes durable: `packs`, `ledger`,
 //!   `cabinet`, `key`, `dir`, `quarantine`. A harness that cuts the power proves with it that it can
 //!   fail.
+//! * `KLUIS_LAB_FAIL_SYNC=<name>:<n>`: the n-th of these barriers fails, as on a bad disk.
 //! * `KLUIS_LAB_STEPS=<file>`: append the name of each step reached, one a line.
 //! * `KLUIS_LAB_RECORD=<file>`: append BLAKE3(key) ‖ BLAKE3(all the cipher saw), 64 bytes a seal.
 //! * `KLUIS_LAB_MEMORY=mlock|unlocked`: secrets are no further out of reach, as on an older kernel.
@@ -26,6 +27,13 @@ pub fn step(_name: &'static str) {}
 #[cfg(not(kluis_lab))]
 #[inline(always)]
 pub fn skips(_barrier: &'static str) -> bool {
+    false
+}
+
+/// Whether the barrier of this name is to fail now.
+#[cfg(not(kluis_lab))]
+#[inline(always)]
+pub fn fails(_barrier: &'static str) -> bool {
     false
 }
 
@@ -64,7 +72,7 @@ pub const IS_LAB: bool = cfg!(kluis_lab);
 #[cfg(kluis_lab)]
 pub(crate) use on::{best_reach, linger, stays_open, tell};
 #[cfg(kluis_lab)]
-pub use on::{sealed, skips, step};
+pub use on::{fails, sealed, skips, step};
 
 use crate::secret::Reach;
 
@@ -79,14 +87,13 @@ mod on {
 
     use super::Reach;
 
-    static KILL: LazyLock<Option<(String, u64)>> = LazyLock::new(|| {
-        let wish = std::env::var("KLUIS_LAB_KILL").ok()?;
-        let (step, count) = wish.rsplit_once(':')?;
-        Some((step.to_owned(), count.parse().ok()?))
-    });
+    static KILL: LazyLock<Option<(String, u64)>> = LazyLock::new(|| counted("KLUIS_LAB_KILL"));
+    static FAIL_SYNC: LazyLock<Option<(String, u64)>> =
+        LazyLock::new(|| counted("KLUIS_LAB_FAIL_SYNC"));
     static NO_SYNC: LazyLock<Option<String>> =
         LazyLock::new(|| std::env::var("KLUIS_LAB_NO_SYNC").ok());
     static REACHED: AtomicU64 = AtomicU64::new(0);
+    static ASKED: AtomicU64 = AtomicU64::new(0);
     static STEPS: LazyLock<Option<File>> = LazyLock::new(|| append("KLUIS_LAB_STEPS"));
     static RECORD: LazyLock<Option<File>> = LazyLock::new(|| append("KLUIS_LAB_RECORD"));
 
@@ -126,6 +133,13 @@ mod on {
         }
     }
 
+    /// `<name>:<n>`.
+    fn counted(variable: &str) -> Option<(String, u64)> {
+        let wish = std::env::var(variable).ok()?;
+        let (name, count) = wish.rsplit_once(':')?;
+        Some((name.to_owned(), count.parse().ok()?))
+    }
+
     fn append(variable: &str) -> Option<File> {
         let path = std::env::var_os(variable)?;
         Some(OpenOptions::new().create(true).append(true).open(path).expect("the lab's file opens"))
@@ -148,6 +162,14 @@ mod on {
     /// Whether the barrier of this name is to be left out.
     pub fn skips(barrier: &'static str) -> bool {
         NO_SYNC.as_deref() == Some(barrier)
+    }
+
+    /// Whether the barrier of this name is to fail now.
+    pub fn fails(barrier: &'static str) -> bool {
+        let wish = FAIL_SYNC.as_ref();
+        wish.is_some_and(|(name, count)| {
+            name == barrier && ASKED.fetch_add(1, Ordering::SeqCst) + 1 == *count
+        })
     }
 
     /// Remembers that `key` sealed the message made of `parts`.

@@ -296,7 +296,7 @@ impl Casebook {
     }
 
     fn record_fact(&self, entry: Entry) -> Result<u64, Error> {
-        self.commit(Batch { entries: vec![entry], ..Batch::default() })
+        self.commit(Batch::of(vec![entry]))
     }
 
     /// An entry of this kind, now.

@@ -289,7 +289,7 @@ impl Casebook {
             item: Some(record.place.item),
             ..self.entry(Fact::Looked)
         });
-        self.commit(Batch { entries: looked.collect(), ..Batch::default() })?;
+        self.commit(Batch::of(looked.collect()))?;
         records.iter().map(|record| self.opened(record)).collect()
     }
 

@@ -176,7 +176,9 @@ impl Casebook {
         let (case, act) = (recording.case, recording.act);
         self.may(case, act)?;
         self.fits(&recording)?;
-        let mut batch = Batch::default();
+        // What opens a letter or answers one is as long as the letter: it waits for room.
+        let from_reserve = !matches!(act, Act::OpenLetter | Act::Answer);
+        let mut batch = Batch { from_reserve, ..Batch::default() };
         if let Some(fact) = act.fact() {
             let entry = self.entry(fact);
             batch.entries.push(Entry { case: Some(case), staff: Some(staff), ..entry });

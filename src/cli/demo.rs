@@ -244,7 +244,8 @@ impl Stage {
             .save(&path, &passphrase, Some(WORK_FACTOR))
             .map_err(|error| Error::io(path.display(), &error))?;
         let config = Config::text_for(&self.state(), &[MAILBOX])
-            .replace("\"127.0.0.1:2525\"", "\"127.0.0.1:0\"");
+            .replace("\"127.0.0.1:2525\"", "\"127.0.0.1:0\"")
+            .replace("reserve_bytes = 67108864", "reserve_bytes = 1048576");
         let foundation =
             found(&roster, &admin, MAILBOX, Some(&anna), config, Clock::System.seconds())?;
         let cabinet_key = self.dir.join("vault.cabinet-key");

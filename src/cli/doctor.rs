@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use indicatif::HumanBytes;
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 
@@ -17,6 +18,7 @@ use crate::keys::roster::Roster;
 use crate::reply::openpgp;
 use crate::secret::{self, Reach};
 use crate::staff::home::Home;
+use crate::store;
 
 /// Say what is missing or unsafe here, and what mends it
 ///
@@ -243,6 +245,7 @@ fn vault(dir: &Path, findings: &mut Vec<Finding>) {
     privacy(&config.cabinet_key, findings);
     cabinet_key(dir, &config.cabinet_key, findings);
     clock_went_back(dir, findings);
+    room(dir, config.limits.reserve_bytes, findings);
     match keys::roster(dir) {
         Ok(roster) => people(&roster, dir, findings),
         Err(error) => findings.push(problem(error.text, error.hint)),
@@ -293,6 +296,36 @@ fn cabinet_key(dir: &Path, folder: &Path, findings: &mut Vec<Finding>) {
             "cabinet_key in kluis.toml: a folder on another device, in no backup and no snapshot",
         ));
     }
+}
+
+/// Whether letters have room, and what is kept back for the day when they have none.
+fn room(dir: &Path, reserve: u64, findings: &mut Vec<Finding>) {
+    let room = store::room(dir, reserve);
+    let bytes = |number| HumanBytes(number).to_string();
+    let free = bytes(room.free);
+    findings.push(if room.wanting > 0 {
+        problem(
+            format!("the disk is nearly full ({free} free): letters are answered 452"),
+            format!(
+                "free {} on the disk of {}; letters are then taken again by themselves",
+                bytes(room.wanting),
+                dir.display()
+            ),
+        )
+    } else if room.free < reserve {
+        warning(
+            format!("only {free} free: letters are answered 452 before that is used up"),
+            format!("make room on the disk of {}", dir.display()),
+        )
+    } else if room.reserve < reserve {
+        warning(
+            format!("{} of {} are kept back for a full disk", bytes(room.reserve), bytes(reserve)),
+            "`kluis serve` makes the rest, at its start and every minute while there is room",
+        )
+    } else {
+        let kept = bytes(room.reserve);
+        well(format!("{free} free, and {kept} kept back so that a full disk can forget"))
+    });
 }
 
 /// Whether something in the vault is newer than the clock.

@@ -311,6 +311,12 @@ fn refused(why: String) -> Error {
     if why == casebook::Error::Forbidden.to_string() {
         return Error::new(why).code(DENIED).hint("`kluis whoami` says who you are to the server");
     }
+    if why == store::Error::Full.to_string() {
+        return Error::new(why).code(LATER).hint(
+            "make room on the disk of the vault; looking, deciding and forgetting go on from what \
+             is kept back, opening and answering letters wait",
+        );
+    }
     let hint = [
         (Refusal::Undecided, "`kluis decide CASE WORDS` or `kluis answer CASE` comes first"),
         (Refusal::Held, "`kluis hold --lift CASE WORDS` lifts it, if the law allows"),

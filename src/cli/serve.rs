@@ -78,6 +78,8 @@ fn log_to_stderr() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // A log on a full disk must not end the thread that writes to it.
+        .log_internal_errors(false)
         .try_init();
 }
 

@@ -20,7 +20,7 @@ use super::cabinet::{self, Kept};
 use super::coming::{Announced, Coming};
 use super::log::Numbered;
 use super::packing::{self, Record};
-use super::packs::{PackId, Sort, Spot};
+use super::packs::{PackId, Sort, Spot, UNIT};
 use super::shared::Shared;
 use super::{Batch, Committed, Error, Staged, log, mark, rotation, staging};
 use crate::ids::{Address, SlotId};
@@ -60,6 +60,10 @@ pub const ROTATE_STEPS: &[&str] = &[
 
 /// A group takes no further batch when it has so many bytes.
 const GROUP_BYTES: u64 = 64 << 20;
+/// Room for a record or an entry in the tables, the cabinet, the ledger and the index, in bytes.
+const BESIDE_A_RECORD: u64 = 1 << 10;
+/// Room for the head of new files and the end of old ones, in bytes.
+const BESIDE_A_BATCH: u64 = 64 << 10;
 
 type Reply<T> = SyncSender<Result<T, Error>>;
 
@@ -79,6 +83,7 @@ pub(super) struct Work {
     keys: Vec<(SlotId, Secret<[u8; 32]>)>,
     entries: Vec<Entry>,
     announced: Option<Announced>,
+    pub(super) from_reserve: bool,
 }
 
 impl Work {
@@ -93,12 +98,22 @@ impl Work {
         Self {
             chunks: batch.chunks.into_iter().map(chunk).collect(),
             boxes: batch.boxes.iter().map(boxed).collect(),
-            staged: batch.staged,
             sealed: batch.boxes,
             keys: batch.keys,
             entries: batch.entries,
             announced: batch.announced,
+            // What was staged is content from outside.
+            from_reserve: batch.from_reserve && batch.staged.is_empty(),
+            staged: batch.staged,
         }
+    }
+
+    /// The room that it takes on the disk, in bytes, generously.
+    pub(super) fn room(&self) -> u64 {
+        let records = self.chunks.iter().chain(&self.boxes);
+        let packed: u64 = records.map(|r| r.len().next_multiple_of(UNIT) + BESIDE_A_RECORD).sum();
+        let others = self.keys.len() + self.entries.len();
+        packed + others as u64 * BESIDE_A_RECORD + BESIDE_A_BATCH
     }
 
     fn len(&self) -> u64 {
@@ -112,6 +127,7 @@ impl Work {
         self.staged.extend(other.staged);
         self.sealed.extend(other.sealed);
         self.keys.extend(other.keys);
+        self.from_reserve &= other.from_reserve;
         other.entries
     }
 }
@@ -131,9 +147,15 @@ impl Committer {
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
             let (works, replies, rotation) = gather(job, jobs, &self.shared.coming);
-            if !works.is_empty() {
-                self.serve(works, replies);
-                clear_stack();
+            // What may use the reserve must not share the fate of what may not.
+            let (first, second): (Vec<_>, Vec<_>) =
+                works.into_iter().zip(replies).partition(|(work, _)| work.from_reserve);
+            for some in [first, second] {
+                if !some.is_empty() {
+                    let (works, replies) = some.into_iter().unzip();
+                    self.serve(works, replies);
+                    clear_stack();
+                }
             }
             if let Some((minute, orphans, reply)) = rotation {
                 let result = self.alive().and_then(|()| self.rotate(minute, &orphans));
@@ -173,7 +195,16 @@ impl Committer {
     }
 
     fn serve(&mut self, works: Vec<Work>, replies: Vec<Reply<Committed>>) {
-        let result = self.alive().and_then(|()| self.commit(works));
+        let mut all = Work { from_reserve: true, ..Work::default() };
+        let batches: Vec<_> = works.into_iter().map(|work| all.absorb(work)).collect();
+        let staged = std::mem::take(&mut all.staged);
+        let result = self.alive().and_then(|()| {
+            if all.from_reserve {
+                self.with_reserve(|this| this.commit(&mut all, Vec::new(), batches.clone()))
+            } else {
+                self.commit(&mut all, staged, batches)
+            }
+        });
         self.note(&result);
         match result {
             Ok(done) => {
@@ -183,8 +214,6 @@ impl Committer {
                 step("commit:answered");
             }
             Err(error) => {
-                self.chunks.abandon();
-                self.boxes.abandon();
                 for reply in replies {
                     let _ = reply.send(Err(error.again()));
                 }
@@ -192,18 +221,46 @@ impl Committer {
         }
     }
 
-    /// Commits a group; what it gives for each batch may still be a failed drop.
-    fn commit(&mut self, works: Vec<Work>) -> Result<Vec<Result<Committed, Error>>, Error> {
+    /// Tries; if there is no room, lets the reserve go and tries once more.
+    fn with_reserve<T>(
+        &mut self,
+        mut attempt: impl FnMut(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match attempt(self) {
+            Err(Error::Full) if self.shared.reserve.release()? => attempt(self),
+            other => other,
+        }
+    }
+
+    /// Commits a group; what it gives for each batch may still be a failed drop. What was written
+    /// before an error does not count.
+    fn commit(
+        &mut self,
+        all: &mut Work,
+        staged: Vec<Staged>,
+        batches: Vec<Vec<Entry>>,
+    ) -> Result<Vec<Result<Committed, Error>>, Error> {
+        self.try_commit(all, staged, batches).inspect_err(|_| {
+            self.chunks.abandon();
+            self.boxes.abandon();
+        })
+    }
+
+    fn try_commit(
+        &mut self,
+        all: &mut Work,
+        mut staged: Vec<Staged>,
+        batches: Vec<Vec<Entry>>,
+    ) -> Result<Vec<Result<Committed, Error>>, Error> {
         step("commit:begin");
-        let mut all = Work::default();
-        let batches: Vec<_> = works.into_iter().map(|work| all.absorb(work)).collect();
         let mut spots = self.chunks.write(&all.chunks)?;
         spots.append(&mut self.boxes.write(&all.boxes)?);
         step("commit:packs-written");
-        let adds = self.wrap(&all, &batches);
-        // Gives back the memory of what is written.
-        let mut staged = std::mem::take(&mut all.staged);
-        drop(all);
+        let adds = self.wrap(all, &batches);
+        if !all.from_reserve {
+            // It is not tried again: gives back the memory of what is written.
+            *all = Work::default();
+        }
         self.cabinet.append(&adds, &[])?;
         step("commit:cabinet-written");
         self.shared.barriers.fetch_add(1, Ordering::Relaxed);
@@ -294,14 +351,14 @@ impl Committer {
         Ok(done)
     }
 
-    /// Drops the slots of what the ledger calls forgotten. If there is no room the next group
-    /// tries again, or the next start.
+    /// Drops the slots of what the ledger calls forgotten. If there is no room even in the reserve
+    /// the next group tries again, or the next start.
     pub(super) fn drop_forgotten(&mut self) -> Result<(), Error> {
         if self.undropped.is_empty() {
             return Ok(());
         }
         step("forget:recorded");
-        self.cabinet.append(&[], &self.undropped)?;
+        self.with_reserve(|this| this.cabinet.append(&[], &this.undropped))?;
         step("forget:drop-written");
         self.cabinet.sync()?;
         step("forget:dropped");
@@ -334,7 +391,9 @@ impl Committer {
 
     /// A step of the committer: nothing else is committed meanwhile.
     fn rotate(&mut self, minute: u64, orphans: &HashSet<SlotId>) -> Result<Committed, Error> {
-        let next = rotation::prepare(&self.cabinet.place, &self.shared.slots(), orphans)?;
+        let next = self.with_reserve(|this| {
+            rotation::prepare(&this.cabinet.place, &this.shared.slots(), orphans)
+        })?;
         // A switch cannot be taken back: what fails from here on, the next start finishes.
         self.switch(minute, next).inspect_err(|error| self.stop(error))
     }
@@ -359,7 +418,8 @@ impl Committer {
         generation: u64,
     ) -> Result<Committed, Error> {
         let entry = Entry { count: Some(generation), ..Entry::new(Fact::CabinetRotated, minute) };
-        let mut done = self.record(vec![vec![entry]], Vec::new())?;
+        let mut done =
+            self.with_reserve(|this| this.record(vec![vec![entry.clone()]], Vec::new()))?;
         step("rotate:recorded");
         done.pop().ok_or(Error::Dead)
     }

@@ -58,6 +58,11 @@ impl Index {
         }
     }
 
+    /// Where it lies.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Where the record of `address` should be.
     pub(super) fn spot(&self, address: Address) -> Result<Option<Spot>, Doubt> {
         let found = self.ask(|db| db.get(address.as_bytes()))?;

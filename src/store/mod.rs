@@ -32,7 +32,7 @@ mod unit;
 
 pub use coming::Announced;
 pub use commit::{COMMIT_STEPS, FORGET_STEPS, ROTATE_STEPS};
-pub use disk::Source;
+pub use disk::{Room, Source, room};
 pub use error::Error;
 pub use get::GetError;
 pub use opening::Opening;
@@ -81,13 +81,16 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// What told the store that this batch would come.
     pub announced: Option<Announced>,
+    /// Whether it may use what is kept back for a full disk: what forgets, looks or decides may,
+    /// nothing that comes from outside.
+    pub from_reserve: bool,
 }
 
 impl Batch {
-    /// A batch that says something and keeps nothing.
+    /// A batch that says something and keeps nothing: it goes on when the disk is full.
     #[must_use]
     pub fn of(entries: Vec<Entry>) -> Self {
-        Self { entries, ..Self::default() }
+        Self { entries, from_reserve: true, ..Self::default() }
     }
 
     /// What is kept without an entry could never be found, checked or forgotten.
@@ -163,8 +166,9 @@ impl Store {
     /// forgotten or dropped are dropped before the answer.
     ///
     /// # Errors
-    /// [`Error::Full`]: nothing of the batch counts (but see [`Store::forget`]); later batches may
-    /// go through. [`Error::Io`], [`Error::Dead`]: this process keeps nothing any more.
+    /// [`Error::Full`]: there is no room for it beside the reserve, or none even with it if it may
+    /// use that; nothing of the batch counts (but see [`Store::forget`]), and later batches may go
+    /// through. [`Error::Io`], [`Error::Dead`]: this process keeps nothing any more.
     ///
     /// # Panics
     /// If the batch has no entry, or a box or key that none of its entries records, or a part of a
@@ -173,6 +177,9 @@ impl Store {
         batch.assert_whole(self.shared.vault);
         batch.staged.iter().for_each(|staged| staged.hand_in(&self.shared));
         let work = Work::of(batch);
+        // Held until the answer: what is admitted and what is written count together.
+        let _admitted =
+            if work.from_reserve { None } else { Some(self.shared.reserve.admit(work.room())?) };
         self.ask(|reply| Job::Commit(work, reply))
     }
 
@@ -181,6 +188,27 @@ impl Store {
     #[must_use]
     pub fn staging(&self, repeats: Repeats) -> Staging<'_> {
         Staging::new(Some(Arc::clone(&self.shared)), repeats)
+    }
+
+    /// Keeps at least so many bytes back for the day when the disk is full, or twice the cabinet;
+    /// as soon as there is room for them. Ask again now and then: the cabinet grows.
+    pub fn keep_reserve(&self, least: u64) {
+        let cabinet = self.shared.slots().end;
+        self.shared.reserve.keep(least, cabinet);
+    }
+
+    /// The room on the disk.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        self.shared.reserve.room(0)
+    }
+
+    /// Refuses now what would be refused at its commit: `bytes` from outside, about.
+    ///
+    /// # Errors
+    /// [`Error::Full`].
+    pub fn expect_room(&self, bytes: u64) -> Result<(), Error> {
+        self.shared.reserve.admit(bytes).map(drop)
     }
 
     /// Records what is forgotten, durably, then drops the slots, durably. A crash between the two

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::cabinet::{self, Loaded};
 use super::commit::Committer;
-use super::disk::{self, Disk, File, quarantine_end};
+use super::disk::{self, Disk, File, Reserve, quarantine_end};
 use super::index::Index;
 use super::packs::{PackId, Packs, Sort};
 use super::shared::Shared;
@@ -71,6 +71,7 @@ fn prepare(disk: &Disk, dir: &Path, keys: &Path) -> Result<(Committer, Opening),
     let cabinet_place =
         cabinet::Place { disk: disk.clone(), dir: dir.to_owned(), keys: keys.to_owned(), vault };
     let mut opening = Opening::default();
+    let reserve = Reserve::open(disk, dir)?;
 
     let mut loaded = load_cabinet(&cabinet_place)?;
     let mut fold = Fold::default();
@@ -109,6 +110,7 @@ fn prepare(disk: &Disk, dir: &Path, keys: &Path) -> Result<(Committer, Opening),
         reached: Mutex::new(left_open),
         index,
         coming: Arc::default(),
+        reserve,
         dead: AtomicBool::new(false),
         barriers: AtomicU64::new(0),
     });

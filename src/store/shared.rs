@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::coming::Coming;
+use super::disk::Reserve;
 use super::index::Index;
 use super::packs::{PackId, Packs, ReadError, Sort, Spot};
 use super::{Error, cabinet, log};
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     pub(super) reached: Mutex<HashMap<PackId, u64>>,
     pub(super) index: Index,
     pub(super) coming: Arc<Coming>,
+    pub(super) reserve: Reserve,
     pub(super) dead: AtomicBool,
     pub(super) barriers: AtomicU64,
 }

@@ -287,7 +287,10 @@ impl Staging<'_> {
     /// Writes a unit to its place in a pack. If that fails nothing of the staging counts any more.
     fn write(&self, unit: &mut Unit) -> Result<(), Error> {
         let result = match &self.place {
-            Some(shared) => self.write_to(&shared.packs, unit),
+            Some(shared) => shared
+                .reserve
+                .admit(unit.bytes().len() as u64)
+                .and_then(|_admitted| self.write_to(&shared.packs, unit)),
             None => Ok(()),
         };
         unit.clear();

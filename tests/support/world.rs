@@ -28,6 +28,8 @@ use kluis::staff::seen::Seen;
 
 /// The mailbox of the tests.
 pub(crate) const MAILBOX: &str = "backoffice@jobexpert.be";
+/// What each vault of the tests keeps back for a full disk, in bytes.
+pub(crate) const RESERVE: u64 = 1 << 20;
 /// The program under test.
 pub(crate) const KLUIS: &str = env!("CARGO_BIN_EXE_kluis");
 
@@ -37,8 +39,10 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A founded vault and its people's keys, gone when dropped.
 pub(crate) struct World {
-    /// Everything lies in here.
+    /// What is not the server's lies in here: people's keys, and what they remember.
     pub(crate) root: tempfile::TempDir,
+    /// What is the server's lies in here: at first the same place.
+    place: PathBuf,
     /// The vault.
     pub(crate) vault: VaultId,
     /// The public key of checkpoints.
@@ -49,13 +53,19 @@ pub(crate) struct World {
 impl World {
     /// Founds a vault; epoch 1 is proven by anna.
     pub(crate) fn found() -> Self {
-        Self::found_with(Clock::System, true)
+        Self::found_with(Clock::System, true, None)
+    }
+
+    /// Founds a vault whose files, the cabinet's key and the log included, lie in `place`; so many
+    /// bytes are kept back there for the day when the disk is full.
+    pub(crate) fn found_on(place: &Path, reserve: u64) -> Self {
+        Self::found_with(Clock::System, true, Some((place, reserve)))
     }
 
     /// Founds a vault at this time (seconds since 1970-01-01T00:00:00Z), which stands still until
     /// [`set_time`](Self::set_time).
     pub(crate) fn found_at(time: u64) -> Self {
-        Self::found_with(Clock::Fixed(time), true)
+        Self::found_with(Clock::Fixed(time), true, None)
     }
 
     /// From the next start on it is this late.
@@ -90,11 +100,13 @@ impl World {
 
     /// Founds a vault whose epoch nobody proved yet.
     pub(crate) fn found_unproven() -> Self {
-        Self::found_with(Clock::System, false)
+        Self::found_with(Clock::System, false, None)
     }
 
-    fn found_with(clock: Clock, proven: bool) -> Self {
+    fn found_with(clock: Clock, proven: bool, place: Option<(&Path, u64)>) -> Self {
         let root = tempfile::tempdir().expect("a directory");
+        let (place, reserve) = place.unwrap_or((root.path(), RESERVE));
+        let place = place.to_owned();
         std::fs::create_dir(root.path().join("keys")).expect("a directory");
         let key = |name: &str| {
             let key = StaffKey::generate();
@@ -126,28 +138,29 @@ impl World {
                 })
                 .into(),
         };
-        let state = root.path().join("state");
+        let state = place.join("state");
         let config = Config::text_for(&state, &[MAILBOX])
             .replace("\"127.0.0.1:2525\"", "\"127.0.0.1:0\"")
-            .replace("lmtp = []", "lmtp = [\"127.0.0.1:0\"]");
+            .replace("lmtp = []", "lmtp = [\"127.0.0.1:0\"]")
+            .replace("reserve_bytes = 67108864", &format!("reserve_bytes = {reserve}"));
         let admin = AdminKey::generate();
         let foundation =
             found(&roster, &admin, MAILBOX, proven.then_some(&anna), config, clock.seconds())
                 .expect("founds");
-        let cabinet_key = root.path().join("state.cabinet-key");
+        let cabinet_key = place.join("state.cabinet-key");
         let checkpoint_key =
             founding::lay(&state, &cabinet_key, &foundation, clock).expect("is laid");
-        Self { root, vault, checkpoint_key, clock }
+        Self { root, place, vault, checkpoint_key, clock }
     }
 
     /// The state directory.
     pub(crate) fn state(&self) -> PathBuf {
-        self.root.path().join("state")
+        self.place.join("state")
     }
 
     /// The cabinet key's directory.
     pub(crate) fn cabinet_key(&self) -> PathBuf {
-        self.root.path().join("state.cabinet-key")
+        self.place.join("state.cabinet-key")
     }
 
     /// Where answers are delivered.
@@ -195,7 +208,7 @@ impl World {
 
     /// Where the servers in processes of their own log.
     pub(crate) fn log(&self) -> PathBuf {
-        self.root.path().join("server.log")
+        self.place.join("server.log")
     }
 
     /// Serves in a process of its own, with these environment variables; waits until it is ready.

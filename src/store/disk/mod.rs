@@ -7,10 +7,13 @@
 //! the harnesses that cut the power can prove that they notice.
 
 mod quarantine;
+mod reserve;
 mod source;
 mod tail;
 
 pub(super) use quarantine::{free_name, quarantine_end};
+pub(super) use reserve::Reserve;
+pub use reserve::{Room, room};
 pub use source::Source;
 pub(super) use tail::Tail;
 
@@ -104,7 +107,11 @@ impl Disk {
         durable: Durable,
     ) -> Result<File, Error> {
         let file = self.create(path)?;
-        file.write_all_at(content, 0).map_err(Error::write("a file cannot be written"))?;
+        if let Err(error) = file.write_all_at(content, 0) {
+            // What finds no room is tried again under the same name.
+            self.remove(path)?;
+            return Err(Error::write("a file cannot be written")(error));
+        }
         file.sync(durable)?;
         self.sync_dir(parent(path))?;
         Ok(file)
@@ -180,6 +187,9 @@ impl Disk {
     pub(super) fn sync_dir(&self, path: &Path) -> Result<(), Error> {
         if lab::skips(Durable::Names.name()) {
             return Ok(());
+        }
+        if lab::fails(Durable::Names.name()) {
+            return Err(Error::io("a directory cannot be made durable")(Errno::IO.into()));
         }
         match self {
             Disk::Machine => fs::File::open(path).and_then(|dir| dir.sync_all()),
@@ -290,6 +300,9 @@ impl File {
     pub(super) fn sync(&self, durable: Durable) -> Result<(), Error> {
         if lab::skips(durable.name()) {
             return Ok(());
+        }
+        if lab::fails(durable.name()) {
+            return Err(Error::io("a file cannot be made durable")(Errno::IO.into()));
         }
         match self {
             File::Machine(file) => file.sync_data().and_then(|()| still_named(file)),
