@@ -2,12 +2,14 @@
 //! forgotten, and no checkpoint is contradicted.
 //!
 //! The program is killed from within, at each named step of a commit, of forgetting and of a
-//! rotation (src/lab.rs), and from outside at any moment, under senders that try again as mail
-//! servers do. A kill loses nothing that the system was given to write: what a power cut adds to
-//! this is not tested here.
+//! rotation (src/lab.rs), and from outside at any moment, under eight senders that try again as mail
+//! servers do and staff that look and forget. A kill loses nothing that the system was given to
+//! write: what a power cut adds to this is in `powercut`.
+//!
+//! KLUIS_KILLS and KLUIS_LETTERS ask for a longer storm (`make soak`).
 
-#[path = "crash/oracles.rs"]
-mod oracles;
+#[path = "crash/barrier.rs"]
+mod barrier;
 #[path = "crash/script.rs"]
 mod script;
 
@@ -20,22 +22,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kluis::casebook::Filter;
-use kluis::ids::random;
+use kluis::casebook::detail::NoteSubject;
+use kluis::casebook::{Act, Filter};
+use kluis::ids::{CaseId, random};
 use kluis::ledger::Checkpoint;
-use kluis::staff::client::Error;
+use kluis::staff::client::{CaseView, Client, Error};
+use kluis::staff::sealing::Sealing;
 use kluis::staff::seen::Seen;
 use kluis::store::COMMIT_STEPS;
 
 use crate::mail_client::{Numbers, Outcome, Plan, letter, send_all};
+use crate::oracles::{self, Found, Sent};
+use crate::tally::tally;
 use crate::world::{MAILBOX, Process, World};
-use oracles::{Found, Sent};
 
-/// Kills at each step of a commit, and as many from outside.
-const KILLS: u32 = 20;
-/// Waves of letters at least, and letters of a wave.
-const WAVES: u64 = 25;
-const WAVE: u64 = 12;
+/// Kills in all, the same number at each step of a commit and from outside.
+const KILLS: u32 = 154;
+/// Letters at least, and letters of a wave.
+const LETTERS: u64 = 300;
+const WAVE: u64 = 16;
+/// Senders at the same time, beside those that try only once.
+const SENDERS: usize = 8;
+/// Attachments that are forgotten at most.
+const FORGOTTEN: usize = 12;
 /// Letters of a wave that are sent again after it.
 const AGAIN: u64 = 3;
 /// Times that a patient sender tries a letter; it waits up to a second in between.
@@ -47,22 +56,35 @@ const SERVING: &str = "from outside, serving";
 const OUTSIDE_TIME: u64 = 150_000;
 /// A server that has no work does not come to its step.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The whole storm.
-const STORM_TIME: Duration = Duration::from_secs(300);
+/// The whole storm, for each of its kills.
+const STORM_TIME: Duration = Duration::from_millis(2_500);
 /// A restart (reference: reliability R4).
 const START_TIME: Duration = Duration::from_secs(2);
 
 /// A seed that is printed, so that a failure can be run again: the letters and the plan of kills
 /// are of the seed, what the threads make of it is not.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let wished = std::env::var("KLUIS_SEED").ok().and_then(|text| text.parse().ok());
     let seed = wished.unwrap_or_else(|| u64::from(u32::from_le_bytes(random())));
     println!("KLUIS_SEED={seed}");
     seed
 }
 
+/// A number that the environment asks for.
+fn wished<N: std::str::FromStr>(variable: &str, usual: N) -> N {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
 fn is_sigkill(status: ExitStatus) -> bool {
     status.signal() == Some(9)
+}
+
+/// A letter whose attachment staff asked to forget.
+struct Forgotten {
+    case: CaseId,
+    raw: Vec<u8>,
+    /// A certificate came: it is forgotten. Else it may be.
+    certified: bool,
 }
 
 /// Everything the storm is made of.
@@ -72,6 +94,7 @@ struct Storm {
     seed: u64,
     sent: Mutex<Sent>,
     seen: Mutex<Vec<Checkpoint>>,
+    forgotten: Mutex<Vec<Forgotten>>,
     wrong: Mutex<Vec<String>>,
     /// Every step has had its kills.
     enough: AtomicBool,
@@ -84,8 +107,8 @@ impl Storm {
         let world = World::found();
         let places = world.fix_ports();
         let (enough, answered) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (sent, seen, wrong) = Default::default();
-        Self { world, places, seed, sent, seen, wrong, enough, answered }
+        let (sent, seen, forgotten, wrong) = Default::default();
+        Self { world, places, seed, sent, seen, forgotten, wrong, enough, answered }
     }
 
     fn complain(&self, what: impl Into<String>) {
@@ -102,7 +125,7 @@ impl Storm {
             seed: self.seed + wave,
             letters,
             size: [5_000, 12_000, 40_000][(wave % 3) as usize],
-            connections: 4,
+            connections: SENDERS,
             tries,
         }
     }
@@ -120,12 +143,13 @@ impl Storm {
     /// Waves of letters until there was enough of it: patient senders, and after each wave some of
     /// it again. At last nobody is without an answer.
     fn patient_senders(&self) {
+        let waves = wished("KLUIS_LETTERS", LETTERS).div_ceil(WAVE);
         let mut wave = 0;
-        while wave < WAVES || !self.enough.load(Ordering::Relaxed) {
+        while wave < waves || !self.enough.load(Ordering::Relaxed) {
             for letters in [WAVE, AGAIN] {
                 if !self.send(&self.plan(wave, letters, TRIES)).failed.is_empty() {
                     self.complain(format!("letters of wave {wave} were refused"));
-                    wave = WAVES;
+                    wave = waves;
                 }
             }
             wave += 1;
@@ -135,7 +159,7 @@ impl Storm {
 
     /// Senders that try once and never come back.
     fn hasty_senders(&self) {
-        let mut wave = 1_000;
+        let mut wave = 1_000_000;
         while !self.enough.load(Ordering::Relaxed) {
             let plan = Plan { connections: 1, ..self.plan(wave, 1, 1) };
             self.send(&plan);
@@ -147,12 +171,14 @@ impl Storm {
     /// Staff that come and go, compare checkpoints, read, and check the vault at work.
     fn staff(&self) {
         while !self.answered.load(Ordering::Relaxed) {
+            let start = Instant::now();
             match self.visit() {
                 // The server is down, or went down meanwhile.
                 Ok(()) | Err(Error::NoServer(_) | Error::Broken(_)) => {}
                 Err(error) => self.complain(format!("staff: {error}")),
             }
-            thread::sleep(Duration::from_millis(150));
+            // A large vault is looked at less often: the server has letters to take.
+            thread::sleep(Duration::from_millis(150).max(start.elapsed() * 2));
         }
     }
 
@@ -166,12 +192,36 @@ impl Storm {
             for letter in &view.letters {
                 let is_kept = |raw: &Vec<u8>| raw.starts_with(b"From: Load");
                 // A server that dies in between breaks the connection, which the next call tells.
-                if !oracles::rebuilt(&mut anna, letter).is_ok_and(|raw| is_kept(&raw)) {
-                    anna.status()?;
-                    self.complain("half: staff saw a letter that does not open");
+                let is_forgotten = letter.card.items.iter().any(|(_, _, forgotten)| *forgotten);
+                match oracles::rebuilt(&mut anna, letter) {
+                    Ok(raw) if is_kept(&raw) => self.forget(&mut anna, view, raw)?,
+                    _ if is_forgotten => {}
+                    _ => {
+                        anna.status()?;
+                        self.complain("half: staff saw a letter that does not open");
+                    }
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Forgets the attachment of a letter that was just opened, every other time with a rotation.
+    fn forget(&self, anna: &mut Client, view: &CaseView, raw: Vec<u8>) -> Result<(), Error> {
+        let case = view.card.case;
+        let at = {
+            let mut forgotten = self.forgotten.lock().expect("no holder panics");
+            if forgotten.len() >= FORGOTTEN || forgotten.iter().any(|known| known.case == case) {
+                return Ok(());
+            }
+            forgotten.push(Forgotten { case, raw, certified: false });
+            forgotten.len() - 1
+        };
+        let mut sealing = Sealing::new(case, Act::Note, anna.sealing()?);
+        sealing.note(NoteSubject::Reason, "asked for", None, Vec::new());
+        let item = script::attachment(view);
+        let certificates = anna.forget(vec![item], sealing.finish(), at % 2 == 1)?;
+        self.forgotten.lock().expect("no holder panics")[at].certified = certificates.len() == 1;
         Ok(())
     }
 
@@ -179,9 +229,9 @@ impl Storm {
     fn kill(&self) -> Kills {
         let mut numbers = Numbers::new(self.seed);
         let mut kills = Kills::new();
-        let start = Instant::now();
+        let (start, time) = (Instant::now(), STORM_TIME * wished("KLUIS_KILLS", KILLS));
         while let Some(row) = kills.next() {
-            if start.elapsed() > STORM_TIME {
+            if start.elapsed() > time {
                 self.complain("the storm took too long");
                 break;
             }
@@ -214,17 +264,25 @@ fn rows() -> impl Iterator<Item = &'static str> {
 struct Kills {
     rows: BTreeMap<&'static str, u32>,
     starts: Vec<Duration>,
+    /// Kills of each row.
+    enough: u32,
 }
 
 impl Kills {
     fn new() -> Self {
-        Self { rows: rows().map(|row| (row, 0)).collect(), starts: Vec::new() }
+        let rows: BTreeMap<_, _> = rows().map(|row| (row, 0)).collect();
+        let enough = wished("KLUIS_KILLS", KILLS).div_ceil(rows.len() as u32);
+        Self { rows, starts: Vec::new(), enough }
+    }
+
+    fn count(&self) -> u64 {
+        self.rows.values().map(|count| u64::from(*count)).sum()
     }
 
     /// Where the program was killed least, if that is not often enough.
     fn next(&self) -> Option<&'static str> {
         let (row, count) = self.rows.iter().min_by_key(|(_, count)| **count)?;
-        (*count < KILLS).then_some(*row)
+        (*count < self.enough).then_some(*row)
     }
 
     /// Waits until it is dead, by its own hand or by ours; any other end is an error.
@@ -277,28 +335,30 @@ fn whatever_kills_it_every_letter_answered_is_kept_once_and_whole() {
     });
     println!("the storm took {:.1?}", start.elapsed());
     kills.print();
-    assert_after(&storm);
-    assert!(kills.rows.values().all(|count| *count >= KILLS));
+    assert_after(&storm, kills.count());
+    assert!(kills.rows.values().all(|count| *count >= kills.enough));
     let longest = kills.starts.iter().max().expect("it was started");
     assert!(*longest < START_TIME, "a start took {longest:?}");
 }
 
 /// Everything that must hold now.
-fn assert_after(storm: &Storm) {
+fn assert_after(storm: &Storm, kills: u64) {
     let start = Instant::now();
     let server = storm.world.spawn(&[]);
     // Known again, though other processes took them.
     let again = storm.send(&storm.plan(0, WAVE, 3));
     assert_eq!(again.accepted.len() as u64, WAVE);
     let mut anna = storm.world.log_in("anna").expect("logs in");
-    let found = Found::by(&mut anna).expect("opens");
+    let mut found = Found::by(&mut anna).expect("opens");
     let (entries, head) = anna.ledger().expect("gives the ledger");
     let (looked_at, problems, _) = anna.check().expect("checks");
     server.kill();
 
-    let sent = storm.sent.lock().expect("no holder panics");
+    let mut sent = storm.sent.lock().expect("no holder panics");
     let seen = storm.seen.lock().expect("no holder panics");
     let mut wrong = storm.wrong.lock().expect("no holder panics").clone();
+    let letters = sent.kept.len();
+    let forgotten = take_forgotten(storm, &mut sent, &mut found, &mut wrong);
     wrong.extend(oracles::letters(&sent, &found));
     wrong.extend(oracles::ledger(&entries, &head, &seen, &storm.world.checkpoint_key));
     wrong.extend(problems.into_iter().map(|problem| format!("check: {problem}")));
@@ -307,18 +367,52 @@ fn assert_after(storm: &Storm) {
     let is_bad = |line: &&str| line.contains("panicked") || line.contains(" ERROR ");
     wrong.extend(log.lines().filter(is_bad).map(|line| format!("log: {line}")));
     println!(
-        "{} letters answered, {} given up; {} kept in {} entries, {} checkpoints seen, {looked_at} \
-         records checked; looking took {:.1?}",
-        sent.kept.len(),
+        "{kills} kills; {letters} letters answered, {} given up; {} kept in {} entries, {forgotten} \
+         forgotten, {} checkpoints seen, {looked_at} records checked; looking took {:.1?}",
         sent.given_up.len(),
         found.received,
         entries.len(),
         seen.len(),
         start.elapsed(),
     );
+    tally(
+        "kills",
+        &[
+            ("kills", kills),
+            ("letters", letters as u64),
+            ("forgotten", forgotten as u64),
+            ("violations", wrong.len() as u64),
+        ],
+    );
     assert!(wrong.is_empty(), "{} violations:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(sent.kept.len() as u64 >= WAVES * WAVE && !sent.given_up.is_empty());
-    assert!(!seen.is_empty());
+    assert!(letters as u64 >= wished("KLUIS_LETTERS", LETTERS) && !sent.given_up.is_empty());
+    assert!(!seen.is_empty() && forgotten > 0);
+}
+
+/// Takes out what was forgotten, which does not open again: letters that have a certificate must be
+/// so, those that were about to be forgotten when the server died may be. Gives how many are.
+fn take_forgotten(
+    storm: &Storm,
+    sent: &mut Sent,
+    found: &mut Found,
+    wrong: &mut Vec<String>,
+) -> usize {
+    let asked = storm.forgotten.lock().expect("no holder panics");
+    let mut gone = 0;
+    for Forgotten { case, raw, certified } in asked.iter() {
+        let opens = found.cases.get(case).is_some_and(|case| case.letters[0].is_ok());
+        if opens && *certified {
+            wrong.push(format!("back: {case} has a certificate and opens"));
+        }
+        if !opens {
+            found.cases.remove(case);
+            found.opened.remove(case);
+            found.received -= 1;
+            sent.kept.remove(raw);
+            gone += 1;
+        }
+    }
+    gone
 }
 
 /// The index is made of the rest, and nothing is missing then.

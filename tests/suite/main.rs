@@ -11,6 +11,7 @@ mod damage;
 mod deadline;
 mod docs;
 mod forget;
+mod full;
 mod hostile;
 mod imports;
 mod inbox;
@@ -22,6 +23,9 @@ mod memory;
 mod opened;
 mod openpgp;
 #[cfg(kluis_lab)]
+mod powercut;
+mod remanence;
+#[cfg(kluis_lab)]
 mod sandbox;
 mod scrub;
 mod secrecy;
@@ -31,10 +35,16 @@ mod tree;
 mod vault_format;
 mod way;
 
+#[path = "../support/disks.rs"]
+mod disks;
 #[path = "../support/mail_client.rs"]
 mod mail_client;
+#[path = "../support/oracles.rs"]
+mod oracles;
 #[path = "../support/readout.rs"]
 mod readout;
+#[path = "../support/tally.rs"]
+mod tally;
 #[path = "../support/thief.rs"]
 mod thief;
 #[path = "../support/world.rs"]

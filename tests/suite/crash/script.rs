@@ -16,8 +16,9 @@ use kluis::staff::client::{CaseView, Client, Error};
 use kluis::staff::sealing::Sealing;
 use kluis::store::{COMMIT_STEPS, FORGET_STEPS, ROTATE_STEPS};
 
-use super::{is_sigkill, oracles};
+use super::is_sigkill;
 use crate::mail_client::{Client as Sender, letter};
+use crate::oracles;
 use crate::world::{MAILBOX, World};
 
 const SIZE: usize = 4_000;
@@ -182,7 +183,7 @@ impl Desk {
     }
 }
 
-fn attachment(case: &CaseView) -> ItemId {
+pub(super) fn attachment(case: &CaseView) -> ItemId {
     let detail = case.letters[0].detail.as_ref().expect("a letter box opens");
     let is_it = |media_type: &str| media_type == "application/octet-stream";
     detail.items.iter().find(|card| is_it(&card.media_type)).expect("has an attachment").id

@@ -14,36 +14,36 @@ use kluis::staff::client::{Client, Error, LetterView};
 
 /// What the senders were told.
 #[derive(Default)]
-pub(super) struct Sent {
+pub(crate) struct Sent {
     /// Letters that were answered 250.
-    pub(super) kept: BTreeSet<Vec<u8>>,
+    pub(crate) kept: BTreeSet<Vec<u8>>,
     /// Letters that were given up without an answer: whole, or not there.
-    pub(super) given_up: BTreeSet<Vec<u8>>,
+    pub(crate) given_up: BTreeSet<Vec<u8>>,
 }
 
 /// A case as staff find it.
 #[derive(Clone)]
-pub(super) struct FoundCase {
+pub(crate) struct FoundCase {
     /// Each letter as both keys rebuild it, or what does not open.
-    pub(super) letters: Vec<Result<Vec<u8>, String>>,
+    pub(crate) letters: Vec<Result<Vec<u8>, String>>,
     /// Notices held.
-    pub(super) notices: u32,
+    pub(crate) notices: u32,
 }
 
 /// What staff and the ledger say.
 #[derive(Clone, Default)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Every case.
-    pub(super) cases: BTreeMap<CaseId, FoundCase>,
+    pub(crate) cases: BTreeMap<CaseId, FoundCase>,
     /// Cases that were opened, by the ledger.
-    pub(super) opened: BTreeSet<CaseId>,
+    pub(crate) opened: BTreeSet<CaseId>,
     /// Letters received, by the ledger.
-    pub(super) received: usize,
+    pub(crate) received: usize,
 }
 
 impl Found {
     /// Opens everything that there is.
-    pub(super) fn by(client: &mut Client) -> Result<Self, Error> {
+    pub(crate) fn by(client: &mut Client) -> Result<Self, Error> {
         let mut found = Self::default();
         for view in client.queue(Filter::All)? {
             let letters = view.letters.iter().map(|letter| rebuilt(client, letter)).collect();
@@ -63,7 +63,7 @@ impl Found {
 }
 
 /// The raw bytes of a letter, out of its skeleton and its items.
-pub(super) fn rebuilt(client: &mut Client, letter: &LetterView) -> Result<Vec<u8>, String> {
+pub(crate) fn rebuilt(client: &mut Client, letter: &LetterView) -> Result<Vec<u8>, String> {
     let detail = letter.detail.as_ref().ok_or("a letter box does not open")?;
     let mut ids = vec![detail.skeleton];
     ids.extend(detail.items.iter().map(|card| card.id));
@@ -80,7 +80,7 @@ pub(super) fn rebuilt(client: &mut Client, letter: &LetterView) -> Result<Vec<u8
 
 /// Holds what is there against what was promised: kept, whole or absent, once; no case without its
 /// letter, one notice a case.
-pub(super) fn letters(sent: &Sent, found: &Found) -> Vec<String> {
+pub(crate) fn letters(sent: &Sent, found: &Found) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut copies: BTreeMap<&[u8], usize> = BTreeMap::new();
     for (id, case) in &found.cases {
@@ -128,7 +128,7 @@ fn name(raw: &[u8]) -> String {
 }
 
 /// Holds a ledger against its head and every checkpoint that was ever seen.
-pub(super) fn ledger(
+pub(crate) fn ledger(
     entries: &[Vec<u8>],
     head: &str,
     seen: &[Checkpoint],
@@ -151,6 +151,7 @@ pub(super) fn ledger(
     wrong
 }
 
+#[cfg(kluis_lab)]
 mod tests {
     use super::*;
     use crate::mail_client::letter;
