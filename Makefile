@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint doc bench install-packages clean
+.PHONY: help run test soak build lint doc bench install-packages clean
 
 CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
@@ -19,6 +19,9 @@ run: build ## build kluis and show it at work: a throwaway vault, letters in, an
 
 test: ## check everything: format, lints, documents, every test, real peers
 	@CARGO='$(CARGO)' bash .ci/test
+
+soak: ## kills, power cuts and simulated crashes for hours; adds up over runs (ROUNDS=1, or more)
+	@CARGO='$(CARGO)' bash .ci/soak
 
 build: ## build the program: target/release/kluis
 	@bash .ci/packages build
