@@ -220,7 +220,7 @@ fn letter_detail() -> LetterDetail {
         findings: Vec::new(),
         protection: Protection::None,
         items: Vec::new(),
-        skeleton: ItemId::random(),
+        skeleton: Some(ItemId::random()),
         length: 270_000,
         signature: None,
     }

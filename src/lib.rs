@@ -2,7 +2,7 @@
 //!
 //! # The way of a letter
 //!
-//! `inbox` takes bytes off the wire → `letter` parses them (in a confined child, `sandbox`) →
+//! `inbox` takes bytes off the wire, or from files → `letter` parses them (in a confined child, `sandbox`) →
 //! `request` says by when → `casebook` seals everything and commits one batch → only then `inbox`
 //! answers 250. `case` says what may be done and `identity` what was accepted as proof of who asks.
 //! `reply` carries mail out, encrypted. `staff` is the other side of the glass: what runs with a

@@ -29,10 +29,10 @@ pub struct LetterDetail {
     /// The items in the order of the raw message.
     #[n(4)]
     pub items: Vec<ItemCard>,
-    /// The item that holds the skeleton.
+    /// The item that holds the skeleton; none for documents, which came without a mail around them.
     #[n(5)]
-    pub skeleton: ItemId,
-    /// Length of the raw message in bytes.
+    pub skeleton: Option<ItemId>,
+    /// Length of the raw message in bytes; of documents, all together.
     #[n(6)]
     pub length: u64,
     /// For a letter that staff took out of an encrypted one: who signed it, in words.
@@ -76,7 +76,8 @@ pub struct ContactDetail {
     /// Where an answer goes; absent if the letter names no usable address.
     #[n(0)]
     pub address: Option<Personal<String>>,
-    /// BLAKE3 of reverse-path and raw bytes: recognises a re-delivery (design §7).
+    /// BLAKE3 of reverse-path and raw bytes, or of names and contents of documents: recognises what
+    /// comes again (design §7).
     #[n(1)]
     pub fingerprint: Digest,
     /// `Message-ID` of the letter, for `In-Reply-To`.

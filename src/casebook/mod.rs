@@ -2,7 +2,7 @@
 //!
 //! `receive` seals a letter and commits it as one batch; `listing` and `look` disclose, after the
 //! fact is durable; `record` takes what the staff side sealed; `forget` drops keys. Nothing else
-//! writes to the vault. The state is a fold over the ledger (`state`), made again at every start.
+//! writes to the vault. `import` takes what did not come over the wire. The state is a fold over the ledger (`state`), made again at every start.
 //!
 //! Left to others: the wire (`inbox`), the way out (`reply`), who asks (`socket` checks the
 //! log-in), what a person decides.
@@ -10,6 +10,7 @@
 pub mod detail;
 mod forget;
 pub mod founding;
+pub mod import;
 pub mod protocol;
 mod read;
 mod receive;
@@ -20,7 +21,7 @@ mod sweep;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use crate::case::{self, Approval};
 use crate::clock::Clock;
@@ -68,6 +69,9 @@ pub enum Error {
     /// Upkeep did nothing.
     #[error(transparent)]
     Upkeep(upkeep::Error),
+    /// Only one import is at work at a time.
+    #[error("another import is at work")]
+    Busy,
     /// What the staff side sent does not fit together.
     #[error("the request does not fit together: {0}")]
     Malformed(&'static str),
@@ -137,6 +141,8 @@ pub struct Casebook {
     /// Held from asking whether an act is allowed until it is recorded.
     acts: Mutex<()>,
     outgoing: tokio::sync::Notify,
+    /// The import that is at work.
+    importing: Mutex<Weak<import::Run>>,
     tests: Mutex<Vec<(EpochId, blake3::Hash)>>,
     /// Held while a sweep takes a step; when it did, in minutes since 1970.
     sweep_tried: Mutex<Option<u64>>,
@@ -192,6 +198,7 @@ impl Casebook {
             turns: Mutex::default(),
             acts: Mutex::default(),
             outgoing: tokio::sync::Notify::new(),
+            importing: Mutex::default(),
             tests: Mutex::default(),
             sweep_tried: Mutex::default(),
             stopping: AtomicBool::new(false),

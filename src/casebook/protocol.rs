@@ -146,6 +146,17 @@ pub enum Request {
         #[n(0)]
         dry: bool,
     },
+    /// Instead of `Hello`, from the user that the server runs as: begins or joins an import. What
+    /// follows are the messages of `import::wire`.
+    #[n(30)]
+    Import {
+        /// The run to join; none to begin one.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        join: Option<[u8; 16]>,
+        /// Only look, and keep nothing.
+        #[n(1)]
+        dry: bool,
+    },
 }
 
 /// A message of the server.

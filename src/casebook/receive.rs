@@ -7,6 +7,8 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use jiff::civil::Date;
+
 use super::detail::{ContactDetail, ItemCard, ItemDetail, LetterDetail, to_bytes};
 use super::state::{days, item_of};
 use super::{Casebook, Error, NoticeFacts, WINDOW_MINUTES, blocking, bucket, lock, same_address};
@@ -19,7 +21,7 @@ use crate::request::deadline;
 use crate::sandbox::Failure;
 use crate::secret::Personal;
 use crate::store::{Announced, Batch};
-use crate::vault::chunk::{self, Base, CONVERGES_FROM};
+use crate::vault::chunk::{self, Base, CONVERGES_FROM, ChunkKey, SealedChunk};
 use crate::vault::manifest::Manifest;
 use crate::vault::seal::{self, Inner, Kind, Place};
 
@@ -34,15 +36,36 @@ pub struct Receipt {
     pub again: bool,
 }
 
+/// How a letter came, as far as its sealing minds.
+pub(super) struct Arrival {
+    /// The day of receipt, from which the law counts.
+    pub(super) received: Date,
+    /// Whose chunks those of an attachment may converge with.
+    pub(super) base: Arc<Base>,
+    /// The number of the case that it opens, if it opens one.
+    pub(super) fresh: CaseId,
+    /// The case that somebody put it into.
+    pub(super) into: Option<CaseId>,
+}
+
+/// A letter that was sealed into a batch.
+pub(super) struct Sealed {
+    pub(super) case: CaseId,
+    pub(super) letter: LetterId,
+    pub(super) opens_case: bool,
+    /// The entry of its contact box, and what that says.
+    pub(super) contact: (Entry, ContactDetail),
+}
+
 /// A raw letter cut into what is sealed.
-struct Cut {
+pub(super) struct Cut {
     letter: Letter,
     skeleton: Skeleton,
     contents: Vec<Vec<u8>>,
 }
 
 impl Cut {
-    fn of(parsed: Option<Letter>, raw: &[u8]) -> Self {
+    pub(super) fn of(parsed: Option<Letter>, raw: &[u8]) -> Self {
         let (letter, skeleton, contents) = skeleton::cut_or_whole(parsed, raw);
         Self { letter, skeleton, contents }
     }
@@ -99,7 +122,7 @@ impl Casebook {
         .await
     }
 
-    fn delivered_before(&self, fingerprint: &Digest) -> bool {
+    pub(super) fn delivered_before(&self, fingerprint: &Digest) -> bool {
         let now = self.clock.minutes();
         let contacts = self.contacts.read().expect("no holder panics");
         contacts.seen.get(fingerprint).is_some_and(|seen| now < seen.minute + WINDOW_MINUTES)
@@ -129,8 +152,8 @@ impl Casebook {
         if !recipients.is_empty() {
             let contact =
                 ContactDetail { address: None, fingerprint, message_id: None, recipients };
-            self.add_contact(&mut batch, case, letter, &contact);
-            added = batch.entries.last().cloned().map(|entry| (entry, contact));
+            let entry = self.add_contact(&mut batch, case, letter, &contact);
+            added = Some((entry, contact));
         }
         self.commit(batch)?;
         if let Some((entry, contact)) = added {
@@ -139,25 +162,27 @@ impl Casebook {
         Ok(Receipt { case, letter, again: true })
     }
 
-    fn remember_entry(&self, entry: &Entry, contact: &ContactDetail) {
+    pub(super) fn remember_entry(&self, entry: &Entry, contact: &ContactDetail) {
         let record = entry.slot.and_then(|slot| self.state().slot(slot).copied());
         if let Some(record) = record {
             self.remember(&record, contact);
         }
     }
 
-    fn add_contact(
+    pub(super) fn add_contact(
         &self,
         batch: &mut Batch,
         case: CaseId,
         letter: LetterId,
         contact: &ContactDetail,
-    ) {
+    ) -> Entry {
         let (inner, content) = seal::inner_for_server(&Manifest::note(to_bytes(contact)));
         let place = self.place(Kind::Contact, letter, item_of(letter));
         let sealed = seal::outer(&inner, place);
-        batch.entries.push(self.entry_of(Fact::BoxSealed, case, &sealed, content, None));
+        let entry = self.entry_of(Fact::BoxSealed, case, &sealed, content, None);
+        batch.entries.push(entry.clone());
         batch.boxes.push(sealed);
+        entry
     }
 
     pub(super) fn place(&self, kind: Kind, letter: LetterId, item: ItemId) -> Place {
@@ -172,14 +197,39 @@ impl Casebook {
         fingerprint: Digest,
         announced: Announced,
     ) -> Result<Receipt, Error> {
-        let (epoch, public) = self.epoch()?;
+        let arrival = Arrival {
+            received: deadline::received_on(self.clock.seconds()),
+            base: self.window(),
+            fresh: self.fresh_case(),
+            into: None,
+        };
+        let mut batch = Batch { announced: Some(announced), ..Batch::default() };
+        let sealed = self.seal_mail(&mut batch, &arrival, envelope, raw, cut, fingerprint)?;
+        self.hold_notice(&mut batch, &sealed, &cut.letter);
+        self.commit(batch)?;
+        self.remember_entry(&sealed.contact.0, &sealed.contact.1);
+        Ok(Receipt { case: sealed.case, letter: sealed.letter, again: false })
+    }
+
+    /// Seals a mail into `batch`: items, skeleton, letter, contact, and the entries that say so.
+    pub(super) fn seal_mail(
+        &self,
+        batch: &mut Batch,
+        arrival: &Arrival,
+        envelope: Envelope,
+        raw: &[u8],
+        cut: &Cut,
+        fingerprint: Digest,
+    ) -> Result<Sealed, Error> {
         let letter = LetterId::random();
         let sender = reply_address(&cut.letter, &envelope);
-        let (joined, names_case) = self.case_for(&cut.letter, sender.as_ref());
-        let case = joined.unwrap_or_else(|| self.fresh_case());
-        let mut batch = Batch { announced: Some(announced), ..Batch::default() };
-        let mut sealing =
-            Sealing { casebook: self, batch: &mut batch, case, epoch, public: &public };
+        let (joined, names_case) = match arrival.into {
+            Some(case) => (Some(case), false),
+            None => self.case_for(&cut.letter, sender.as_ref()),
+        };
+        let case = joined.unwrap_or(arrival.fresh);
+        let (epoch, public) = self.epoch()?;
+        let mut sealing = Sealing { casebook: self, batch, case, epoch, public: &public, arrival };
         let cards = sealing.items(letter, cut);
         let skeleton = sealing.skeleton(letter, &cut.skeleton);
         let mut findings = cut.letter.findings.clone();
@@ -191,7 +241,7 @@ impl Casebook {
             findings,
             protection: cut.letter.protection,
             items: cards,
-            skeleton,
+            skeleton: Some(skeleton),
             length: raw.len() as u64,
             signature: None,
             envelope: envelope.clone(),
@@ -203,14 +253,8 @@ impl Casebook {
             message_id: cut.letter.headers.message_id.clone(),
             recipients: envelope.rcpt_to,
         };
-        self.add_contact(&mut batch, case, letter, &contact);
-        let contact_entry = batch.entries.last().cloned();
-        self.hold_notice(&mut batch, case, joined.is_none(), &cut.letter, &contact);
-        self.commit(batch)?;
-        if let Some(entry) = contact_entry {
-            self.remember_entry(&entry, &contact);
-        }
-        Ok(Receipt { case, letter, again: false })
+        let entry = self.add_contact(batch, case, letter, &contact);
+        Ok(Sealed { case, letter, opens_case: joined.is_none(), contact: (entry, contact) })
     }
 
     /// The case that a letter joins, and whether it names one that it may not join: a reply to a
@@ -246,15 +290,9 @@ impl Casebook {
     }
 
     /// Composes the acknowledgement of a new case and keeps it sealed; none is sent yet.
-    fn hold_notice(
-        &self,
-        batch: &mut Batch,
-        case: CaseId,
-        is_new: bool,
-        letter: &Letter,
-        contact: &ContactDetail,
-    ) {
-        let Some(to) = contact.address.as_ref().filter(|_| is_new) else { return };
+    fn hold_notice(&self, batch: &mut Batch, sealed: &Sealed, letter: &Letter) {
+        let (case, contact) = (sealed.case, &sealed.contact.1);
+        let Some(to) = contact.address.as_ref().filter(|_| sealed.opens_case) else { return };
         let now = self.clock.seconds();
         let text = letter.items.iter().find_map(|item| item.text.as_ref());
         let facts = NoticeFacts {
@@ -295,12 +333,23 @@ impl Casebook {
 }
 
 /// One letter being sealed into a batch.
-struct Sealing<'a> {
-    casebook: &'a Casebook,
-    batch: &'a mut Batch,
-    case: CaseId,
-    epoch: EpochId,
-    public: &'a EpochPublic,
+pub(super) struct Sealing<'a> {
+    pub(super) casebook: &'a Casebook,
+    pub(super) batch: &'a mut Batch,
+    pub(super) case: CaseId,
+    pub(super) epoch: EpochId,
+    pub(super) public: &'a EpochPublic,
+    pub(super) arrival: &'a Arrival,
+}
+
+/// An item's content, sealed, and what its box says beside.
+pub(super) struct SealedItem<'a> {
+    pub(super) media_type: &'a str,
+    pub(super) name: &'a [u8],
+    pub(super) length: u64,
+    pub(super) keys: Vec<ChunkKey>,
+    pub(super) chunks: Vec<SealedChunk>,
+    pub(super) detail: ItemDetail,
 }
 
 impl Sealing<'_> {
@@ -310,16 +359,16 @@ impl Sealing<'_> {
         for (item, content) in cut.letter.items.iter().zip(&cut.contents) {
             let id = ItemId::random();
             let name = item.names.first().map_or(&[][..], |name| name.expose().as_bytes());
-            let detail = to_bytes(&ItemDetail::Leaf(Box::new(item.clone())));
-            self.item(
-                letter,
-                id,
-                &item.media_type,
+            let (keys, chunks) = seal_content(&self.arrival.base, item, content);
+            let sealed = SealedItem {
+                media_type: &item.media_type,
                 name,
-                content,
-                detail,
-                converges(item, content),
-            );
+                length: content.len() as u64,
+                keys,
+                chunks,
+                detail: ItemDetail::Leaf(Box::new(item.clone())),
+            };
+            self.item(letter, id, sealed);
             cards.push(ItemCard {
                 id,
                 role: item.role,
@@ -332,29 +381,28 @@ impl Sealing<'_> {
 
     fn skeleton(&mut self, letter: LetterId, skeleton: &Skeleton) -> ItemId {
         let id = ItemId::random();
-        let detail = to_bytes(&ItemDetail::Skeleton);
-        self.item(letter, id, "", b"", &skeleton.encode(), detail, false);
+        let content = skeleton.encode();
+        let (keys, chunks) = chunk::seal(&Base::fresh(), &content, NonZeroUsize::MIN);
+        let sealed = SealedItem {
+            media_type: "",
+            name: b"",
+            length: content.len() as u64,
+            keys,
+            chunks,
+            detail: ItemDetail::Skeleton,
+        };
+        self.item(letter, id, sealed);
         id
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of one manifest, named at both calls")]
-    fn item(
-        &mut self,
-        letter: LetterId,
-        id: ItemId,
-        media_type: &str,
-        name: &[u8],
-        content: &[u8],
-        detail: Vec<u8>,
-        converges: bool,
-    ) {
-        let base = if converges { self.casebook.window() } else { Arc::new(Base::fresh()) };
-        let (keys, chunks) = chunk::seal(&base, content, NonZeroUsize::MIN);
-        let manifest = Manifest::new(media_type, name, content.len() as u64, keys, detail);
+    /// Makes the box of an item.
+    pub(super) fn item(&mut self, letter: LetterId, id: ItemId, item: SealedItem<'_>) {
+        let SealedItem { media_type, name, length, keys, chunks, detail } = item;
+        let manifest = Manifest::new(media_type, name, length, keys, to_bytes(&detail));
         let (inner, digest) = seal::inner(&manifest, self.public);
         let place = self.casebook.place(Kind::Item, letter, id);
         let entry = Entry {
-            size: Some(bucket(content.len() as u64)),
+            size: Some(bucket(length)),
             ..self.boxed(Fact::BoxSealed, place, &inner, digest)
         };
         self.batch.entries.push(entry);
@@ -362,23 +410,35 @@ impl Sealing<'_> {
     }
 
     /// Seals the letter box; its entry goes first, behind the opening of the case.
-    fn letter(&mut self, letter: LetterId, detail: &LetterDetail, joined: Option<CaseId>) {
+    pub(super) fn letter(
+        &mut self,
+        letter: LetterId,
+        detail: &LetterDetail,
+        joined: Option<CaseId>,
+    ) {
         let (inner, digest) = seal::inner(&Manifest::note(to_bytes(detail)), self.public);
         let place = self.casebook.place(Kind::Letter, letter, item_of(letter));
         let mut received = self.boxed(Fact::LetterReceived, place, &inner, digest);
-        let due = deadline::due(deadline::received_on(self.casebook.clock.seconds()));
+        let day = self.arrival.received;
+        let due = deadline::due(day);
         let (one, three) = (Some(days(due.one_month_due)), Some(days(due.three_months_due)));
+        // Said only where it is not the day of the entry itself.
+        let is_today = day == deadline::received_on(self.casebook.clock.minutes() * 60);
+        let count = u64::try_from(days(day)).ok().filter(|_| !is_today);
         let mut first = Vec::new();
         match joined {
             None => first.push(Entry {
                 case: Some(self.case),
                 due_one: one,
                 due_three: three,
+                count,
                 ..self.casebook.entry(Fact::CaseOpened)
             }),
             // They count if the case is closed by then: one that somebody closes at this very
             // moment is opened again, and the letter does not fall out of the queue.
-            Some(_) => (received.due_one, received.due_three) = (one, three),
+            Some(_) => {
+                (received.due_one, received.due_three, received.count) = (one, three, count);
+            }
         }
         first.push(received);
         self.batch.entries.splice(0..0, first);
@@ -392,15 +452,31 @@ impl Sealing<'_> {
     }
 }
 
+/// Seals the content of an item; what converges does so with the chunks of `base`.
+pub(super) fn seal_content(
+    base: &Base,
+    item: &Item,
+    content: &[u8],
+) -> (Vec<ChunkKey>, Vec<SealedChunk>) {
+    let fresh;
+    let base = if converges(item, content.len()) {
+        base
+    } else {
+        fresh = Base::fresh();
+        &fresh
+    };
+    chunk::seal(base, content, NonZeroUsize::MIN)
+}
+
 /// Whether an item shares its window's secret: what a guesser could not make up (design §5).
-fn converges(item: &Item, content: &[u8]) -> bool {
-    content.len() >= CONVERGES_FROM
+pub(super) fn converges(item: &Item, length: usize) -> bool {
+    length >= CONVERGES_FROM
         && item.role == Role::Attachment
         && !item.media_type.starts_with("text/")
 }
 
 /// BLAKE3 of reverse-path and raw bytes: a re-delivery has the same (design §7).
-fn fingerprint(envelope: &Envelope, raw: &[u8]) -> Digest {
+pub(super) fn fingerprint(envelope: &Envelope, raw: &[u8]) -> Digest {
     let mut hasher = blake3::Hasher::new();
     let from = envelope.mail_from.expose().as_bytes();
     hasher.update(&(from.len() as u64).to_le_bytes());

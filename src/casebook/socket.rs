@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
+use super::import::{RunId, wire};
 use super::protocol::{Flaw, MAX_BEFORE_LOG_IN, MAX_MESSAGE, Request, Response, Unproven, frame};
 use super::record::Act;
 use super::{Casebook, Error, blocking};
@@ -100,7 +101,12 @@ struct Connection {
 
 impl Connection {
     async fn serve(&mut self) -> io::Result<()> {
-        let log_in = tokio::time::timeout(LOG_IN_TIME, self.log_in());
+        let first = tokio::time::timeout(LOG_IN_TIME, self.read(MAX_BEFORE_LOG_IN));
+        let first = first.await.map_err(|_| io::ErrorKind::TimedOut)??;
+        if let Request::Import { join, dry } = first {
+            return self.import(join, dry).await;
+        }
+        let log_in = tokio::time::timeout(LOG_IN_TIME, self.log_in(first));
         let Some(staff) = log_in.await.map_err(|_| io::ErrorKind::TimedOut)?? else {
             return Ok(());
         };
@@ -112,9 +118,15 @@ impl Connection {
         }
     }
 
+    /// An import, if the user of this process asks for it: no member, and no key.
+    async fn import(&mut self, join: Option<RunId>, dry: bool) -> io::Result<()> {
+        let casebook = Arc::clone(&self.desk.casebook);
+        wire::serve(&mut self.stream, &casebook, join, dry).await
+    }
+
     /// Challenges the member; notes success and failure before it says which it was.
-    async fn log_in(&mut self) -> io::Result<Option<StaffId>> {
-        let Request::Hello { member: name } = self.read(MAX_BEFORE_LOG_IN).await? else {
+    async fn log_in(&mut self, first: Request) -> io::Result<Option<StaffId>> {
+        let Request::Hello { member: name } = first else {
             return self.refuse_log_in(None).await;
         };
         let member = self.desk.roster.read().expect("no holder panics").member(&name).cloned();
@@ -237,7 +249,7 @@ impl Desk {
         let casebook = &self.casebook;
         let staff = member.id;
         Ok(match request {
-            Request::Hello { .. } | Request::Answer { .. } => {
+            Request::Hello { .. } | Request::Answer { .. } | Request::Import { .. } => {
                 return Err(Error::Malformed("logged in already"));
             }
             Request::Queue { filter } => {
@@ -324,6 +336,7 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
     let allowed = match request {
         Request::Hello { .. }
         | Request::Answer { .. }
+        | Request::Import { .. }
         | Request::Log { .. }
         | Request::Checkpoint { .. }
         | Request::Status

@@ -303,12 +303,19 @@ fn day(minute: u64) -> Date {
 
 /// The term that an entry sets, if it sets one.
 fn term(entry: &Entry) -> Option<Term> {
-    let date = |days: i32| Date::new(1970, 1, 1).ok()?.checked_add(i64::from(days).days()).ok();
+    // `count` is the day of receipt, where it is not that of the entry.
+    let received = entry.count.and_then(|days| date(i32::try_from(days).ok()?));
     Some(Term {
-        received: day(entry.minute),
+        received: received.unwrap_or_else(|| day(entry.minute)),
         one_month: date(entry.due_one?)?,
         three_months: date(entry.due_three?)?,
     })
+}
+
+/// The date of so many days since 1970-01-01.
+#[must_use]
+pub fn date(days: i32) -> Option<Date> {
+    Date::new(1970, 1, 1).ok()?.checked_add(i64::from(days).days()).ok()
 }
 
 /// Days since 1970-01-01, as the ledger writes a date.

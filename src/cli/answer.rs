@@ -7,9 +7,10 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::session::{self, Connection};
-use super::{Error, Report, case, media_type};
+use super::{Error, Report, case};
 use crate::identity::ProofKind;
 use crate::ids::CaseId;
+use crate::letter::media_type;
 use crate::reply::answer::Attachment;
 use crate::reply::{Language, MAX_MAIL, language};
 use crate::secret::Personal;

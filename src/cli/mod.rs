@@ -15,10 +15,10 @@ mod demo;
 mod doctor;
 mod error;
 mod forget;
+mod import;
 mod init;
 mod key;
 mod keys;
-mod media_type;
 mod print;
 mod queue;
 mod serve;
@@ -60,7 +60,7 @@ struct Cli {
 
 const AFTER: &str = "\
 To see it at work: demo
-Server side: init serve check sweep doctor config
+Server side: init serve import put check sweep doctor config
 Your own key: key unlock lock whoami
 Staff side: queue show get note confirm-key decide ask resume extend hold answer forget close
 Keys and proof: keys audit
@@ -79,6 +79,8 @@ enum Command {
     Demo(demo::Demo),
     Init(init::Init),
     Serve(serve::Serve),
+    Import(import::Import),
+    Put(import::Put),
     Check(check::Check),
     Sweep(sweep::Sweep),
     Doctor(doctor::Doctor),
@@ -111,6 +113,8 @@ impl Command {
             Command::Demo(it) => it.run(json),
             Command::Init(it) => it.run(),
             Command::Serve(it) => it.run(json),
+            Command::Import(it) => it.run(json),
+            Command::Put(it) => it.run(),
             Command::Check(it) => it.run(json),
             Command::Sweep(it) => it.run(json),
             Command::Doctor(it) => it.run(),

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
 use super::queue::{self, Closed};
@@ -349,13 +350,15 @@ fn letter_json(letter: &LetterView, texts: &HashMap<ItemId, String>) -> Value {
 fn raw(client: &mut Client, letter: &LetterView) -> Result<Vec<u8>, Error> {
     let detail = letter.detail.as_ref().ok_or_else(not_readable)?;
     let kept = |id: &ItemId| !is_forgotten(letter, *id);
-    let mut wanted = vec![detail.skeleton];
+    let skeleton = detail.skeleton.ok_or_else(|| {
+        Error::new("this letter is no mail, but documents").hint("`kluis get ITEM` takes them out")
+    })?;
+    let mut wanted = vec![skeleton];
     wanted.extend(detail.items.iter().map(|item| item.id).filter(kept));
     let views = client.look(&wanted)?;
     let find = |id: ItemId| views.iter().find(|view| view.id == id);
-    let skeleton = find(detail.skeleton)
-        .and_then(|view| Skeleton::decode(&view.stored))
-        .ok_or_else(not_readable)?;
+    let skeleton =
+        find(skeleton).and_then(|view| Skeleton::decode(&view.stored)).ok_or_else(not_readable)?;
     let contents: Vec<Option<&[u8]>> =
         detail.items.iter().map(|item| find(item.id).map(|v| v.stored.as_slice())).collect();
     Ok(skeleton.rebuild(&contents))
@@ -406,20 +409,22 @@ impl Get {
             .open(&path)
             .map_err(|error| Error::io(path.display(), &error))?;
         file.write_all(&content).map_err(|error| Error::io(path.display(), &error))?;
-        let name = print::terminal_safe(view.name.expose());
+        let shown = String::from_utf8_lossy(view.name.expose());
+        let name = print::terminal_safe(&shown);
         let called = if name.is_empty() { String::new() } else { format!("\nsent as  {name}") };
         let length = print::count(content.len() as u64, "byte", "bytes");
-        Ok(Report::new(
-            format!("written  {} ({length}){called}", path.display()),
-            json!({
-                "file": path,
-                "item": item.to_string(),
-                "case": view.case.to_string(),
-                "bytes": content.len(),
-                "name": view.name.expose(),
-                "media_type": view.media_type,
-            }),
-        ))
+        let mut value = json!({
+            "file": path,
+            "item": item.to_string(),
+            "case": view.case.to_string(),
+            "bytes": content.len(),
+            "name": shown,
+            "media_type": view.media_type,
+        });
+        if std::str::from_utf8(view.name.expose()).is_err() {
+            value["name_hex"] = json!(HEXLOWER.encode(view.name.expose()));
+        }
+        Ok(Report::new(format!("written  {} ({length}){called}", path.display()), value))
     }
 }
 
@@ -481,7 +486,7 @@ fn own_name(view: &ItemView) -> String {
         ItemDetail::Leaf(leaf) => leaf.magic.as_deref(),
         ItemDetail::Skeleton => None,
     };
-    let ending = super::media_type::ending(magic.unwrap_or(&view.media_type));
+    let ending = crate::letter::media_type::ending(magic.unwrap_or(&view.media_type));
     format!("{}-{}.{ending}", view.case, print::brief(&view.id))
 }
 

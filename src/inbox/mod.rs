@@ -11,6 +11,7 @@
 pub mod budget;
 mod connection;
 pub mod dot;
+pub mod import;
 mod replies;
 pub mod settings;
 pub mod smtp;

@@ -7,14 +7,17 @@
 //!
 //! Pure: no I/O, no clock. In the order of the bytes: `mime` splits multiparts, line-anchored;
 //! `header`, `params` and `words` read the fields; `leaf` makes items, with `transfer`, `charset`
-//! and `magic`; `protection` says what is encrypted. Addresses, dates and the tables of charsets
+//! and `magic`; `protection` says what is encrypted. What came on paper or as
+//! a file alone is a `document`. Addresses, dates and the tables of charsets
 //! are mail-parser's; the rest is our own, since it must account for every byte.
 //! Format: vault-format §7 (skeleton and letter box).
 
 mod charset;
+mod document;
 mod header;
 mod leaf;
 mod magic;
+pub mod media_type;
 mod mime;
 mod params;
 mod protection;
@@ -26,6 +29,7 @@ use minicbor::{Decode, Encode};
 
 use crate::secret::Personal;
 
+pub use document::document;
 pub use transfer::content;
 
 /// What the connection said before the bytes came.

@@ -130,9 +130,10 @@ fn gather(client: &mut Client, draft: &Draft, now: u64) -> Result<Answer, Error>
             if item.case != draft.case {
                 return Err(ClientError::Unknown("item of this case").into());
             }
-            let (name, fallback) = (item.name.expose(), format!("{}.bin", item.id));
+            let name = String::from_utf8_lossy(item.name.expose());
+            let fallback = format!("{}.bin", item.id);
             let content = item.content().to_vec();
-            attachments.push(Attachment::received(name, &fallback, &item.media_type, content));
+            attachments.push(Attachment::received(&name, &fallback, &item.media_type, content));
         }
     }
     let references = replies_to.clone().into_iter().collect();

@@ -105,8 +105,8 @@ pub struct ItemView {
     pub letter: LetterId,
     /// Its case.
     pub case: CaseId,
-    /// The name it came with; empty if none.
-    pub name: Personal<String>,
+    /// The name it came with, its bytes; empty if none.
+    pub name: Personal<Vec<u8>>,
     /// The media type as declared.
     pub media_type: String,
     /// What it is.
@@ -362,7 +362,7 @@ impl Client {
             id: opened.place.item,
             letter: opened.place.letter,
             case: opened.case,
-            name: Personal::new(String::from_utf8_lossy(&manifest.name).into_owned()),
+            name: Personal::new(manifest.name.clone()),
             media_type: manifest.media_type.clone(),
             detail: detail::from_bytes(&manifest.detail)?,
             stored,

@@ -90,7 +90,7 @@ impl Sealing {
             findings: findings(inner),
             protection: inner.protection,
             items: cards,
-            skeleton: id,
+            skeleton: Some(id),
             length,
             signature: Some(Personal::new(signature.to_owned())),
         };

@@ -71,6 +71,12 @@ pub struct ChunkKey {
 }
 
 impl ChunkKey {
+    /// H: BLAKE3 of the body with its padding.
+    #[must_use]
+    pub fn hash(&self) -> &[u8; 32] {
+        &self.hash
+    }
+
     /// H ‖ K, as a manifest stores it.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 64] {

@@ -13,6 +13,7 @@ mod docs;
 mod forget;
 mod full;
 mod hostile;
+mod import;
 mod imports;
 mod inbox;
 mod keys;

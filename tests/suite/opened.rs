@@ -142,7 +142,7 @@ fn an_encrypted_letter_rests_as_it_came_and_is_opened_at_the_desk_once() {
     assert_eq!(items.len(), 2);
     assert!(items[0].content().as_slice() == TEXT.as_bytes());
     assert!(items[1].content().as_slice() == b"%PDF-1.4 attest");
-    assert_eq!(items[1].name.expose(), "attest.pdf");
+    assert_eq!(items[1].name.expose(), b"attest.pdf");
     assert!(raw(&mut anna, &opened) == entity());
 
     // Not a second time: with what the queue says now, or with what it said before.

@@ -115,7 +115,7 @@ fn read_all(client: &mut Client) -> (CaseView, Vec<u8>) {
     let detail = case.letters[0].detail.as_ref().expect("opens");
     let ids: Vec<_> = detail.items.iter().map(|card| card.id).collect();
     for view in client.look(&ids).expect("opens") {
-        read.extend_from_slice(view.name.expose().as_bytes());
+        read.extend_from_slice(view.name.expose());
         read.extend_from_slice(&view.content());
     }
     let name = detail.headers.from[0].name.as_ref().expect("has a name");

@@ -35,7 +35,7 @@ pub(crate) fn deliver(server: &Server, lmtp: bool, to: &[&str], raw: &[u8]) -> V
 pub(crate) fn raw(client: &mut Client, case: &CaseView) -> Vec<u8> {
     let letter = case.letters.last().expect("a case has a letter");
     let detail = letter.detail.as_ref().expect("the letter box opens");
-    let mut ids = vec![detail.skeleton];
+    let mut ids = vec![detail.skeleton.expect("a mail has one")];
     ids.extend(detail.items.iter().map(|card| card.id));
     let mut views = client.look(&ids).expect("opens");
     let skeleton = views.remove(0);
@@ -168,7 +168,7 @@ fn swaks_delivers_a_letter_with_an_attachment() {
     let card = detail.items.iter().find(|c| c.media_type == "application/pdf").expect("is there");
     let view = anna.look(&[card.id]).expect("opens").remove(0);
     assert!(view.content().as_slice() == content);
-    assert_eq!(view.name.expose(), "attest.pdf");
+    assert_eq!(view.name.expose(), b"attest.pdf");
     runtime.block_on(server.stop());
 }
 

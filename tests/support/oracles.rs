@@ -65,7 +65,7 @@ impl Found {
 /// The raw bytes of a letter, out of its skeleton and its items.
 pub(crate) fn rebuilt(client: &mut Client, letter: &LetterView) -> Result<Vec<u8>, String> {
     let detail = letter.detail.as_ref().ok_or("a letter box does not open")?;
-    let mut ids = vec![detail.skeleton];
+    let mut ids = vec![detail.skeleton.expect("a mail has one")];
     ids.extend(detail.items.iter().map(|card| card.id));
     let listed: BTreeSet<_> = letter.card.items.iter().map(|(id, ..)| *id).collect();
     if listed != ids.iter().copied().collect() {

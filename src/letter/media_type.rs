@@ -29,17 +29,30 @@ const KNOWN: [(&str, &str); 22] = [
 /// The ending for a media type; `bin` for one that is not in the table, so that no program starts
 /// by itself on what a stranger sent.
 #[must_use]
-pub(super) fn ending(media_type: &str) -> &'static str {
+pub fn ending(media_type: &str) -> &'static str {
     KNOWN.iter().find(|(known, _)| *known == media_type).map_or("bin", |(_, ending)| ending)
 }
 
 /// The media type for a file name; that of plain bytes if the ending is not in the table.
 #[must_use]
-pub(super) fn of(name: &str) -> &'static str {
-    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
-    let ending = if ending == "jpeg" { "jpg" } else { ending.as_str() };
-    let found = KNOWN.iter().find(|(_, known)| *known == ending);
-    found.map_or("application/octet-stream", |(media_type, _)| media_type)
+pub fn of(name: &str) -> &'static str {
+    known(name.as_bytes()).unwrap_or(BYTES)
+}
+
+/// The media type of plain bytes.
+pub(super) const BYTES: &str = "application/octet-stream";
+
+/// The media type for a file name, if its ending is in the table.
+pub(super) fn known(name: &[u8]) -> Option<&'static str> {
+    let at = name.iter().rposition(|&byte| byte == b'.')?;
+    let ending = name[at + 1..].to_ascii_lowercase();
+    let ending = match ending.as_slice() {
+        b"jpeg" => &b"jpg"[..],
+        b"tif" => b"tiff",
+        other => other,
+    };
+    let found = KNOWN.iter().find(|(_, known)| known.as_bytes() == ending);
+    found.map(|(media_type, _)| *media_type)
 }
 
 #[cfg(test)]

@@ -1,0 +1,118 @@
+//! Documents that came without a mail around them: each is an item, together they are a letter.
+
+use std::num::NonZeroUsize;
+
+use super::Run;
+use crate::casebook::detail::{ContactDetail, ItemCard, ItemDetail, LetterDetail};
+use crate::casebook::receive::{Arrival, Sealed, SealedItem, Sealing, converges};
+use crate::casebook::{Casebook, Error};
+use crate::ids::{Digest, ItemId, LetterId};
+use crate::letter::{self, Envelope, Finding, Headers, Item, Protection, Source};
+use crate::secret::Personal;
+use crate::store::Batch;
+use crate::vault::chunk::{self, Base, ChunkKey, SealedChunk};
+
+/// A document, its content sealed.
+pub struct Paper {
+    name: Vec<u8>,
+    length: u64,
+    item: Item,
+    findings: Vec<Finding>,
+    keys: Vec<ChunkKey>,
+    chunks: Vec<SealedChunk>,
+}
+
+impl Run {
+    /// Seals a document's content, so that it can be taken. `name` is the name of its file.
+    #[must_use]
+    pub fn paper(&self, name: &[u8], content: &[u8]) -> Paper {
+        let length = content.len() as u64;
+        let (item, findings) = letter::document(name, length, content);
+        let fresh;
+        let base = if converges(&item, content.len()) {
+            &*self.base
+        } else {
+            fresh = Base::fresh();
+            &fresh
+        };
+        let (keys, chunks) = chunk::seal(base, content, NonZeroUsize::MIN);
+        Paper { name: name.to_vec(), length, item, findings, keys, chunks }
+    }
+}
+
+/// What tells that documents come again: their names and contents, in order (vault-format §7).
+pub(super) fn fingerprint(papers: &[Paper]) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("kluis v1 documents");
+    for paper in papers {
+        hasher.update(&(paper.name.len() as u64).to_le_bytes());
+        hasher.update(&paper.name);
+        hasher.update(&paper.length.to_le_bytes());
+        for key in &paper.keys {
+            hasher.update(key.hash());
+        }
+    }
+    Digest::new(*hasher.finalize().as_bytes())
+}
+
+impl Casebook {
+    /// Seals documents into `batch` as one letter.
+    pub(super) fn seal_papers(
+        &self,
+        batch: &mut Batch,
+        arrival: &Arrival,
+        papers: Vec<Paper>,
+        fingerprint: Digest,
+    ) -> Result<Sealed, Error> {
+        let letter = LetterId::random();
+        let case = arrival.into.unwrap_or(arrival.fresh);
+        let (epoch, public) = self.epoch()?;
+        let mut sealing = Sealing { casebook: self, batch, case, epoch, public: &public, arrival };
+        let mut detail = without_a_mail(&papers);
+        for paper in papers {
+            let id = ItemId::random();
+            let Paper { name, length, item, keys, chunks, .. } = paper;
+            let (role, depth, media_type) = (item.role, item.depth, item.media_type.clone());
+            let sealed = SealedItem {
+                media_type: &media_type,
+                name: &name,
+                length,
+                keys,
+                chunks,
+                detail: ItemDetail::Leaf(Box::new(item)),
+            };
+            sealing.item(letter, id, sealed);
+            detail.items.push(ItemCard { id, role, media_type, depth });
+        }
+        sealing.letter(letter, &detail, arrival.into);
+        let contact =
+            ContactDetail { address: None, fingerprint, message_id: None, recipients: Vec::new() };
+        let entry = self.add_contact(batch, case, letter, &contact);
+        let opens_case = arrival.into.is_none();
+        Ok(Sealed { case, letter, opens_case, contact: (entry, contact) })
+    }
+}
+
+/// What the letter says of itself: nobody wrote a header.
+fn without_a_mail(papers: &[Paper]) -> LetterDetail {
+    let mut findings: Vec<Finding> =
+        papers.iter().flat_map(|paper| paper.findings.iter().copied()).collect();
+    findings.sort_unstable();
+    findings.dedup();
+    LetterDetail {
+        envelope: Envelope {
+            mail_from: Personal::new(String::new()),
+            rcpt_to: Vec::new(),
+            helo: Personal::new(String::new()),
+            client: None,
+            source: Source::File,
+            tls: false,
+        },
+        headers: Headers::default(),
+        findings,
+        protection: Protection::None,
+        items: Vec::with_capacity(papers.len()),
+        skeleton: None,
+        length: papers.iter().map(|paper| paper.length).sum(),
+        signature: None,
+    }
+}
