@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kluis::casebook::Filter;
 use kluis::ids::CaseId;
 use kluis::ledger::entry::{Entry, Fact};
+#[cfg(kluis_lab)]
 use kluis::ledger::{Checkpoint, audit, checkpoint, tree};
 use kluis::letter::skeleton::Skeleton;
 use kluis::staff::client::{Client, Error, LetterView};
@@ -128,6 +129,7 @@ fn name(raw: &[u8]) -> String {
 }
 
 /// Holds a ledger against its head and every checkpoint that was ever seen.
+#[cfg(kluis_lab)]
 pub(crate) fn ledger(
     entries: &[Vec<u8>],
     head: &str,

@@ -310,7 +310,7 @@ fn raw(
     contents: &HashMap<(LetterId, ItemId), Vec<u8>>,
 ) -> Option<Vec<u8>> {
     let letter_detail: LetterDetail = detail(&manifest.detail).expect("read before");
-    let skeleton = Skeleton::decode(contents.get(&(letter, letter_detail.skeleton))?)?;
+    let skeleton = Skeleton::decode(contents.get(&(letter, letter_detail.skeleton?))?)?;
     let ids = letter_detail.items.iter();
     let parts: Vec<_> =
         ids.map(|card| contents.get(&(letter, card.id)).map(Vec::as_slice)).collect();

@@ -42,7 +42,7 @@ def read(vault, out):
     for entry in vault.boxes():
         if entry.kind == ledger.LETTER and entry.seq in opened:
             letter = cbor.decode(opened[entry.seq].detail)
-            skeleton = contents.get((entry.letter, letter[5]))
+            skeleton = contents.get((entry.letter, letter.get(5)))
             if skeleton is not None:
                 try:
                     raw = boxes.raw_message(letter, skeleton, lambda item: contents.get((entry.letter, item)))
