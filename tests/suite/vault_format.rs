@@ -88,7 +88,6 @@ fn the_second_reader_reads_what_the_program_wrote_bit_for_bit() {
     let forgotten = case.letters[0].id();
     drop(anna);
     runtime.block_on(server.stop());
-    // Closed packs; and after more letters and a crash, open ones and a torn end.
     let (place, epochs) = (world.state(), epochs(&world));
     let place =
         Place { dir: &place, keys: &world.cabinet_key(), epochs: &epochs, checkpoint: None };
