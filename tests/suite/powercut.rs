@@ -264,7 +264,7 @@ impl Truth {
             names.filter(|name| name.to_str().is_some_and(is_one)).count()
         };
         let cabinets = generations(&state, |name| name.starts_with("cabinet."));
-        let keys = generations(&keys, |_| true);
+        let keys = generations(&keys, |name| name.ends_with(".key"));
         if (cabinets, keys) != (1, 1) {
             wrong.push(format!("{cabinets} cabinets and {keys} keys are left"));
         }
