@@ -275,6 +275,7 @@ impl From<client::Error> for Error {
                 Self::new(format!("{text}: {cause}")).code(LATER).hint("try again")
             }
             client::Error::Refused(why) => refused(why),
+            client::Error::Sink(cause) => Self::io("the content", &cause),
             client::Error::NoKey => Self::new(text)
                 .code(DENIED)
                 .hint("is it the key that stands in the roster? `kluis whoami` shows yours"),

@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use data_encoding::HEXLOWER;
+use indicatif::{ProgressBar, ProgressStyle};
+use rustix::fs::{CWD, RenameFlags, rename, renameat_with};
+use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use super::queue::{self, Closed};
@@ -21,7 +24,7 @@ use crate::letter::skeleton::Skeleton;
 use crate::letter::{Mailbox, Role};
 use crate::reply::openpgp::Certificate;
 use crate::request::deadline;
-use crate::staff::client::{self, CaseView, Client, ItemView, LetterView, NoteView};
+use crate::staff::client::{self, CaseView, Client, ItemView, LetterView, NoteView, SealedItem};
 use crate::staff::verify::{Verified, verify_all};
 
 /// Show one case: its letters with their texts, what is attached, notes and answers
@@ -45,7 +48,9 @@ pub(super) struct Show {
 
 /// Take an item out of the vault, decoded, into a file
 ///
-/// The file gets a name of our own, never the sender's, and is never overwritten.
+/// The file gets a name of our own, never the sender's, and only when all of it was checked; no file
+/// is overwritten. On standard output every piece was checked before it is written, but a later one
+/// may not hold: then the exit code says so.
 ///
 /// With --verify-all nothing is taken out: everything that you may read is opened and held against
 /// the ledger, which gets a look for each item. Exit code 1 if something does not verify.
@@ -395,36 +400,101 @@ impl Get {
             Some(case) => session::item_of(&client.case(case)?, start)?,
             None => session::item_anywhere(&mut client, start)?,
         };
-        let view = client.look(&[item])?.pop().ok_or_else(not_readable)?;
-        let content = view.content();
+        let item = client.look_at(&[item])?.pop().ok_or_else(not_readable)?;
         if to_stdout {
-            print::write_out(&content)?;
+            let mut out = std::io::stdout();
+            write_content(&mut client, item, &mut out)?;
+            out.flush().map_err(|error| Error::io("standard output", &error))?;
             return Ok(Report::default());
         }
-        let path = self.output.unwrap_or_else(|| own_name(&view).into());
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| Error::io(path.display(), &error))?;
-        file.write_all(&content).map_err(|error| Error::io(path.display(), &error))?;
-        let shown = String::from_utf8_lossy(view.name.expose());
-        let name = print::terminal_safe(&shown);
-        let called = if name.is_empty() { String::new() } else { format!("\nsent as  {name}") };
-        let length = print::count(content.len() as u64, "byte", "bytes");
-        let mut value = json!({
+        let path = self.output.unwrap_or_else(|| own_name(&item).into());
+        let shown = String::from_utf8_lossy(item.name.expose()).into_owned();
+        let mut said = json!({
             "file": path,
-            "item": item.to_string(),
-            "case": view.case.to_string(),
-            "bytes": content.len(),
+            "item": item.id.to_string(),
+            "case": item.case.to_string(),
             "name": shown,
-            "media_type": view.media_type,
+            "media_type": item.media_type(),
         });
-        if std::str::from_utf8(view.name.expose()).is_err() {
-            value["name_hex"] = json!(HEXLOWER.encode(view.name.expose()));
+        if std::str::from_utf8(item.name.expose()).is_err() {
+            said["name_hex"] = json!(HEXLOWER.encode(item.name.expose()));
         }
-        Ok(Report::new(format!("written  {} ({length}){called}", path.display()), value))
+        let name = print::terminal_safe(&shown);
+        let mut file = Unfinished::new(&path)?;
+        let length = write_content(&mut client, item, &mut file.file)?;
+        file.finish(&path)?;
+        let called = if name.is_empty() { String::new() } else { format!("\nsent as  {name}") };
+        let bytes = print::count(length, "byte", "bytes");
+        said["bytes"] = length.into();
+        Ok(Report::new(format!("written  {} ({bytes}){called}", path.display()), said))
+    }
+}
+
+/// Writes what a person gets who opens the item; says how many bytes. What is stored decoded goes
+/// through in constant memory.
+fn write_content(
+    client: &mut Client,
+    item: SealedItem,
+    to: &mut (impl std::io::Write + Send),
+) -> Result<u64, Error> {
+    if !item.is_stored_as_content() {
+        let content = client.open(item)?.content();
+        to.write_all(&content).map_err(client::Error::Sink)?;
+        return Ok(content.len() as u64);
+    }
+    let bar = progress(item.length());
+    client.fetch(&item, &mut |part| {
+        bar.inc(part.len() as u64);
+        to.write_all(part)
+    })?;
+    bar.finish_and_clear();
+    Ok(item.length())
+}
+
+/// Content that is worth a progress bar, in bytes.
+const LONG: u64 = 32 << 20;
+
+/// A bar on standard error, if it is a terminal and there is something to wait for.
+fn progress(length: u64) -> ProgressBar {
+    if length < LONG {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style)
+}
+
+/// A file that has no name yet but one of ours: it gets its own when all of it was checked.
+struct Unfinished {
+    file: File,
+    path: PathBuf,
+}
+
+impl Unfinished {
+    fn new(wanted: &Path) -> Result<Self, Error> {
+        let mark: String = ItemId::random().to_string();
+        let path = wanted.with_file_name(format!(".kluis-get-{mark}"));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(|error| Error::io(wanted.display(), &error))?;
+        Ok(Self { file, path })
+    }
+
+    /// Gives it its name, which must be free.
+    fn finish(self, wanted: &Path) -> Result<(), Error> {
+        let named = match renameat_with(CWD, &self.path, CWD, wanted, RenameFlags::NOREPLACE) {
+            // A file system that cannot do both at once.
+            Err(Errno::INVAL | Errno::NOSYS) if wanted.exists() => Err(Errno::EXIST),
+            Err(Errno::INVAL | Errno::NOSYS) => rename(&self.path, wanted),
+            named => named,
+        };
+        named.map_err(|errno| Error::io(wanted.display(), &errno.into()))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -481,13 +551,13 @@ fn verified_report(verified: &Verified) -> Report {
 }
 
 /// A file name of our own: case, item, and an ending by what the bytes are.
-fn own_name(view: &ItemView) -> String {
-    let magic = match &view.detail {
+fn own_name(item: &SealedItem) -> String {
+    let magic = match &item.detail {
         ItemDetail::Leaf(leaf) => leaf.magic.as_deref(),
         ItemDetail::Skeleton => None,
     };
-    let ending = crate::letter::media_type::ending(magic.unwrap_or(&view.media_type));
-    format!("{}-{}.{ending}", view.case, print::brief(&view.id))
+    let ending = crate::letter::media_type::ending(magic.unwrap_or(item.media_type()));
+    format!("{}-{}.{ending}", item.case, print::brief(&item.id))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use minicbor::{Decode, Encode};
 use crate::secret::Personal;
 
 pub use document::document;
-pub use transfer::content;
+pub use transfer::{content, is_stored_as_content};
 
 /// What the connection said before the bytes came.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

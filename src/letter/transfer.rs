@@ -67,6 +67,17 @@ pub fn content(item: &Item, stored: &[u8]) -> Vec<u8> {
     }
 }
 
+/// Whether [`content`] is what is stored, byte for byte.
+#[must_use]
+pub fn is_stored_as_content(item: &Item) -> bool {
+    match item.storage {
+        Storage::AsItCame => {
+            matches!(Coding::named(&item.transfer), Coding::Identity | Coding::Unknown)
+        }
+        Storage::Base64 { .. } => true,
+    }
+}
+
 /// Base64, tolerant: what is not in the alphabet is passed over, padding may be missing, and more
 /// may follow after it.
 pub(super) fn unbase(coded: &[u8]) -> Vec<u8> {

@@ -7,8 +7,10 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -24,10 +26,10 @@ use crate::keys::epoch_note::EpochNote;
 use crate::keys::note::Vkey;
 use crate::keys::{challenge, wrapped};
 use crate::reply::openpgp::MailboxKey;
-use crate::secret::{Personal, clear_stack, wipe};
-use crate::vault::chunk::ChunkKey;
+use crate::secret::{Personal, clear_stack};
+use crate::vault::chunk::{self, ChunkKey};
 use crate::vault::manifest::Manifest;
-use crate::vault::{self, chunk, seal};
+use crate::vault::{self, content, seal};
 
 /// Why the staff side did not get what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +70,9 @@ pub enum Error {
     /// The server offers an epoch that the admin did not sign.
     #[error("the server offers an epoch that the admin did not sign")]
     NotSigned,
+    /// Who takes the content does not.
+    #[error("the content cannot be written: {0}")]
+    Sink(#[source] io::Error),
     /// Nothing was found.
     #[error("there is no such {0}")]
     Unknown(&'static str),
@@ -122,6 +127,44 @@ impl ItemView {
         match &self.detail {
             ItemDetail::Leaf(item) => Zeroizing::new(crate::letter::content(item, &self.stored)),
             ItemDetail::Skeleton => self.stored.clone(),
+        }
+    }
+}
+
+/// An item that was looked at, its content still sealed: see [`Client::fetch`].
+pub struct SealedItem {
+    /// Its id.
+    pub id: ItemId,
+    /// The letter it belongs to.
+    pub letter: LetterId,
+    /// Its case.
+    pub case: CaseId,
+    /// The name it came with, its bytes; empty if none.
+    pub name: Personal<Vec<u8>>,
+    /// What it is.
+    pub detail: ItemDetail,
+    manifest: Manifest,
+}
+
+impl SealedItem {
+    /// The media type as declared.
+    #[must_use]
+    pub fn media_type(&self) -> &str {
+        &self.manifest.media_type
+    }
+
+    /// Bytes of the content as it is stored.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.manifest.length
+    }
+
+    /// Whether what is stored is what a person gets who opens it.
+    #[must_use]
+    pub fn is_stored_as_content(&self) -> bool {
+        match &self.detail {
+            ItemDetail::Leaf(item) => crate::letter::is_stored_as_content(item),
+            ItemDetail::Skeleton => true,
         }
     }
 }
@@ -319,8 +362,17 @@ impl Client {
     /// # Errors
     /// `Forgotten` if one of them is; see [`Error`].
     pub fn look(&mut self, items: &[ItemId]) -> Result<Vec<ItemView>, Error> {
+        let sealed = self.look_at(items)?;
+        sealed.into_iter().map(|item| self.open(item)).collect()
+    }
+
+    /// Looks at items and leaves their content sealed.
+    ///
+    /// # Errors
+    /// `Forgotten` if one of them is; see [`Error`].
+    pub fn look_at(&mut self, items: &[ItemId]) -> Result<Vec<SealedItem>, Error> {
         let boxes = self.opened_items(items)?;
-        boxes.iter().map(|opened| self.item(opened)).collect()
+        boxes.iter().map(|opened| self.sealed(opened)).collect()
     }
 
     /// Looks at items, as the server gives them.
@@ -339,34 +391,79 @@ impl Client {
     /// Opens a box and all of its content, and keeps nothing. Gives the length of the content.
     pub(super) fn verify(&mut self, opened: &Opened) -> Result<u64, Error> {
         let manifest = self.manifest(opened)?;
-        let mut body = Zeroizing::new(Vec::with_capacity(chunk::BODY));
-        // An item without a byte has one body; what is no item has none.
-        let bodies = chunk::padded(manifest.length).div_ceil(chunk::BODY as u64);
-        let has_content = manifest.length > 0 || !manifest.chunks.is_empty();
-        if has_content && manifest.chunks.len() as u64 != bodies {
-            return Err(vault::Error::Tampered.into());
-        }
-        for (i, key) in manifest.chunks.iter().enumerate() {
-            self.body(key, i, manifest.length, &mut body)?;
-            wipe(&mut body);
-            body.clear();
-        }
-        clear_stack();
+        self.content(&manifest, &mut |_| Ok(()))?;
         Ok(manifest.length)
     }
 
-    fn item(&mut self, opened: &Opened) -> Result<ItemView, Error> {
+    fn sealed(&mut self, opened: &Opened) -> Result<SealedItem, Error> {
         let manifest = self.manifest(opened)?;
-        let stored = self.content(&manifest)?;
-        Ok(ItemView {
+        Ok(SealedItem {
             id: opened.place.item,
             letter: opened.place.letter,
             case: opened.case,
             name: Personal::new(manifest.name.clone()),
-            media_type: manifest.media_type.clone(),
             detail: detail::from_bytes(&manifest.detail)?,
+            manifest,
+        })
+    }
+
+    /// Opens the content of an item in memory.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn open(&mut self, item: SealedItem) -> Result<ItemView, Error> {
+        let fits = item.length() <= item.manifest.chunks.len() as u64 * chunk::BODY as u64;
+        if !fits {
+            return Err(vault::Error::Tampered.into());
+        }
+        // Reserved at once: a vector that grows moves what it holds. The length is authentic, and
+        // the chunks are counted against it.
+        let mut stored = Zeroizing::new(Vec::with_capacity(item.length() as usize));
+        self.fetch(&item, &mut |part| {
+            stored.extend_from_slice(part);
+            Ok(())
+        })?;
+        Ok(ItemView {
+            id: item.id,
+            letter: item.letter,
+            case: item.case,
+            name: item.name,
+            media_type: item.manifest.media_type.clone(),
+            detail: item.detail,
             stored,
         })
+    }
+
+    /// Gives the content of an item to `sink` as it is stored, in order, piece by piece: constant
+    /// memory whatever its size. Every piece was checked before.
+    ///
+    /// # Errors
+    /// See [`Error`]; `sink` may have got a true beginning of the content then.
+    pub fn fetch(
+        &mut self,
+        item: &SealedItem,
+        sink: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    ) -> Result<(), Error> {
+        self.content(&item.manifest, sink)
+    }
+
+    fn content(
+        &mut self,
+        manifest: &Manifest,
+        sink: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    ) -> Result<(), Error> {
+        let Manifest { chunks: keys, length, .. } = manifest;
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let pipe = Mutex::new(Pipe { stream: &mut self.stream, keys, asked: 0, answered: 0 });
+        let lock = || pipe.lock().unwrap_or_else(PoisonError::into_inner);
+        let fetched =
+            content::open(keys, *length, cores, &|buffer| lock().next(buffer), &mut |part| {
+                sink(part).map_err(Error::Sink)
+            });
+        clear_stack();
+        // What was asked for and not taken any more must not be taken for another answer.
+        let drained = lock().drain();
+        fetched.and(drained)
     }
 
     fn manifest(&mut self, opened: &Opened) -> Result<Manifest, Error> {
@@ -383,38 +480,6 @@ impl Client {
         let manifest = seal::open_inner(inner, secret, opened.content);
         clear_stack();
         Ok(manifest?)
-    }
-
-    fn content(&mut self, manifest: &Manifest) -> Result<Zeroizing<Vec<u8>>, Error> {
-        // Reserved at once: a vector that grows leaves unwiped copies behind. The length is
-        // authentic, and the chunks are counted against it.
-        let fits = manifest.length <= manifest.chunks.len() as u64 * chunk::BODY as u64;
-        if !fits {
-            return Err(vault::Error::Tampered.into());
-        }
-        let mut content = Zeroizing::new(Vec::with_capacity(manifest.length as usize));
-        for (i, key) in manifest.chunks.iter().enumerate() {
-            self.body(key, i, manifest.length, &mut content)?;
-        }
-        clear_stack();
-        Ok(content)
-    }
-
-    /// Appends the content of one chunk.
-    fn body(
-        &mut self,
-        key: &ChunkKey,
-        index: usize,
-        length: u64,
-        content: &mut Vec<u8>,
-    ) -> Result<(), Error> {
-        let address = key.address();
-        let Response::Bytes { bytes } = self.ask(&Request::Chunk { address })? else {
-            return Err(Error::Unexpected);
-        };
-        let mut bytes = Zeroizing::new(bytes);
-        let body = chunk::open(key, address, &mut bytes)?;
-        Ok(chunk::unpad(content, body, index, length)?)
     }
 
     /// The notes of a case, oldest first.
@@ -571,6 +636,52 @@ impl Client {
             }
             all.extend(entries.into_iter().map(Vec::from));
         }
+    }
+}
+
+/// Chunks on their way: some are asked for ahead, so that the server reads while this side opens.
+struct Pipe<'a> {
+    stream: &'a mut UnixStream,
+    keys: &'a [ChunkKey],
+    asked: usize,
+    answered: usize,
+}
+
+/// Chunks asked for ahead. The requests fit into the socket's buffer, so nobody waits for the other.
+const AHEAD: usize = 8;
+
+impl Pipe<'_> {
+    /// Puts the next chunk into `buffer`.
+    fn next(&mut self, buffer: &mut [u8]) -> Result<Option<content::Fetched>, Error> {
+        while self.asked < self.keys.len().min(self.answered + AHEAD) {
+            let address = self.keys[self.asked].address();
+            protocol::write(self.stream, &Request::Chunk { address })?;
+            self.asked += 1;
+        }
+        if self.answered == self.keys.len() {
+            return Ok(None);
+        }
+        let Response::Bytes { bytes } = self.answer()? else { return Err(Error::Unexpected) };
+        let room = buffer.get_mut(..bytes.len()).ok_or(vault::Error::Tampered)?;
+        room.copy_from_slice(&bytes);
+        Ok(Some((self.answered - 1, 0..bytes.len())))
+    }
+
+    fn answer(&mut self) -> Result<Response, Error> {
+        // After a broken connection there are no more answers.
+        let response = protocol::read(self.stream).inspect_err(|_| self.asked = self.answered)?;
+        self.answered += 1;
+        accepted(response)
+    }
+
+    fn drain(&mut self) -> Result<(), Error> {
+        while self.answered < self.asked {
+            match self.answer() {
+                Ok(_) | Err(Error::Refused(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 
