@@ -7,6 +7,7 @@
 
 mod answer;
 mod audit;
+mod bench;
 mod case;
 mod check;
 mod config;
@@ -60,7 +61,7 @@ struct Cli {
 
 const AFTER: &str = "\
 To see it at work: demo
-Server side: init serve import put check sweep doctor config
+Server side: init serve import put check sweep doctor bench config
 Your own key: key unlock lock whoami
 Staff side: queue show get note confirm-key decide ask resume extend hold answer forget close
 Keys and proof: keys audit
@@ -84,6 +85,7 @@ enum Command {
     Check(check::Check),
     Sweep(sweep::Sweep),
     Doctor(doctor::Doctor),
+    Bench(bench::Bench),
     Config(config::Settings),
     Key(key::Key),
     Unlock(key::Unlock),
@@ -118,6 +120,7 @@ impl Command {
             Command::Check(it) => it.run(json),
             Command::Sweep(it) => it.run(json),
             Command::Doctor(it) => it.run(),
+            Command::Bench(it) => it.run(json),
             Command::Config(it) => it.run(),
             Command::Key(it) => it.run(),
             Command::Unlock(it) => it.run(),

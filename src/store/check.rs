@@ -38,6 +38,7 @@ pub(super) fn run(
     if rebuild {
         shared.index.rebuild(&shared.packs, &|pack| shared.limit(pack))?;
     }
+    shared.wait_for_index();
     let packs = shared.packs.list()?;
     let done = Done { bytes: AtomicU64::new(0), total: total_bytes(shared, &packs)?, progress };
     let mut found = check_packs(shared, &packs, &done)?;

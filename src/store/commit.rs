@@ -22,7 +22,7 @@ use super::log::Numbered;
 use super::packing::{self, Record};
 use super::packs::{PackId, Sort, Spot, UNIT};
 use super::shared::Shared;
-use super::{Batch, Committed, Error, Staged, log, mark, rotation, staging};
+use super::{Batch, Committed, Error, Staged, log, mark, rotation, staged};
 use crate::ids::{Address, SlotId};
 use crate::lab::step;
 use crate::ledger::{Entry, Fact};
@@ -65,6 +65,7 @@ const BESIDE_A_RECORD: u64 = 1 << 10;
 /// Room for the head of new files and the end of old ones, in bytes.
 const BESIDE_A_BATCH: u64 = 64 << 10;
 
+type Answer = Result<Committed, Error>;
 type Reply<T> = SyncSender<Result<T, Error>>;
 
 /// What is asked of the committer.
@@ -207,11 +208,17 @@ impl Committer {
         });
         self.note(&result);
         match result {
-            Ok(done) => {
+            Ok((done, staged)) => {
+                // All is durable, and much may be staged: who asks for it waits, who brought it
+                // does not.
+                let shared = Arc::clone(&self.shared);
+                let indexing = (!staged.is_empty()).then(|| shared.indexing());
                 for (reply, answer) in replies.into_iter().zip(done) {
                     let _ = reply.send(answer);
                 }
                 step("commit:answered");
+                staged.into_iter().for_each(|staged| staged.settle(&shared));
+                drop(indexing);
             }
             Err(error) => {
                 for reply in replies {
@@ -232,14 +239,14 @@ impl Committer {
         }
     }
 
-    /// Commits a group; what it gives for each batch may still be a failed drop. What was written
-    /// before an error does not count.
+    /// Commits a group; what it gives for each batch may still be a failed drop. What was staged is
+    /// left for the index. What was written before an error does not count.
     fn commit(
         &mut self,
         all: &mut Work,
         staged: Vec<Staged>,
         batches: Vec<Vec<Entry>>,
-    ) -> Result<Vec<Result<Committed, Error>>, Error> {
+    ) -> Result<(Vec<Answer>, Vec<Staged>), Error> {
         self.try_commit(all, staged, batches).inspect_err(|_| {
             self.chunks.abandon();
             self.boxes.abandon();
@@ -251,7 +258,7 @@ impl Committer {
         all: &mut Work,
         mut staged: Vec<Staged>,
         batches: Vec<Vec<Entry>>,
-    ) -> Result<Vec<Result<Committed, Error>>, Error> {
+    ) -> Result<(Vec<Answer>, Vec<Staged>), Error> {
         step("commit:begin");
         let mut spots = self.chunks.write(&all.chunks)?;
         spots.append(&mut self.boxes.write(&all.boxes)?);
@@ -266,7 +273,7 @@ impl Committer {
         self.shared.barriers.fetch_add(1, Ordering::Relaxed);
         let is_dirty = self.chunks.is_dirty() || self.boxes.is_dirty() || !staged.is_empty();
         if is_dirty || !adds.is_empty() {
-            self.sync_side_by_side(&staged)?;
+            self.sync_side_by_side(&mut staged)?;
         }
         let forgets: Vec<_> =
             batches.iter().map(|entries| entries.iter().any(Entry::empties_slot)).collect();
@@ -278,18 +285,18 @@ impl Committer {
         }
         let done = recorded?;
         let dropped = self.drop_forgotten();
-        staged.into_iter().for_each(|staged| staged.settle(&self.shared));
         self.index(&spots);
         step("commit:indexed");
-        match dropped {
-            Ok(()) => Ok(done.into_iter().map(Ok).collect()),
-            Err(Error::Full) => Ok(done
+        let done = match dropped {
+            Ok(()) => done.into_iter().map(Ok).collect(),
+            Err(Error::Full) => done
                 .into_iter()
                 .zip(forgets)
                 .map(|(done, forgets)| if forgets { Err(Error::Full) } else { Ok(done) })
-                .collect()),
-            Err(error) => Err(error),
-        }
+                .collect(),
+            Err(error) => return Err(error),
+        };
+        Ok((done, staged))
     }
 
     /// Wraps every key of the group for its slot.
@@ -302,12 +309,12 @@ impl Committer {
     }
 
     /// Packs and cabinet durable, at the same time.
-    fn sync_side_by_side(&mut self, staged: &[Staged]) -> Result<(), Error> {
+    fn sync_side_by_side(&mut self, staged: &mut [Staged]) -> Result<(), Error> {
         let (chunks, boxes, cabinet) = (&mut self.chunks, &mut self.boxes, &self.cabinet);
         let packs = &self.shared.packs;
         let sync_packs = || {
             let synced = chunks.sync().and_then(|()| boxes.sync());
-            let synced = synced.and_then(|()| staging::sync(packs, staged));
+            let synced = synced.and_then(|()| staged::sync(packs, staged));
             step("commit:packs-synced");
             synced
         };

@@ -7,6 +7,7 @@
 //! The store opens no box but to check that it opens. What a box means is the business of
 //! `casebook`. Layouts: vault-format §1, §2, §5, §6.
 
+pub mod bench;
 mod cabinet;
 mod check;
 mod coming;
@@ -27,6 +28,7 @@ mod report;
 mod rotation;
 mod scrub;
 mod shared;
+mod staged;
 mod staging;
 mod unit;
 
@@ -40,7 +42,8 @@ pub use packs::{PackId, Spot};
 pub use plan_file::PlanFile;
 pub use removal::{ClosedPack, Listed, REMOVE_STEPS, Removal, Removed, State};
 pub use report::{Harmed, Problem, Remedy, Report};
-pub use staging::{PutError, Repeats, Staged, Staging, Stored, Writer};
+pub use staged::Staged;
+pub use staging::{PutError, Repeats, Staging, Stored, Writer};
 
 use std::collections::HashSet;
 use std::io;

@@ -111,6 +111,7 @@ fn prepare(disk: &Disk, dir: &Path, keys: &Path) -> Result<(Committer, Opening),
         index,
         coming: Arc::default(),
         reserve,
+        indexing: RwLock::default(),
         dead: AtomicBool::new(false),
         barriers: AtomicU64::new(0),
     });

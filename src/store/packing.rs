@@ -189,18 +189,49 @@ pub(super) fn close_left_open(packs: &Packs, pack: PackId) -> Result<Option<(u64
         return Ok(None);
     }
     let mut rows = Vec::new();
-    let mut put = |address, spot| {
-        put_row(&mut rows, address, spot);
-        Ok(())
-    };
-    packs.scan(pack, &file, length, &mut put, &mut |_| {})?;
+    let mut used = UNIT;
+    packs.scan(
+        pack,
+        &file,
+        length,
+        &mut |address, spot| {
+            put_row(&mut rows, address, spot);
+            used = (spot.offset + HEADER as u64 + spot.length).next_multiple_of(UNIT);
+            Ok(())
+        },
+        &mut |_| {},
+    )?;
     let records = (rows.len() / super::packs::ROW) as u64;
-    let end = length.next_multiple_of(UNIT);
+    // Room that was asked for ahead, or never reached the disk.
+    let is_unused = is_zero(&file, used, length)?;
+    if records == 0 && is_unused {
+        packs.disk().remove(&packs.path(pack))?;
+        return Ok(None);
+    }
+    let end = if is_unused { used } else { length.next_multiple_of(UNIT) };
     let bytes = closing_bytes(end, &rows);
     let writable = packs.disk().open(&packs.path(pack))?;
+    if is_unused {
+        writable.set_len(end).map_err(Error::io("a file cannot be cut"))?;
+    }
     writable.write_all_at(&bytes, end).map_err(Error::write("a pack cannot be closed"))?;
     writable.sync(Durable::Packs)?;
     Ok(Some((end + bytes.len() as u64, records)))
+}
+
+/// Whether there is nothing but zeros from `from` to `to`.
+fn is_zero(file: &File, from: u64, to: u64) -> Result<bool, Error> {
+    let mut bytes = vec![0; 1 << 20];
+    let mut at = from;
+    while at < to {
+        let some = bytes.len().min(usize::try_from(to - at).unwrap_or(usize::MAX));
+        file.read_exact_at(&mut bytes[..some], at).map_err(Error::io("a pack cannot be read"))?;
+        if bytes[..some].iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        at += some as u64;
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -318,8 +349,29 @@ mod tests {
         let again = close_left_open(&place.packs, pack).expect("closed");
         assert_eq!(again, Some((end, 1)));
 
-        let begun = writer.begin().expect("begun");
-        assert_eq!(close_left_open(&place.packs, begun.id).expect("removed"), None);
-        assert!(!place.packs.path(begun.id).exists());
+        let begun = || writer.begin().expect("begun");
+        for longer in [0, 1 << 20] {
+            let begun = begun();
+            begun.file.set_len(UNIT + longer).expect("room asked for ahead");
+            assert_eq!(close_left_open(&place.packs, begun.id).expect("removed"), None);
+            assert!(!place.packs.path(begun.id).exists());
+        }
+    }
+
+    #[test]
+    fn room_that_was_asked_for_and_not_used_is_given_back() {
+        let place = place();
+        let mut writer = Writer::new(place.packs.clone(), Sort::Boxes);
+        let spots = writer.write(&[record(1, 10), record(2, 9000)]).expect("written");
+        let pack = spots[0].1.pack;
+        let file = Disk::Machine.open(&place.packs.path(pack)).expect("opens");
+        let used = file.length().expect("there");
+        file.set_len(50 << 20).expect("room asked for ahead");
+        let (end, records) = close_left_open(&place.packs, pack).expect("closed").expect("kept");
+        assert!(end < used + UNIT && records == 2, "{end}");
+        assert_eq!(place.packs.open(pack).expect("opens").1, end);
+        for (address, spot) in spots {
+            place.packs.read(spot, address, Sort::Boxes).expect("read");
+        }
     }
 }

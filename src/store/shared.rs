@@ -29,6 +29,8 @@ pub(super) struct Shared {
     pub(super) index: Index,
     pub(super) coming: Arc<Coming>,
     pub(super) reserve: Reserve,
+    /// Held while the index takes in what was staged and is committed.
+    pub(super) indexing: RwLock<()>,
     pub(super) dead: AtomicBool,
     pub(super) barriers: AtomicU64,
 }
@@ -50,6 +52,16 @@ impl Shared {
         self.history.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on whoever looks for a record waits until this is dropped.
+    pub(super) fn indexing(&self) -> RwLockWriteGuard<'_, ()> {
+        self.indexing.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the index knows everything that was answered.
+    pub(super) fn wait_for_index(&self) {
+        drop(self.indexing.read().unwrap_or_else(PoisonError::into_inner));
+    }
+
     pub(super) fn reach(&self, ends: &[(PackId, u64)]) {
         self.reached.lock().unwrap_or_else(PoisonError::into_inner).extend(ends.iter().copied());
     }
@@ -68,6 +80,7 @@ impl Shared {
         let mut asked = None;
         loop {
             let remade = self.index.remade();
+            self.wait_for_index();
             let found = self.index.spot(address);
             if let Ok(Some(spot)) = found
                 && asked != Some(spot)
@@ -111,6 +124,7 @@ impl Shared {
             true => Ok(()),
             false => Err(ReadError::Elsewhere),
         };
+        self.wait_for_index();
         match self.index.spot(address) {
             Ok(None) => Ok(false),
             Ok(Some(spot)) if stands(spot).is_ok() => Ok(true),

@@ -18,18 +18,18 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::disk::{Durable, File};
-use super::frame::{self, Header};
+use super::disk::File;
 use super::packing::CLOSE_AT;
-use super::packs::{PackId, Packs, Sort, Spot, UNIT, closing_bytes, put_row};
+use super::packs::{PackId, Packs};
 use super::shared::Shared;
-use super::unit::{self, Row, Unit};
+use super::staged::{Closed, Pack, Run, Staged, lock, remove, row_at, write_unit};
+use super::unit::{self, Unit};
 use super::{Error, Source, Store};
-use crate::ids::{Address, random};
+use crate::ids::Address;
 use crate::vault::chunk::{self, BODY, Base, ChunkKey};
 
 /// Workers beyond one a core: while some wait for the disk, every core has one that seals.
-const WAITING: usize = 2;
+const WAITING: usize = 6;
 
 /// Whether a chunk that the same staging holds already is written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,40 +72,12 @@ pub struct Staging<'s> {
     /// Addresses written so far, if repeats are left out.
     known: Option<Mutex<HashSet<Address>>>,
     spare: Mutex<Vec<Unit>>,
+    /// Bytes that are still to come, as far as that is known.
+    expected: AtomicU64,
     /// Parts taken so far.
     taken: u64,
     run: Arc<Run>,
     store: PhantomData<&'s Store>,
-}
-
-/// What the parts of one staging share.
-struct Run {
-    repeats: Repeats,
-    /// Parts handed to the committer so far.
-    committing: AtomicU64,
-    /// Why nothing more of it may be committed.
-    failed: Mutex<Option<Error>>,
-    /// Packs that later content may rest on, and where they are held.
-    rests_on: Mutex<Vec<PackId>>,
-    packs: Option<Packs>,
-}
-
-impl Run {
-    /// Has no sweep judge a pack of this staging before its last part is committed or dropped.
-    fn hold(&self, packs: &Packs, id: PackId) {
-        if self.repeats == Repeats::Skip {
-            packs.hold(id);
-            lock(&self.rests_on).push(id);
-        }
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        if let Some(packs) = &self.packs {
-            packs.let_go(&lock(&self.rests_on));
-        }
-    }
 }
 
 /// Packs being written, and those that are closed.
@@ -115,23 +87,6 @@ struct Written {
     /// Full, and waiting for the last of its units.
     ending: Vec<Pack>,
     closed: Vec<Closed>,
-}
-
-/// A pack being written.
-struct Pack {
-    id: PackId,
-    file: Arc<File>,
-    /// Where the next unit goes.
-    end: u64,
-    rows: Vec<(Address, Spot)>,
-    /// Units that have a place here and are not written yet.
-    in_flight: usize,
-}
-
-struct Closed {
-    id: PackId,
-    file: File,
-    end: u64,
 }
 
 impl Staging<'_> {
@@ -150,6 +105,7 @@ impl Staging<'_> {
             written: Mutex::default(),
             known: (repeats == Repeats::Skip).then(Mutex::default),
             spare: Mutex::default(),
+            expected: AtomicU64::new(0),
             taken: 0,
             store: PhantomData,
             run: Arc::new(run),
@@ -167,6 +123,7 @@ impl Staging<'_> {
         // Runs of bodies: what lies together in the content lies together in a pack.
         let run = count.div_ceil(workers as u64).min(unit::CHUNKS as u64);
         let next = AtomicU64::new(0);
+        self.expected.fetch_add(chunk::padded(length), Ordering::Relaxed);
         let workers = NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN);
         let keys = self.share_out(workers, &|writer, keys| {
             loop {
@@ -233,7 +190,8 @@ impl Staging<'_> {
             current.into_iter().chain(written.ending.drain(..)).collect::<Vec<_>>()
         };
         for pack in open {
-            self.close(pack)?;
+            let closed = self.close(pack)?;
+            self.written().closed.push(closed);
         }
         if let Some(error) = lock(&self.run.failed).as_ref() {
             return Err(error.again());
@@ -316,7 +274,12 @@ impl Staging<'_> {
             ended.map(|at| ending.swap_remove(at))
         };
         result?;
-        ended.map_or(Ok(()), |pack| self.close(pack))
+        let Some(pack) = ended else { return Ok(()) };
+        // Beside what is still sealed, so that the commit has less to wait for.
+        let mut closed = self.close(pack)?;
+        closed.sync(self.place.as_deref())?;
+        self.written().closed.push(closed);
+        Ok(())
     }
 
     /// A place for `length` bytes, in a fresh pack if the current one is full.
@@ -327,7 +290,10 @@ impl Staging<'_> {
             written.ending.push(full);
         }
         if written.current.is_none() {
-            written.current = Some(Pack::begin(packs, &self.run)?);
+            let expected = self.expected.load(Ordering::Relaxed);
+            let taken = expected.min(CLOSE_AT);
+            self.expected.fetch_sub(taken, Ordering::Relaxed);
+            written.current = Some(Pack::begin(packs, &self.run, taken)?);
         }
         let pack = written.current.as_mut().expect("there is one now");
         let offset = pack.end;
@@ -336,16 +302,14 @@ impl Staging<'_> {
         Ok((pack.id, Arc::clone(&pack.file), offset))
     }
 
-    fn close(&self, pack: Pack) -> Result<(), Error> {
+    fn close(&self, pack: Pack) -> Result<Closed, Error> {
         let id = pack.id;
-        let closed = pack.close().inspect_err(|error| {
+        pack.close().inspect_err(|error| {
             lock(&self.run.failed).get_or_insert(error.again());
             if let Some(shared) = &self.place {
                 remove(&shared.packs, id);
             }
-        })?;
-        self.written().closed.push(closed);
-        Ok(())
+        })
     }
 
     fn written(&self) -> MutexGuard<'_, Written> {
@@ -515,131 +479,8 @@ impl Stream<'_> {
     }
 }
 
-impl Pack {
-    fn begin(packs: &Packs, run: &Run) -> Result<Self, Error> {
-        let id = PackId(random());
-        packs.set_apart(id);
-        run.hold(packs, id);
-        let address = frame::file_address(packs.vault(), 0, 0);
-        let head = Header::of(Sort::Chunks.pack(), &address, &[]);
-        let file = packs.disk().create(&packs.path(id))?;
-        file.write_all_at(&head, 0)
-            .map_err(Error::write("a pack cannot be begun"))
-            .inspect_err(|_| remove(packs, id))?;
-        file.go_direct(true);
-        Ok(Self { id, file: Arc::new(file), end: UNIT, rows: Vec::new(), in_flight: 0 })
-    }
-
-    /// Adds the table and the end.
-    fn close(mut self) -> Result<Closed, Error> {
-        self.rows.sort_unstable_by_key(|(_, spot)| spot.offset);
-        let mut rows = Vec::with_capacity(self.rows.len() * super::packs::ROW);
-        for (address, spot) in &self.rows {
-            put_row(&mut rows, *address, *spot);
-        }
-        let bytes = closing_bytes(self.end, &rows);
-        let file = Arc::into_inner(self.file).expect("nothing is in flight");
-        file.go_direct(false);
-        file.write_all_at(&bytes, self.end).map_err(Error::write("a pack cannot be closed"))?;
-        Ok(Closed { id: self.id, file, end: self.end + bytes.len() as u64 })
-    }
-}
-
-/// Writes a unit, past the page cache if the file system takes that.
-fn write_unit(file: &File, unit: &[u8], offset: u64) -> Result<(), Error> {
-    let written = match file.write_all_at(unit, offset) {
-        // The flag was taken and the write is not: a larger alignment than ours, say.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            file.go_direct(false);
-            file.write_all_at(unit, offset)
-        }
-        written => written,
-    };
-    written.map_err(Error::write("a pack cannot be written"))
-}
-
-/// Closed packs that wait for the batch that names them. Dropped without one, they are removed.
-pub struct Staged {
-    number: u64,
-    packs: Vec<Closed>,
-    place: Option<Arc<Shared>>,
-    run: Arc<Run>,
-    /// The ledger may name what is in here.
-    is_named: bool,
-}
-
-impl Staged {
-    /// Notes that it is handed to the committer.
-    ///
-    /// # Panics
-    /// If an earlier part of the staging was not.
-    pub(super) fn hand_in(&self, shared: &Arc<Shared>) {
-        let is_ours = self.place.as_ref().is_some_and(|place| Arc::ptr_eq(place, shared));
-        assert!(is_ours, "what is staged belongs to this store");
-        let before = self.run.committing.fetch_add(1, Ordering::AcqRel);
-        assert!(before == self.number, "parts of a staging are committed in their order");
-    }
-
-    /// Whether the ledger may name what is in here. Then it stays, whatever happens.
-    pub(super) fn keep(&mut self, is_named: bool) {
-        self.is_named = is_named;
-    }
-
-    /// Takes the packs among those of the vault, and into the index.
-    pub(super) fn settle(self, shared: &Shared) {
-        for pack in &self.packs {
-            shared.reach(&[(pack.id, pack.end)]);
-            if shared.index.take_in(&shared.packs, pack.id, Some(pack.end)).is_err() {
-                tracing::warn!("a pack is not in the index yet; it is looked for when it is asked");
-            }
-            shared.packs.count_in(pack.id);
-        }
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        let Some(shared) = self.place.as_ref().filter(|_| !self.is_named) else { return };
-        // What was left out because it is in here is nowhere now.
-        if self.run.repeats == Repeats::Skip {
-            lock(&self.run.failed).get_or_insert(crate::vault::Error::Missing.into());
-        }
-        for pack in &self.packs {
-            remove(&shared.packs, pack.id);
-        }
-    }
-}
-
-/// Makes packs durable, and then their names.
-pub(super) fn sync(packs: &Packs, staged: &[Staged]) -> Result<(), Error> {
-    for part in staged {
-        if let Some(error) = lock(&part.run.failed).as_ref() {
-            return Err(error.again());
-        }
-        part.packs.iter().try_for_each(|pack| pack.file.sync(Durable::Packs))?;
-    }
-    if staged.is_empty() { Ok(()) } else { packs.disk().sync_dir(packs.dir()) }
-}
-
-/// Removes a pack that nothing names; it stays apart for whoever read its name before. What cannot
-/// be removed is found at the next start.
-fn remove(packs: &Packs, id: PackId) {
-    if let Err(error) = packs.disk().remove(&packs.path(id)) {
-        tracing::warn!(%error, "what was staged stays behind");
-    }
-}
-
-fn row_at(row: &Row, pack: PackId, offset: u64) -> (Address, Spot) {
-    let offset = offset + row.offset as u64;
-    (row.address, Spot { pack, offset, length: row.length as u64 })
-}
-
 /// Threads that share one content.
 pub(super) fn workers() -> NonZeroUsize {
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     cores.saturating_add(WAITING)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! A unit of chunks: sealed where they will be written from (vault-format §2).
 //!
-//! One aligned buffer of about 4 MiB, used again and again. A body is read into its place, sealed
+//! One aligned buffer of about 1 MiB, used again and again. A body is read into its place, sealed
 //! there and gets its header there; the unit is then written in one piece, past the page cache
 //! where the file system takes that.
 
@@ -18,10 +18,11 @@ use crate::ids::Address;
 use crate::vault::TAG;
 use crate::vault::chunk::{self, Base, ChunkKey, RECORD};
 
-/// Full chunks that a unit has room for.
-pub(super) const CHUNKS: usize = 16;
+/// Full chunks that a unit has room for. Disks like writes of 1 MiB, several at a time, better than
+/// larger ones (docs/benchmarks.md).
+pub(super) const CHUNKS: usize = 4;
 /// Bytes of a unit's buffer: a multiple of [`UNIT`].
-const ROOM: usize =
+pub(super) const ROOM: usize =
     (CHUNKS * RECORD.next_multiple_of(GRAIN as usize)).next_multiple_of(UNIT as usize);
 
 const _: () = assert!(chunk::HEADROOM == HEADER && (UNIT as usize).is_multiple_of(DIRECT));
@@ -116,12 +117,19 @@ impl Unit {
     }
 }
 
-/// Memory of our own that starts on a page: what a write past the page cache needs. Left out of
+/// Memory of our own that starts on a page: what a write past the page cache needs. On huge pages
+/// where the kernel gives them, which spares it to pin hundreds of pages for each write. Left out of
 /// core dumps, because bodies are read into it before they are sealed there.
 pub(super) struct Aligned {
-    place: NonNull<u8>,
+    mapping: NonNull<u8>,
+    mapped: usize,
+    /// Where the memory starts in the mapping.
+    offset: usize,
     length: usize,
 }
+
+/// Bytes of a huge page.
+const HUGE: usize = 2 << 20;
 
 // SAFETY: `Aligned` owns its mapping alone, like `Box<[u8]>` does.
 #[allow(unsafe_code, reason = "pages of our own, so that they are aligned")]
@@ -131,21 +139,25 @@ impl Aligned {
     /// `length` zero bytes; the kernel gives the pages as they are touched.
     #[allow(unsafe_code, reason = "pages of our own, so that they are aligned")]
     pub(super) fn new(length: usize) -> Result<Self, Error> {
+        let mapped = length.next_multiple_of(HUGE) + HUGE;
         // SAFETY: a fresh private mapping that the kernel places touches no memory of others; the
-        // advice only narrows who sees it.
+        // advice only says who sees it and how large its pages are.
         let raw = unsafe {
             let raw = rustix::mm::mmap_anonymous(
                 std::ptr::null_mut(),
-                length,
+                mapped,
                 ProtFlags::READ | ProtFlags::WRITE,
                 MapFlags::PRIVATE,
             )
             .map_err(|e| Error::io("there is no memory for a buffer")(e.into()))?;
-            let _ = rustix::mm::madvise(raw, length, Advice::LinuxDontDump);
+            for advice in [Advice::LinuxDontDump, Advice::LinuxHugepage] {
+                let _ = rustix::mm::madvise(raw, mapped, advice);
+            }
             raw
         };
-        let place = NonNull::new(raw.cast()).ok_or(Error::Dead)?;
-        Ok(Self { place, length })
+        let mapping = NonNull::new(raw.cast::<u8>()).ok_or(Error::Dead)?;
+        let offset = mapping.addr().get().next_multiple_of(HUGE) - mapping.addr().get();
+        Ok(Self { mapping, mapped, offset, length })
     }
 }
 
@@ -154,9 +166,9 @@ impl Deref for Aligned {
 
     #[allow(unsafe_code, reason = "pages of our own, so that they are aligned")]
     fn deref(&self) -> &[u8] {
-        // SAFETY: mapped in `new` with this length, initialised by the kernel, unmapped only in
-        // `drop`.
-        unsafe { std::slice::from_raw_parts(self.place.as_ptr(), self.length) }
+        // SAFETY: mapped in `new` with room for this length behind the offset, initialised by the
+        // kernel, unmapped only in `drop`.
+        unsafe { std::slice::from_raw_parts(self.mapping.add(self.offset).as_ptr(), self.length) }
     }
 }
 
@@ -164,7 +176,9 @@ impl DerefMut for Aligned {
     #[allow(unsafe_code, reason = "pages of our own, so that they are aligned")]
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and the borrow is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.place.as_ptr(), self.length) }
+        unsafe {
+            std::slice::from_raw_parts_mut(self.mapping.add(self.offset).as_ptr(), self.length)
+        }
     }
 }
 
@@ -172,7 +186,7 @@ impl Drop for Aligned {
     #[allow(unsafe_code, reason = "pages of our own, so that they are aligned")]
     fn drop(&mut self) {
         // SAFETY: the mapping is still ours and nothing borrows from it.
-        let _ = unsafe { rustix::mm::munmap(self.place.as_ptr().cast(), self.length) };
+        let _ = unsafe { rustix::mm::munmap(self.mapping.as_ptr().cast(), self.mapped) };
     }
 }
 

@@ -212,6 +212,38 @@ fn the_deadline_is_json_with_exactly_these_keys() {
 }
 
 /// The names in the list of commands that a help text shows.
+#[test]
+fn the_bench_is_json_with_exactly_these_keys_and_leaves_nothing() {
+    let office = Office::new();
+    std::fs::create_dir(office.path("place")).expect("made");
+    let bench = ["bench", "--dir", "place", "--size", "2MiB", "--rounds", "1"];
+    let figures = office.json(&bench);
+    let keys: Vec<&String> = figures.as_object().expect("an object").keys().collect();
+    let expected = [
+        "aes256gcm_gbps",
+        "blake3_gbps",
+        "ceiling_gbps",
+        "copy_gbps",
+        "cores",
+        "crc_gbps",
+        "disk_gbps",
+        "get_null_gbps",
+        "peak_rss_bytes",
+        "put_disk_gbps",
+        "put_null_gbps",
+    ];
+    assert_eq!(keys, expected);
+    for key in expected {
+        assert!(figures[key].as_f64().expect("a number") > 0.0, "{key}");
+    }
+    let left = std::fs::read_dir(office.path("place")).expect("there").count();
+    assert_eq!(left, 0, "nothing stays");
+    let text = String::from_utf8(office.run(&bench).stdout).expect("UTF-8");
+    assert!(text.contains("of the ceiling") && text.contains("of the disk"), "{text}");
+    office.fails(&["bench", "--dir", "nowhere"], 1);
+    office.fails(&["bench", "--size", "1 furlong"], 2);
+}
+
 fn commands_in(help: &str) -> Vec<String> {
     let list = help.split("Commands:\n").nth(1).unwrap_or_default();
     list.lines()

@@ -337,6 +337,20 @@ impl File {
         }
     }
 
+    /// Asks for room up to `length` before it is written, and makes the file that long: several
+    /// writes at once are faster then. Only a wish: where there is no room, or nothing is gained
+    /// (in memory), the file stays as it is.
+    pub(super) fn reserve(&self, length: u64) {
+        match self {
+            File::Machine(file) => {
+                let is_memory = rustix::fs::fstatfs(file).is_ok_and(|fs| fs.f_type == TMPFS);
+                if !is_memory {
+                    let _ = rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length);
+                }
+            }
+        }
+    }
+
     /// Takes the lock on the file, if nobody else has it; it is held until the file is closed.
     pub(super) fn try_lock(&self) -> io::Result<bool> {
         match self {
@@ -349,6 +363,8 @@ impl File {
     }
 }
 
+/// `TMPFS_MAGIC` of linux/magic.h.
+const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 /// The most slices one call takes (IOV_MAX).
 const MOST_SLICES: usize = 1024;
 /// What direct writes are aligned to: no disk has larger logical blocks.
