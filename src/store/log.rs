@@ -473,6 +473,6 @@ mod tests {
         again.writer.write(vec![batch(1)]).expect("written");
         assert_eq!(opened(&desk).expect("opens").history.tree.size(), 8);
         std::fs::remove_file(desk.place.path(5)).expect("removed");
-        assert!(matches!(opened(&desk), Err(Error::Damaged { .. })));
+        assert!(matches!(opened(&desk), Err(Error::Absent { .. })));
     }
 }
