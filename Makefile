@@ -3,10 +3,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test soak build lint doc bench install-packages clean
+.PHONY: help run test soak build lint doc bench bench-compare install-packages clean
 
 CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
+# Where `make bench-compare` keeps the tools that it builds.
+peers := $(or $(KLUIS_PEERS),$(target)/peers)
 # A release is never a lab build, whatever the caller's environment says (src/lab.rs).
 release := env -u KLUIS_LAB $(CARGO)
 
@@ -39,6 +41,16 @@ bench: ## measure the vault on this machine (docs/benchmarks.md)
 	@bash .ci/packages build
 	@echo '==> measuring; keep the machine quiet'
 	@$(release) bench --locked --bench '*'
+
+bench-compare: ## measure kluis and other tools on the same bytes, and write docs/benchmarks.md (an hour)
+	@bash .ci/packages compare
+	@echo '==> building kluis and the tools that Debian does not have'
+	@$(release) build --release --locked --bin kluis --example load
+	@for crate in rage rustic-rs; do \
+	  test -x "$(peers)/bin/$${crate%-rs}" || $(release) install --root '$(peers)' --locked $$crate; \
+	done
+	@echo '==> measuring; keep the machine quiet'
+	@KLUIS_PEERS='$(peers)' python3 benches/compare/compare.py --write docs/benchmarks.md
 
 install-packages: ## install the system packages that building and testing need
 	@bash .ci/packages test

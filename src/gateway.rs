@@ -34,7 +34,7 @@ use crate::reply::send::{self, SendError, Smarthost, Tls, Transport};
 use crate::reply::{Heading, Outgoing, language, token};
 use crate::sandbox::{Limits, Sandbox};
 use crate::secret::{Personal, Secret};
-use crate::store::{self, Opening, Store};
+use crate::store::{self, Opening};
 use crate::upkeep;
 
 /// Why the server does not start, or stopped.
@@ -121,8 +121,6 @@ impl Gateway {
     /// See [`Error`].
     pub fn open(dir: &Path, program: &Path, clock: Clock) -> Result<Self, Error> {
         let config = Config::load(&dir.join("kluis.toml"))?;
-        let (store, opening) = Store::open(dir, &config.cabinet_key)?;
-        store.keep_reserve(config.limits.reserve_bytes);
         let key: Arc<OnceLock<Secret<[u8; 32]>>> = Arc::default();
         let mailbox = config.addresses.first().cloned().unwrap_or_default();
         let compose = MessageIds { key: Arc::clone(&key), domain: domain_of(&mailbox).to_owned() };
@@ -135,7 +133,8 @@ impl Gateway {
                 Box::new(move |text| ids.case_of(text))
             },
         };
-        let casebook = Casebook::open(store, lent)?;
+        let (casebook, opening) = Casebook::open(dir, &config.cabinet_key, lent)?;
+        casebook.store().keep_reserve(config.limits.reserve_bytes);
         let own = casebook.server_key(MESSAGE_ID_KEY)?;
         key.set(own).map_err(|_| Error::Dead)?;
         let (roster, admin) = signed_files(dir, &casebook)?;

@@ -20,6 +20,7 @@ pub mod state;
 mod sweep;
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
@@ -30,7 +31,7 @@ use crate::keys::epoch::EpochPublic;
 use crate::ledger::entry::{Entry, Fact};
 use crate::sandbox::Sandbox;
 use crate::secret::{Personal, Secret, clear_stack};
-use crate::store::{self, Batch, Store};
+use crate::store::{self, Batch, Opening, Store};
 use crate::upkeep;
 use crate::vault;
 use crate::vault::chunk::{self, Base};
@@ -175,11 +176,18 @@ struct Seen {
 const WINDOW_MINUTES: u64 = 7 * 24 * 60;
 
 impl Casebook {
-    /// Folds the ledger of `store` and opens the contact boxes.
+    /// Opens the vault in `dir`, folds its ledger and opens the contact boxes.
     ///
     /// # Errors
     /// What the store says: nothing is served from a ledger that cannot be read.
-    pub fn open(store: Store, lent: Lent) -> Result<Arc<Self>, Error> {
+    pub fn open(
+        dir: &Path,
+        cabinet_key_dir: &Path,
+        lent: Lent,
+    ) -> Result<(Arc<Self>, Opening), Error> {
+        let mut state = State::default();
+        let mut visit = |vault, entry: &Entry| state.apply(vault, entry);
+        let (store, opening) = Store::open_and_show(dir, cabinet_key_dir, &mut visit)?;
         let vault = store.vault();
         let now = lent.clock.minutes();
         let casebook = Self {
@@ -193,7 +201,7 @@ impl Casebook {
                 base: Arc::new(Base::fresh()),
                 ends: now + WINDOW_MINUTES,
             }),
-            state: RwLock::default(),
+            state: RwLock::new(state),
             contacts: RwLock::default(),
             turns: Mutex::default(),
             acts: Mutex::default(),
@@ -204,41 +212,55 @@ impl Casebook {
             stopping: AtomicBool::new(false),
             store,
         };
-        casebook.fold()?;
-        Ok(Arc::new(casebook))
+        casebook.catch_up()?;
+        casebook.open_contacts()?;
+        Ok((Arc::new(casebook), opening))
     }
 
-    fn fold(&self) -> Result<(), Error> {
-        let mut from = 0;
+    /// Folds what the opening itself has entered.
+    fn catch_up(&self) -> Result<(), Error> {
+        let mut state = self.state_mut();
         loop {
-            let entries = self.store.entries(from, ENTRIES_AT_ONCE)?;
-            let Some(last) = entries.last() else { break };
-            from = last.seq + 1;
-            let mut state = self.state_mut();
-            for entry in &entries {
-                state.apply(self.vault, entry);
+            let entries = self.store.entries(state.position(), ENTRIES_AT_ONCE)?;
+            if entries.is_empty() {
+                return Ok(());
             }
+            entries.iter().for_each(|entry| state.apply(self.vault, entry));
         }
-        let records: Vec<BoxRecord> = self
-            .state()
-            .boxes()
-            .filter(|record| record.place.kind == seal::Kind::Contact && !record.forgotten)
-            .copied()
-            .collect();
-        for record in records {
-            match self.open_server_box(&record) {
-                Ok(manifest) => self.remember(&record, &detail::from_bytes(&manifest.detail)?),
-                // A damaged contact costs the recognition of one sender, not the start: `check`
-                // names it.
-                Err(Error::Store(
-                    store::Error::Vault(_)
-                    | store::Error::Damaged { .. }
-                    | store::Error::Later { .. },
-                )) => {
-                    tracing::error!(letter = %record.place.letter, "a contact box does not open");
-                }
-                Err(other) => return Err(other),
+    }
+
+    /// Opens every contact box, on all cores.
+    fn open_contacts(&self) -> Result<(), Error> {
+        let is_open =
+            |record: &&BoxRecord| record.place.kind == seal::Kind::Contact && !record.forgotten;
+        let records: Vec<BoxRecord> = self.state().boxes().filter(is_open).copied().collect();
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = records.len().div_ceil(workers).max(1);
+        std::thread::scope(|scope| {
+            let open = |records: &[BoxRecord]| {
+                records.iter().try_for_each(|record| self.open_contact(record))
+            };
+            let parts: Vec<_> =
+                records.chunks(share).map(|part| scope.spawn(move || open(part))).collect();
+            parts.into_iter().try_for_each(|part| {
+                part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        })
+    }
+
+    fn open_contact(&self, record: &BoxRecord) -> Result<(), Error> {
+        match self.open_server_box(record) {
+            Ok(manifest) => self.remember(record, &detail::from_bytes(&manifest.detail)?),
+            // A damaged contact costs the recognition of one sender, not the start: `check` names
+            // it.
+            Err(Error::Store(
+                store::Error::Vault(_)
+                | store::Error::Damaged { .. }
+                | store::Error::Later { .. },
+            )) => {
+                tracing::error!(letter = %record.place.letter, "a contact box does not open");
             }
+            Err(other) => return Err(other),
         }
         Ok(())
     }

@@ -23,6 +23,10 @@ use super::{Failure, HELLO, Limits, MAX_REQUEST, REQUESTS_PER_CHILD};
 /// How long a child may take until it says that it is confined.
 const START: Duration = Duration::from_secs(10);
 
+/// Bytes that fit the pipe to a child: nearly every letter, so that it goes over in one piece and not
+/// in turns of 64 KiB.
+const PIPE: usize = 1 << 20;
+
 /// A pool of confined children that all run the same program.
 pub struct Sandbox {
     births: mpsc::Sender<Birth>,
@@ -179,6 +183,8 @@ impl Worker {
     /// Waits until the child is confined.
     async fn greet(mut child: Child) -> Option<Self> {
         let (stdin, stdout) = (child.stdin.take()?, child.stdout.take()?);
+        // A refusal (a user may have so many pages in pipes) only costs time.
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE);
         let mut worker = Self { child, stdin, stdout, landlock: 0, served: 0 };
         let mut hello = [0; HELLO.len() + 1];
         let said = timeout(START, worker.stdout.read_exact(&mut hello)).await;

@@ -318,9 +318,9 @@ fn check_ledger(
         let bytes = shared.log_place.disk.read(&path)?;
         report.bytes += bytes.len() as u64;
         done.add(bytes.len() as u64);
-        let mut take = |_, entries: &[log::Numbered]| {
+        let mut take = |_, entries: Vec<log::Numbered>| {
             for (_, bytes) in entries {
-                tree.append(tree::leaf(bytes));
+                tree.append(tree::leaf(&bytes));
             }
         };
         match log::replay_file(&shared.log_place, file, &bytes, &mut take) {

@@ -5,6 +5,7 @@
 //! frame; entries are read again from the files.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
 use super::disk::{Disk, Durable, File, Tail, quarantine_end};
 use super::frame::{self, Bad, Header, Type, Walk};
@@ -18,6 +19,8 @@ use crate::ledger::{self, Entry, Fact};
 const ROLL_AT: u64 = 16 << 20;
 /// Where in the address of a frame its group is written.
 const GROUP: usize = 16;
+/// Frames that the tree may be behind the reading at a start.
+const FRAMES_BEHIND: usize = 4096;
 
 /// Where a frame lies.
 #[derive(Clone, Copy, Debug)]
@@ -254,30 +257,27 @@ pub(super) fn open(
     quarantine: &Path,
     visit: &mut dyn FnMut(&[Numbered]),
 ) -> Result<Opened, Error> {
-    let mut history = History::new();
-    let mut quarantined = None;
     let files = place.files()?;
-    let mut last = None;
-    for (i, &first) in files.iter().enumerate() {
-        let path = place.path(first);
-        if first != history.tree.size() {
-            let absent = place.path(history.tree.size());
-            return Err(Error::absent(&absent, "a file of the ledger is not there"));
-        }
-        let bytes = place.disk.read(&path)?;
-        let mut take = |place: FramePlace, entries: &[Numbered]| {
-            visit(entries);
-            history.extend(place, entries);
-        };
-        let end = replay_file(&place, first, &bytes, &mut take)?;
-        if end < bytes.len() as u64 {
-            if i + 1 < files.len() {
-                return Err(Error::damaged(&path, end, "a ledger file that ends too early"));
-            }
-            quarantined = quarantine_end(&place.disk, quarantine, &path, &bytes, end)?;
-        }
-        last = Some((first, end));
-    }
+    let (last, history, quarantined) = std::thread::scope(|scope| {
+        // The tree is half of the work: it grows beside the reading, a little behind.
+        let (frames, behind) = mpsc::sync_channel::<(FramePlace, Vec<Numbered>)>(FRAMES_BEHIND);
+        let tree = std::thread::Builder::new()
+            .name("kluis-tree".into())
+            .spawn_scoped(scope, move || {
+                let mut history = History::new();
+                behind.iter().for_each(|(place, entries)| history.extend(place, &entries));
+                history
+            })
+            .map_err(Error::io("a thread cannot be started"))?;
+        let read = read_all(&place, quarantine, &files, &mut |place, entries| {
+            visit(&entries);
+            // Nobody listens only after a panic, which the join below passes on.
+            let _ = frames.send((place, entries));
+        });
+        drop(frames);
+        let history = tree.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        read.map(|(last, quarantined)| (last, history, quarantined))
+    })?;
     let (file, tail) = match last {
         // Its making was cut off before anything stood in it.
         Some((first, 0)) if first > 0 => {
@@ -297,12 +297,44 @@ pub(super) fn open(
     Ok(Opened { writer: Writer { place, tail, file, next }, history, quarantined })
 }
 
+/// Reads all files and shows each frame to `take`. Gives the last file with the end of its good part,
+/// and where the rest of it went.
+#[allow(clippy::type_complexity, reason = "two things that one caller takes apart at once")]
+fn read_all(
+    place: &Place,
+    quarantine: &Path,
+    files: &[u64],
+    take: &mut dyn FnMut(FramePlace, Vec<Numbered>),
+) -> Result<(Option<(u64, u64)>, Option<PathBuf>), Error> {
+    let (mut last, mut quarantined) = (None, None);
+    let mut next = 0;
+    for (i, &first) in files.iter().enumerate() {
+        let path = place.path(first);
+        if first != next {
+            return Err(Error::absent(&place.path(next), "a file of the ledger is not there"));
+        }
+        let bytes = place.disk.read(&path)?;
+        let end = replay_file(place, first, &bytes, &mut |place, entries| {
+            next = place.first + entries.len() as u64;
+            take(place, entries);
+        })?;
+        if end < bytes.len() as u64 {
+            if i + 1 < files.len() {
+                return Err(Error::damaged(&path, end, "a ledger file that ends too early"));
+            }
+            quarantined = quarantine_end(&place.disk, quarantine, &path, &bytes, end)?;
+        }
+        last = Some((first, end));
+    }
+    Ok((last, quarantined))
+}
+
 /// Reads the frames of one file; says where the good part ends.
 pub(super) fn replay_file(
     place: &Place,
     file: u64,
     bytes: &[u8],
-    take: &mut dyn FnMut(FramePlace, &[Numbered]),
+    take: &mut dyn FnMut(FramePlace, Vec<Numbered>),
 ) -> Result<u64, Error> {
     let path = place.path(file);
     let mut walk = Walk::new(bytes);
@@ -342,7 +374,7 @@ pub(super) fn replay_file(
             return Err(damaged("a frame that was written elsewhere"));
         }
         next += entries.len() as u64;
-        take(FramePlace { first: frame.header.number(0), file, offset: frame.offset }, &entries);
+        take(FramePlace { first: frame.header.number(0), file, offset: frame.offset }, entries);
     }
 }
 

@@ -150,7 +150,20 @@ impl Store {
     /// [`Error::InUse`], [`Error::NotAVault`]; [`Error::Damaged`] or [`Error::Later`] with file and
     /// offset where the ledger, the cabinet or its key is not what was written.
     pub fn open(dir: &Path, cabinet_key_dir: &Path) -> Result<(Self, Opening), Error> {
-        opening::open(&Disk::Machine, dir, cabinet_key_dir)
+        Self::open_and_show(dir, cabinet_key_dir, &mut |_, _| {})
+    }
+
+    /// As [`Store::open`]; shows every entry of the ledger to `visit` as it is read, so that nobody
+    /// has to read it again. An entry that finishes an interrupted rotation is not among them.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; entries may have been shown then.
+    pub fn open_and_show(
+        dir: &Path,
+        cabinet_key_dir: &Path,
+        visit: &mut dyn FnMut(VaultId, &Entry),
+    ) -> Result<(Self, Opening), Error> {
+        opening::open(&Disk::Machine, dir, cabinet_key_dir, visit)
     }
 
     /// The vault's id.

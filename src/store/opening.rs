@@ -15,6 +15,7 @@ use super::shared::Shared;
 use super::{Error, Store, log, mark, packing, rotation};
 use crate::clock::Clock;
 use crate::ids::{SlotId, VaultId};
+use crate::ledger::Entry;
 
 /// What was found and done when a vault was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,15 +57,25 @@ pub(super) fn create(disk: &Disk, dir: &Path, keys: &Path, vault: VaultId) -> Re
     Ok(())
 }
 
-/// Opens a vault and starts its committer.
-pub(super) fn open(disk: &Disk, dir: &Path, keys: &Path) -> Result<(Store, Opening), Error> {
+/// Opens a vault and starts its committer. Shows every entry of the ledger to `visit`, in order.
+pub(super) fn open(
+    disk: &Disk,
+    dir: &Path,
+    keys: &Path,
+    visit: &mut dyn FnMut(VaultId, &Entry),
+) -> Result<(Store, Opening), Error> {
     let lock = lock(disk, dir)?;
-    let (committer, opening) = prepare(disk, dir, keys)?;
+    let (committer, opening) = prepare(disk, dir, keys, visit)?;
     Ok((start(committer, lock)?, opening))
 }
 
 /// Reads everything and finishes what was interrupted.
-fn prepare(disk: &Disk, dir: &Path, keys: &Path) -> Result<(Committer, Opening), Error> {
+fn prepare(
+    disk: &Disk,
+    dir: &Path,
+    keys: &Path,
+    visit: &mut dyn FnMut(VaultId, &Entry),
+) -> Result<(Committer, Opening), Error> {
     let quarantine = dir.join("quarantine");
     let vault = log::vault_of(disk, &dir.join("ledger"))?;
     let log_place = log::Place { disk: disk.clone(), dir: dir.join("ledger"), vault };
@@ -73,10 +84,16 @@ fn prepare(disk: &Disk, dir: &Path, keys: &Path) -> Result<(Committer, Opening),
     let mut opening = Opening::default();
     let reserve = Reserve::open(disk, dir)?;
 
+    // It takes its time to open, and needs nothing of the rest.
+    let index = {
+        let (dir, quarantine) = (dir.join("index"), quarantine.clone());
+        std::thread::spawn(move || Index::open(dir, quarantine))
+    };
     let mut loaded = load_cabinet(&cabinet_place)?;
     let mut fold = Fold::default();
     let ledger = log::open(log_place.clone(), &quarantine, &mut |entries| {
         fold.take(&loaded.slots, entries);
+        entries.iter().for_each(|(entry, _)| visit(vault, entry));
     })?;
     opening.quarantined.extend(ledger.quarantined);
     mark::verify(&cabinet_place, &ledger.history)?;
@@ -94,7 +111,7 @@ fn prepare(disk: &Disk, dir: &Path, keys: &Path) -> Result<(Committer, Opening),
     disk.sync_dir(dir)?;
 
     let packs = Packs::new(disk.clone(), dir.join("packs"), vault);
-    let index = Index::open(dir.join("index"), quarantine);
+    let index = index.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let (index_rebuilt, left_open) = catch_up(&packs, &index)?;
     opening.index_rebuilt = index_rebuilt;
     opening.entries = ledger.history.tree.size();
@@ -304,7 +321,7 @@ fn settle_rotation(committer: &mut Committer, opening: &mut Opening) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Entry, Fact};
+    use crate::ledger::Fact;
     use crate::store::Batch;
     use crate::store::disk::{Durable, Tail};
 
@@ -325,7 +342,7 @@ mod tests {
         let (state, keys) = (dir.join("state"), dir.join("keys"));
         let disk = Disk::Machine;
         let lock = lock(&disk, &state).expect("locked");
-        let (mut committer, _) = prepare(&disk, &state, &keys).expect("prepared");
+        let (mut committer, _) = prepare(&disk, &state, &keys, &mut |_, _| {}).expect("prepared");
         let ledger = state.join("ledger/0000000000000000.log");
         let read_only = disk.open_to_read(&ledger).expect("opens");
         committer.ledger.tail = Tail::new(read_only, Durable::Ledger, 64);
@@ -343,9 +360,13 @@ mod tests {
         assert!(matches!(store.commit(batch()), Err(Error::Dead)));
         assert!(matches!(store.rotate_cabinet(1), Err(Error::Dead)));
         drop(store);
-        let (store, opening) =
-            open(&Disk::Machine, &dir.path().join("state"), &dir.path().join("keys"))
-                .expect("a new process goes on");
+        let (store, opening) = open(
+            &Disk::Machine,
+            &dir.path().join("state"),
+            &dir.path().join("keys"),
+            &mut |_, _| {},
+        )
+        .expect("a new process goes on");
         assert_eq!(opening.entries, 0);
         assert_eq!(store.commit(batch()).expect("committed").first_seq, 0);
     }
@@ -358,6 +379,6 @@ mod tests {
             create(&Disk::Machine, &state, &keys, VaultId::random()),
             Err(Error::Io { .. })
         ));
-        assert!(open(&Disk::Machine, &state, &keys).is_ok());
+        assert!(open(&Disk::Machine, &state, &keys, &mut |_, _| {}).is_ok());
     }
 }
