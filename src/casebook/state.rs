@@ -102,8 +102,10 @@ pub struct State {
     pub cases: BTreeMap<CaseId, CaseRecord>,
     /// Every letter.
     pub letters: HashMap<LetterId, LetterRecord>,
-    boxes: HashMap<SlotId, BoxRecord>,
-    places: HashMap<(Kind, ItemId), SlotId>,
+    boxes: Vec<BoxRecord>,
+    /// Where in `boxes` each is, by its slot and by what it is of.
+    slots: HashMap<SlotId, u32>,
+    places: HashMap<(Kind, ItemId), u32>,
     /// Every outgoing mail.
     pub outgoing: BTreeMap<LetterId, Sending>,
     /// The newest proven epoch.
@@ -158,7 +160,8 @@ impl State {
             Fact::CabinetRotated => (self.rotated, self.dropped) = (entry.minute, false),
             Fact::Forgotten => {
                 self.dropped = true;
-                if let Some(record) = entry.slot.and_then(|slot| self.boxes.get_mut(&slot)) {
+                let at = entry.slot.and_then(|slot| self.slots.get(&slot));
+                if let Some(record) = at.and_then(|at| self.boxes.get_mut(*at as usize)) {
                     record.forgotten = true;
                 }
             }
@@ -206,8 +209,13 @@ impl State {
             minute: entry.minute,
             forgotten: false,
         };
-        self.boxes.insert(slot, record);
-        self.places.insert((kind, item), slot);
+        let new = u32::try_from(self.boxes.len()).expect("fewer boxes than memory has room for");
+        let at = *self.slots.entry(slot).or_insert(new);
+        match self.boxes.get_mut(at as usize) {
+            Some(known) => *known = record,
+            None => self.boxes.push(record),
+        }
+        self.places.insert((kind, item), at);
         match kind {
             Kind::Item => self.letters.entry(letter).or_default().items.push(item),
             Kind::Contact => self.letters.entry(letter).or_default().contacts.push(slot),
@@ -241,10 +249,9 @@ impl State {
         self.letters.entry(letter).or_default();
         if entry.kind == Fact::LetterOpened
             && let Some(outer) = entry.container
-            && let Some(slot) = self.places.get(&(Kind::Item, outer))
-            && let Some(record) = self.boxes.get(slot)
+            && let Some(letter) = self.boxed(Kind::Item, outer).map(|record| record.place.letter)
         {
-            self.letters.entry(record.place.letter).or_default().opened = true;
+            self.letters.entry(letter).or_default().opened = true;
         }
         if let Some(record) = entry.case.and_then(|case| self.cases.get_mut(&case)) {
             // The first letter is counted by the opening itself; what staff took out of
@@ -266,13 +273,13 @@ impl State {
     /// The record of the box of `kind` for `item`.
     #[must_use]
     pub fn boxed(&self, kind: Kind, item: ItemId) -> Option<&BoxRecord> {
-        self.boxes.get(self.places.get(&(kind, item))?)
+        self.boxes.get(*self.places.get(&(kind, item))? as usize)
     }
 
     /// The record of the box whose key lies in `slot`.
     #[must_use]
     pub fn slot(&self, slot: SlotId) -> Option<&BoxRecord> {
-        self.boxes.get(&slot)
+        self.boxes.get(*self.slots.get(&slot)? as usize)
     }
 
     /// From when on the age of a box that serves a time counts, in minutes since 1970: a mail's from
@@ -290,9 +297,9 @@ impl State {
         }
     }
 
-    /// Every box, in no order.
+    /// Every box, oldest first.
     pub fn boxes(&self) -> impl Iterator<Item = &BoxRecord> {
-        self.boxes.values()
+        self.boxes.iter()
     }
 }
 

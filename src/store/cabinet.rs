@@ -173,7 +173,8 @@ pub(super) fn replay(
     bytes: &[u8],
 ) -> Result<(HashMap<SlotId, Kept>, u64), Error> {
     let mut walk = Walk::new(bytes);
-    let mut kept = HashMap::new();
+    // A map that grows moves everything each time.
+    let mut kept = HashMap::with_capacity(bytes.len() / (frame::HEADER + SLOT));
     let (mut records, mut begun_with, mut end, mut group) = (0u64, 0, 0, 0);
     loop {
         let frame = match walk.next() {

@@ -18,7 +18,7 @@ use super::scrub::{Piece, Stream};
 use super::shared::Shared;
 use super::{Error, cabinet, log};
 use crate::ids::{Address, SlotId};
-use crate::ledger::tree::{self, Tree};
+use crate::ledger::tree::Tree;
 use crate::ledger::{Entry, Fact};
 use crate::vault;
 use crate::vault::seal;
@@ -319,9 +319,7 @@ fn check_ledger(
         report.bytes += bytes.len() as u64;
         done.add(bytes.len() as u64);
         let mut take = |_, entries: Vec<log::Numbered>| {
-            for (_, bytes) in entries {
-                tree.append(tree::leaf(&bytes));
-            }
+            entries.into_iter().for_each(|(_, leaf)| tree.append(leaf));
         };
         match log::replay_file(&shared.log_place, file, &bytes, &mut take) {
             Ok(end) if end < bytes.len() as u64 && tree.size() < size => {

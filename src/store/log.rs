@@ -19,8 +19,10 @@ use crate::ledger::{self, Entry, Fact};
 const ROLL_AT: u64 = 16 << 20;
 /// Where in the address of a frame its group is written.
 const GROUP: usize = 16;
-/// Frames that the tree may be behind the reading at a start.
-const FRAMES_BEHIND: usize = 4096;
+/// Entries that are handed over together at a start, at least.
+const PORTION: usize = 4096;
+/// Portions that the reading may be ahead.
+const PORTIONS_AHEAD: usize = 8;
 
 /// Where a frame lies.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +69,8 @@ impl History {
     /// Takes in one durable frame.
     pub(super) fn extend(&mut self, place: FramePlace, entries: &[Numbered]) {
         self.frames.push(place);
-        for (entry, bytes) in entries {
-            self.tree.append(tree::leaf(bytes));
+        for (entry, leaf) in entries {
+            self.tree.append(*leaf);
             self.newest_minute = self.newest_minute.max(entry.minute);
             match (entry.kind, entry.count) {
                 (Fact::CabinetRotated, Some(generation)) => self.generation = generation,
@@ -143,34 +145,35 @@ impl Place {
             return Err(damaged(Bad::Damaged("a frame with a wrong checksum")));
         }
         *open = Some((place.file, file));
-        decode_frame(&payload)
-            .ok_or_else(|| damaged(Bad::Damaged("a frame that is no list of entries")))
+        let entries = decode_frame(&payload)
+            .ok_or_else(|| damaged(Bad::Damaged("a frame that is no list of entries")))?;
+        Ok(entries.into_iter().map(<[u8]>::to_vec).collect())
     }
 }
 
 /// A frame's payload: a CBOR array of byte strings, one an entry.
-fn encode_frame(entries: &[Numbered]) -> Vec<u8> {
+fn encode_frame(entries: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = minicbor::Encoder::new(&mut bytes);
     encoder.array(entries.len() as u64).expect("memory takes it");
-    for (_, entry) in entries {
+    for entry in entries {
         encoder.bytes(entry).expect("memory takes it");
     }
     bytes
 }
 
-fn decode_frame(payload: &[u8]) -> Option<Vec<Vec<u8>>> {
+fn decode_frame(payload: &[u8]) -> Option<Vec<&[u8]>> {
     let mut decoder = minicbor::Decoder::new(payload);
     let count = decoder.array().ok()??;
     let mut entries = Vec::new();
     for _ in 0..count {
-        entries.push(decoder.bytes().ok()?.to_vec());
+        entries.push(decoder.bytes().ok()?);
     }
     (decoder.position() == payload.len()).then_some(entries)
 }
 
-/// An entry with its number, and its exact bytes.
-pub(super) type Numbered = (Entry, Vec<u8>);
+/// An entry with its number, and the leaf of the tree that its exact bytes are.
+pub(super) type Numbered = (Entry, Digest);
 
 /// Appends to the ledger. Belongs to the committer alone.
 pub(super) struct Writer {
@@ -196,18 +199,18 @@ impl Writer {
         let mut frames = Vec::with_capacity(batches.len());
         for entries in batches {
             let first = next;
-            let numbered: Vec<Numbered> = entries
+            let (numbered, written): (Vec<Numbered>, Vec<_>) = entries
                 .into_iter()
                 .map(|entry| {
                     let entry = Entry { seq: next, ..entry };
                     next += 1;
                     let bytes = entry.to_bytes();
-                    (entry, bytes)
+                    ((entry, tree::leaf(&bytes)), bytes)
                 })
-                .collect();
+                .unzip();
             let offset = group + (bytes.len() as u64).next_multiple_of(frame::GRAIN);
             let address = address(first, numbered.len() as u64, group);
-            frame::put(&mut bytes, Type::Entries, &address, &encode_frame(&numbered));
+            frame::put(&mut bytes, Type::Entries, &address, &encode_frame(&written));
             frames.push((FramePlace { first, file: self.file, offset }, numbered));
         }
         self.tail.append(&bytes)?;
@@ -242,6 +245,13 @@ pub(super) fn vault_of(disk: &Disk, dir: &Path) -> Result<VaultId, Error> {
     }
 }
 
+/// Frames on their way from the reader to the fold.
+#[derive(Default)]
+struct Portion {
+    frames: Vec<(FramePlace, Vec<Numbered>)>,
+    entries: usize,
+}
+
 /// A ledger as it was read at the start.
 pub(super) struct Opened {
     pub(super) writer: Writer,
@@ -258,25 +268,32 @@ pub(super) fn open(
     visit: &mut dyn FnMut(&[Numbered]),
 ) -> Result<Opened, Error> {
     let files = place.files()?;
-    let (last, history, quarantined) = std::thread::scope(|scope| {
-        // The tree is half of the work: it grows beside the reading, a little behind.
-        let (frames, behind) = mpsc::sync_channel::<(FramePlace, Vec<Numbered>)>(FRAMES_BEHIND);
-        let tree = std::thread::Builder::new()
-            .name("kluis-tree".into())
+    let mut history = History::new();
+    let (last, quarantined) = std::thread::scope(|scope| {
+        // Reading, checking and hashing go ahead; the fold and the upper tree follow.
+        let (ahead, frames) = mpsc::sync_channel(PORTIONS_AHEAD);
+        let (place, files) = (&place, &files);
+        let reader = std::thread::Builder::new()
+            .name("kluis-ledger".into())
             .spawn_scoped(scope, move || {
-                let mut history = History::new();
-                behind.iter().for_each(|(place, entries)| history.extend(place, &entries));
-                history
+                let mut portion = Portion::default();
+                let read = read_all(place, quarantine, files, &mut |place, entries| {
+                    portion.entries += entries.len();
+                    portion.frames.push((place, entries));
+                    if portion.entries >= PORTION {
+                        // Nobody listens after a panic alone, and then nobody asks for the rest.
+                        let _ = ahead.send(std::mem::take(&mut portion));
+                    }
+                });
+                let _ = ahead.send(portion);
+                read
             })
             .map_err(Error::io("a thread cannot be started"))?;
-        let read = read_all(&place, quarantine, &files, &mut |place, entries| {
+        for (place, entries) in frames.iter().flat_map(|portion| portion.frames) {
             visit(&entries);
-            // Nobody listens only after a panic, which the join below passes on.
-            let _ = frames.send((place, entries));
-        });
-        drop(frames);
-        let history = tree.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        read.map(|(last, quarantined)| (last, history, quarantined))
+            history.extend(place, &entries);
+        }
+        reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     let (file, tail) = match last {
         // Its making was cut off before anything stood in it.
@@ -383,8 +400,12 @@ fn read_entries(payload: &[u8], first: u64) -> Result<Vec<Numbered>, ledger::Err
     (first..)
         .zip(list)
         .map(|(seq, bytes)| {
-            let entry = Entry::from_bytes(&bytes)?;
-            if entry.seq == seq { Ok((entry, bytes)) } else { Err(ledger::Error::NotAnEntry) }
+            let entry = Entry::from_bytes(bytes)?;
+            if entry.seq == seq {
+                Ok((entry, tree::leaf(bytes)))
+            } else {
+                Err(ledger::Error::NotAnEntry)
+            }
         })
         .collect()
 }
