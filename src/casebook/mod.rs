@@ -254,9 +254,7 @@ impl Casebook {
             // A damaged contact costs the recognition of one sender, not the start: `check` names
             // it.
             Err(Error::Store(
-                store::Error::Vault(_)
-                | store::Error::Damaged { .. }
-                | store::Error::Later { .. },
+                store::Error::Vault(_) | store::Error::Damaged { .. } | store::Error::Later { .. },
             )) => {
                 tracing::error!(letter = %record.place.letter, "a contact box does not open");
             }
