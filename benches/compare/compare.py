@@ -365,7 +365,7 @@ def machine():
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     memory = int(re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())[1]) >> 20
     return (f"{cpu[1] if cpu else os.uname().machine}, {os.cpu_count()} cores, {memory} GiB, "
-            f"Linux {os.uname().release}")
+            f"Linux {'.'.join(os.uname().release.split('.')[:2])}")
 
 
 def table(args, results):
