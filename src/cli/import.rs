@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::LATER;
 use super::{Error, Report, STATE_DIR, print, session};
+use crate::casebook;
 use crate::casebook::import::{About, Taken};
 use crate::clock::Clock;
 use crate::config::{Config, FILE};
@@ -200,7 +201,7 @@ impl Place {
         let limit = config.limits.letter_bytes;
         let door = match Gateway::open(&dir, &program, Clock::System) {
             Ok(gateway) => Door::here(gateway.casebook, is_dry)?,
-            Err(gateway::Error::Store(store::Error::InUse)) => {
+            Err(gateway::Error::Casebook(casebook::Error::Store(store::Error::InUse))) => {
                 match Door::there(&config.listen.staff, is_dry) {
                     // Something else has it open, and it does not serve.
                     Err(Failure::Broken(_)) => return Err(store::Error::InUse.into()),

@@ -559,8 +559,8 @@ fn one_import_is_at_work_at_a_time_and_another_user_is_refused() {
     assert!(matches!(ask(&socket), Said::Refused { later: true, .. }));
     let scan = world.root.path().join("scan");
     write(&scan, b"x");
-    let (code, _) = kluis(&world, "import", &[scan.as_os_str()]);
-    assert_eq!(code, 75);
+    let (code, value) = kluis(&world, "import", &[scan.as_os_str()]);
+    assert_eq!((code, &value["error"]), (75, &Value::from("another import is at work")));
     if rustix::process::geteuid().is_root() {
         use std::os::unix::fs::PermissionsExt as _;
         for (path, mode) in [(world.root.path(), 0o711), (&world.state(), 0o711), (&socket, 0o666)]
