@@ -162,6 +162,11 @@ fn check_pack(
     // A sweep beside the check may have removed it.
     let Some((file, length)) = packs.open_if_there(pack)? else { return Ok(()) };
     report.bytes += length;
+    let closing = Packs::closing(&file, length);
+    if matches!(closing, Closing::Open) && shared.limit(pack).is_none() {
+        // Just begun by the committer: nothing in it is committed yet, its head may not even stand.
+        return Ok(());
+    }
     let sort = match packs.head(&file) {
         Ok(head) => Some(head.sort),
         Err(bad) => {
@@ -169,7 +174,7 @@ fn check_pack(
             None
         }
     };
-    if let Closing::Table { offset, .. } = Packs::closing(&file, length) {
+    if let Closing::Table { offset, .. } = closing {
         match (Packs::table(pack, &file, length, offset), sort) {
             (Ok(table), Some(sort)) => {
                 let stream = Stream::new(&file, length, piece, sort == Sort::Chunks);
@@ -178,9 +183,6 @@ fn check_pack(
             (Ok(_), None) => {}
             (Err(bad), _) => report.add(&path, offset, bad.what()),
         }
-    } else if shared.limit(pack).is_none() {
-        // Just begun by the committer: nothing in it is committed yet.
-        return Ok(());
     }
     let length = shared.limit(pack).map_or(length, |limit| limit.min(length));
     let mut rows = Vec::new();
