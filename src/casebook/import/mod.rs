@@ -85,8 +85,8 @@ struct Pile {
     bytes: usize,
 }
 
-/// A pile of so many bytes is committed: long writes, and few barriers.
-const PILE_BYTES: usize = 16 << 20;
+/// A pile of so many bytes is committed: long writes, few barriers; a few of them are in memory.
+const PILE_BYTES: usize = 12 << 20;
 /// A pile of so many letters is committed.
 const PILE_LETTERS: usize = 256;
 /// Minutes for which a run counts on its earlier chunks: less than a sweep takes to remove what was
