@@ -396,6 +396,8 @@ def main():
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--write", type=Path, help="put the table into this file, between its marks")
     args = parser.parse_args()
+    # What was started is stopped, and what was made removed, also when somebody ends this early.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with (tempfile.TemporaryDirectory(prefix="bench-", dir=args.work) as disk,
           tempfile.TemporaryDirectory(prefix="kluis-bench-", dir="/dev/shm") as memory):
         args.disk, args.memory = Path(disk), Path(memory)
