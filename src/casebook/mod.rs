@@ -38,6 +38,7 @@ use crate::vault::chunk::{self, Base};
 use crate::vault::manifest::Manifest;
 use crate::vault::seal::{self, SealedBox};
 
+pub use crate::store::PutError;
 use detail::ContactDetail;
 pub use forget::Certificate;
 pub use read::{CaseCard, Filter, LetterCard, Opened, Standing};

@@ -450,6 +450,34 @@ fn equal_documents_of_a_run_are_kept_once() {
     runtime.block_on(server.stop());
 }
 
+#[test]
+fn a_document_of_any_length_goes_in_and_comes_out() {
+    let (world, runtime) = (World::found(), runtime());
+    let config = world.state().join("kluis.toml");
+    let text = std::fs::read_to_string(&config).expect("is read");
+    let text = text.replace("letter_bytes = 67108864", "letter_bytes = 65536");
+    std::fs::write(&config, text).expect("is written");
+    let scans = folder(&world, "scans");
+    write(&scans.join("long.pdf"), &noise(1, 5_000_000));
+    write(&scans.join("short.txt"), b"short");
+    imports(&world, &[&scans], 2, 0);
+    let before = packs(&world);
+    imports(&world, &[&scans], 0, 2);
+    assert_eq!(packs(&world), before, "nothing of it stays");
+    let put = [scans.join("long.pdf"), scans.join("short.txt")];
+    let (code, value) = kluis(&world, "put", &put.each_ref().map(|path| path.as_os_str()));
+    assert_eq!((code, &value["taken"]), (0, &Value::Bool(true)), "{value}");
+    let server = runtime.block_on(world.serve());
+    let (_, refused) = kluis(&world, "import", &[scans.join("long.pdf").as_os_str()]);
+    assert_eq!(refused["problems"].as_array().map(Vec::len), Some(1), "{refused}");
+    let mut anna = world.log_in("anna").expect("logs in");
+    assert!(documents(&mut anna)[&b"long.pdf"[..]] == noise(1, 5_000_000));
+    assert_eq!(count(&server, Fact::CaseOpened), 3);
+    let report = server.casebook.store().check(false, &|_, _| {}).expect("checks");
+    assert!(report.problems.is_empty());
+    runtime.block_on(server.stop());
+}
+
 // Interrupted, and beside a server.
 
 /// A mailbox of so many mails of about 40 kB, each with a text of its own.

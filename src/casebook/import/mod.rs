@@ -305,6 +305,7 @@ impl Pile {
             }
         }
         self.bytes += batch.boxes.iter().map(|sealed| sealed.bytes().len()).sum::<usize>();
+        self.batch.staged.extend(batch.staged);
         self.batch.boxes.extend(batch.boxes);
         self.batch.entries.extend(batch.entries);
     }

@@ -7,9 +7,9 @@ use crate::casebook::detail::{ContactDetail, ItemCard, ItemDetail, LetterDetail}
 use crate::casebook::receive::{Arrival, Sealed, SealedItem, Sealing, converges};
 use crate::casebook::{Casebook, Error};
 use crate::ids::{Digest, ItemId, LetterId};
-use crate::letter::{self, Envelope, Finding, Headers, Item, Protection, Source};
+use crate::letter::{self, Envelope, Finding, Headers, Item, Protection};
 use crate::secret::Personal;
-use crate::store::Batch;
+use crate::store::{Batch, PutError, Repeats, Source, Staged};
 use crate::vault::chunk::{self, Base, ChunkKey, SealedChunk};
 
 /// A document, its content sealed.
@@ -20,6 +20,8 @@ pub struct Paper {
     findings: Vec<Finding>,
     keys: Vec<ChunkKey>,
     chunks: Vec<SealedChunk>,
+    /// Chunks that are written already, of a long document.
+    staged: Option<Staged>,
 }
 
 impl Run {
@@ -36,7 +38,30 @@ impl Run {
             &fresh
         };
         let (keys, chunks) = chunk::seal(base, content, NonZeroUsize::MIN);
-        Paper { name: name.to_vec(), length, item, findings, keys, chunks }
+        Paper { name: name.to_vec(), length, item, findings, keys, chunks, staged: None }
+    }
+
+    /// Seals a document of any length, in constant memory: its chunks are written ahead, and are gone
+    /// again if it is not taken. `beginning` are its first bytes.
+    ///
+    /// # Errors
+    /// It cannot be read, or the store says no.
+    pub fn long_paper(
+        &self,
+        name: &[u8],
+        beginning: &[u8],
+        source: &dyn Source,
+    ) -> Result<Paper, PutError> {
+        let length = source.length().map_err(PutError::Source)?;
+        let (item, findings) = letter::document(name, length, beginning);
+        let converges = converges(&item, usize::try_from(length).unwrap_or(usize::MAX));
+        let fresh = Base::fresh();
+        let base = if converges { &*self.base } else { &fresh };
+        let mut staging = self.casebook.store().staging(Repeats::Skip);
+        let stored = staging.put(base, source)?;
+        let staged = Some(staging.take()?);
+        let (length, keys) = (stored.length, stored.keys);
+        Ok(Paper { name: name.to_vec(), length, item, findings, keys, chunks: Vec::new(), staged })
     }
 }
 
@@ -70,7 +95,8 @@ impl Casebook {
         let mut detail = without_a_mail(&papers);
         for paper in papers {
             let id = ItemId::random();
-            let Paper { name, length, item, keys, chunks, .. } = paper;
+            let Paper { name, length, item, keys, chunks, staged, .. } = paper;
+            sealing.batch.staged.extend(staged);
             let (role, depth, media_type) = (item.role, item.depth, item.media_type.clone());
             let sealed = SealedItem {
                 media_type: &media_type,
@@ -104,7 +130,7 @@ fn without_a_mail(papers: &[Paper]) -> LetterDetail {
             rcpt_to: Vec::new(),
             helo: Personal::new(String::new()),
             client: None,
-            source: Source::File,
+            source: letter::Source::File,
             tls: false,
         },
         headers: Headers::default(),

@@ -1,6 +1,7 @@
 //! The way into the vault: opened here, or asked of the server that has it open.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +12,11 @@ use tokio::runtime::Runtime;
 use crate::casebook::import::wire::{Ask, Said};
 use crate::casebook::import::{About, Run, RunId, Taken};
 use crate::casebook::protocol::{self, Request};
-use crate::casebook::{self, Casebook};
+use crate::casebook::{self, Casebook, PutError};
 use crate::secret::Personal;
+
+/// Bytes of a long document that are looked at to tell what it is.
+const BEGINNING: u64 = 1024;
 
 /// Why nothing more is taken.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +126,36 @@ impl Taker<'_> {
                 taken(ask(stream, &Ask::Mail { about: about.into(), mail_from, raw })?)
             }
         }
+    }
+
+    /// Whether it takes documents of any length: the vault is open in this process.
+    pub(super) fn takes_long(&self) -> bool {
+        matches!(self, Taker::Here { .. })
+    }
+
+    /// Brings documents of any length that are one letter: name and file of each. `None` if one of
+    /// them cannot be read, with its number and why.
+    pub(super) fn long_papers(
+        &mut self,
+        about: About,
+        papers: &[(&[u8], &File)],
+    ) -> Result<Result<Taken, (usize, io::Error)>, Failure> {
+        let Taker::Here { run, .. } = self else { return Err(Failure::Unexpected) };
+        let mut sealed = Vec::with_capacity(papers.len());
+        for (nr, (name, file)) in papers.iter().enumerate() {
+            let mut beginning = Vec::new();
+            let read =
+                file.try_clone().and_then(|file| file.take(BEGINNING).read_to_end(&mut beginning));
+            if let Err(error) = read {
+                return Ok(Err((nr, error)));
+            }
+            match run.long_paper(name, &beginning, *file) {
+                Ok(paper) => sealed.push(paper),
+                Err(PutError::Source(error)) => return Ok(Err((nr, error))),
+                Err(PutError::Store(error)) => return Err(casebook::Error::from(error).into()),
+            }
+        }
+        Ok(Ok(run.papers(about, sealed)?))
     }
 
     /// Brings documents that are one letter: name and content of each.

@@ -164,6 +164,11 @@ pub fn put(
     limit: u64,
     door: &Door,
 ) -> Result<Result<Taken, Vec<Remark>>, Failure> {
+    let mut taker = door.taker()?;
+    let length = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if taker.takes_long() && files.iter().map(length).sum::<u64>() > limit {
+        return put_long(files, about, &mut taker, door);
+    }
     let (mut papers, mut problems) = (Vec::new(), Vec::new());
     let mut rest = limit;
     for path in files {
@@ -185,12 +190,43 @@ pub fn put(
         return Ok(Err(problems));
     }
     let papers: Vec<_> = papers.iter().map(|(name, content)| (*name, content.as_slice())).collect();
-    let taken = door.taker()?.papers(about, &papers)?;
+    let taken = taker.papers(about, &papers)?;
     door.finish()?;
     Ok(Ok(taken))
 }
 
+/// Takes files of any length as one letter.
+fn put_long(
+    files: &[PathBuf],
+    about: About,
+    taker: &mut Taker<'_>,
+    door: &Door,
+) -> Result<Result<Taken, Vec<Remark>>, Failure> {
+    let remark = |nr: usize, error: &io::Error| {
+        vec![Remark { path: files[nr].clone(), offset: None, what: in_words(error) }]
+    };
+    let mut opened = Vec::with_capacity(files.len());
+    for (nr, path) in files.iter().enumerate() {
+        match walk::open(path, true) {
+            Ok(file) => opened.push(file),
+            Err(error) => return Ok(Err(remark(nr, &error))),
+        }
+    }
+    let name =
+        |path: &'_ PathBuf| path.file_name().map_or_else(Vec::new, |n| n.as_bytes().to_vec());
+    let names: Vec<Vec<u8>> = files.iter().map(name).collect();
+    let papers: Vec<_> = names.iter().map(Vec::as_slice).zip(&opened).collect();
+    match taker.long_papers(about, &papers)? {
+        Err((nr, error)) => Ok(Err(remark(nr, &error))),
+        Ok(taken) => {
+            door.finish()?;
+            Ok(Ok(taken))
+        }
+    }
+}
+
 const TOO_LONG: &str = "longer than a letter may be";
+const TOO_LONG_HERE: &str = "longer than a running server takes: stop it meanwhile";
 const EMPTY: &str = "nothing in it";
 const NO_FILE: &str = "neither a file nor a folder; symbolic links are not followed";
 const DOUBT: &str = "lines that begin with `>From ` are kept as they stand: the file does not say \
@@ -372,10 +408,7 @@ impl<'a> Shared<'a> {
     ) -> Result<Option<Taken>, Failure> {
         let length = match read_whole(&found.path, found.is_given, self.order.limit, buffer) {
             Ok(Some(length)) => length,
-            Ok(None) => {
-                self.problem(&found.path, None, TOO_LONG);
-                return Ok(None);
-            }
+            Ok(None) => return self.long_file(found, taker),
             Err(error) => {
                 self.problem(&found.path, None, in_words(&error));
                 return Ok(None);
@@ -389,6 +422,29 @@ impl<'a> Shared<'a> {
             }
             _ => {
                 self.mail(&found.path, None, content.to_vec(), String::new(), found.seconds, taker)
+            }
+        }
+    }
+
+    /// A document that is longer than a letter may be. A mail must be parsed, so it may not be long.
+    fn long_file(&self, found: &Found, taker: &mut Taker<'_>) -> Result<Option<Taken>, Failure> {
+        let What::Document(name) = &found.what else {
+            self.problem(&found.path, None, TOO_LONG);
+            return Ok(None);
+        };
+        if !taker.takes_long() {
+            self.problem(&found.path, None, TOO_LONG_HERE);
+            return Ok(None);
+        }
+        let taken = match walk::open(&found.path, found.is_given) {
+            Ok(file) => taker.long_papers(self.about(found.seconds), &[(name, &file)])?,
+            Err(error) => Err((0, error)),
+        };
+        match taken {
+            Ok(taken) => Ok(Some(taken)),
+            Err((_, error)) => {
+                self.problem(&found.path, None, in_words(&error));
+                Ok(None)
             }
         }
     }
