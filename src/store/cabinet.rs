@@ -94,6 +94,8 @@ pub(super) struct Loaded {
     pub(super) tail: Tail,
     /// The whole file, if its end is the rest of a write that was cut off; `slots.end` is where.
     pub(super) torn: Option<Vec<u8>>,
+    /// Where the last group that counts starts, and its bytes.
+    pub(super) last_group: (u64, Vec<u8>),
 }
 
 /// Makes the key file of a generation, durable, and gives the key.
@@ -161,8 +163,12 @@ pub(super) fn load(place: &Place, generation: u64) -> Result<Loaded, Error> {
         let what = "this key does not open the cabinet";
         return Err(Error::damaged(&place.key(generation), 0, what));
     }
+    let good = &bytes[..end as usize];
+    let from = frame::last_group(good, GROUP);
+    let length = if from == 0 { good.len().min(frame::SECTOR as usize) } else { good.len() };
+    let last_group = (from, good[from as usize..length].to_vec());
     let torn = (end < bytes.len() as u64).then_some(bytes);
-    Ok(Loaded { slots, tail: Tail::new(file, Durable::Cabinet, end), torn })
+    Ok(Loaded { slots, tail: Tail::new(file, Durable::Cabinet, end), torn, last_group })
 }
 
 /// Reads the records of a cabinet file; says what is kept and where the good part ends.

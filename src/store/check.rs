@@ -162,7 +162,10 @@ fn check_pack(
     // A sweep beside the check may have removed it.
     let Some((file, length)) = packs.open_if_there(pack)? else { return Ok(()) };
     report.bytes += length;
-    let closing = Packs::closing(&file, length);
+    let closing = Packs::closing(&file, length).unwrap_or_else(|bad| {
+        report.add(&path, length, bad.what());
+        Closing::Open
+    });
     if matches!(closing, Closing::Open) && shared.limit(pack).is_none() {
         // Just begun by the committer: nothing in it is committed yet, its head may not even stand.
         return Ok(());
@@ -287,7 +290,10 @@ fn check_known(
 ) -> Result<(), Error> {
     // Equal chunks may lie in two packs; the index knows one of them.
     let known = || match shared.index.spot(address) {
-        Ok(Some(known)) => known == spot || shared.packs.stands(known, address, sort),
+        // What cannot be read there is reported with its pack.
+        Ok(Some(known)) => {
+            known == spot || shared.packs.stands(known, address, sort).unwrap_or(true)
+        }
         Ok(None) => false,
         // There is no index: that is said once, not of every record.
         Err(_) => true,
@@ -544,12 +550,10 @@ impl Sight<'_> {
 
     /// Whether a chunk that was not among the packs is there now: it may have come since.
     fn came_since(&self, chunk: Address) -> Result<bool, Error> {
-        let stands = |spot| {
-            if self.shared.packs.stands(spot, chunk, Sort::Chunks) {
-                Ok(())
-            } else {
-                Err(ReadError::Elsewhere)
-            }
+        let stands = |spot| match self.shared.packs.stands(spot, chunk, Sort::Chunks) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ReadError::Elsewhere),
+            Err(error) => Err(ReadError::Failed(error)),
         };
         match self.shared.find(chunk, stands) {
             Err(Error::Vault(vault::Error::Missing)) => Ok(false),

@@ -71,7 +71,14 @@ type Reply<T> = SyncSender<Result<T, Error>>;
 /// What is asked of the committer.
 pub(super) enum Job {
     Commit(Work, Reply<Committed>),
-    Rotate { minute: u64, orphans: HashSet<SlotId>, reply: Reply<Committed> },
+    Rotate {
+        minute: u64,
+        orphans: HashSet<SlotId>,
+        reply: Reply<Committed>,
+    },
+    /// Batches that share a group, whatever the scheduler does.
+    #[cfg(test)]
+    Together(Vec<(Work, Reply<Committed>)>),
 }
 
 /// A batch, made ready to be written by the thread that brings it.
@@ -460,6 +467,13 @@ fn gather(
                 bytes += work.len();
                 works.push(work);
                 replies.push(reply);
+            }
+            #[cfg(test)]
+            Job::Together(all) => {
+                for (work, reply) in all {
+                    works.push(work);
+                    replies.push(reply);
+                }
             }
             Job::Rotate { minute, orphans, reply } => {
                 return (works, replies, Some((minute, orphans, reply)));

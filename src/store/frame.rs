@@ -6,6 +6,8 @@
 //! Two files only ever grow, the ledger and the cabinet: [`Walk`] reads their frames, and
 //! [`committed_behind`] tells the torn end of an interrupted write from damage in the middle.
 
+use std::io;
+
 use super::Error;
 use crate::ids::VaultId;
 
@@ -76,15 +78,28 @@ pub(super) enum Bad {
     Damaged(&'static str),
     /// A later version's, or damage that looks like it.
     Later,
+    /// The system refused to read it, with this error: what stands there nobody knows.
+    Refused(i32),
 }
 
 impl Bad {
+    /// Why bytes could not be read: `short` if the file ends before them.
+    pub(super) fn unread(error: &io::Error, short: &'static str) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Bad::Damaged(short),
+            _ => Bad::Refused(error.raw_os_error().unwrap_or_default()),
+        }
+    }
+
     /// The error that names this place.
     pub(super) fn at(self, file: &std::path::Path, offset: u64) -> Error {
         match self {
             Bad::Nothing => Error::damaged(file, offset, self.what()),
             Bad::Damaged(what) => Error::damaged(file, offset, what),
             Bad::Later => Error::Later { file: file.to_owned(), offset },
+            Bad::Refused(code) => {
+                Error::Io { what: self.what(), source: io::Error::from_raw_os_error(code) }
+            }
         }
     }
 
@@ -93,6 +108,7 @@ impl Bad {
             Bad::Nothing => "zeros where a frame should be",
             Bad::Damaged(what) => what,
             Bad::Later => "written by a later version of kluis, or damaged",
+            Bad::Refused(_) => "a file cannot be read",
         }
     }
 }
@@ -299,6 +315,15 @@ pub(super) fn committed_behind(bytes: &[u8], from: u64, group: usize) -> bool {
         .step_by(GRAIN as usize)
         .filter(|&at| bytes[at as usize..].starts_with(&MAGIC))
         .any(|at| frame_at(bytes, at).is_ok_and(|frame| frame.header.number(group) > from))
+}
+
+/// Where the last group of a growing file starts, whose frames say so at byte `group` of their
+/// address; 0 if there is only what the file was made with.
+pub(super) fn last_group(bytes: &[u8], group: usize) -> u64 {
+    let sectors = (bytes.len() as u64).div_ceil(SECTOR);
+    let starts =
+        |at: &u64| frame_at(bytes, *at).is_ok_and(|frame| frame.header.number(group) == *at);
+    (1..sectors).rev().map(|sector| sector * SECTOR).find(starts).unwrap_or(0)
 }
 
 #[cfg(test)]

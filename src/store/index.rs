@@ -32,9 +32,10 @@ pub(super) struct Doubt;
 
 /// The index. Its users decide what a doubt leads to.
 pub(super) struct Index {
+    disk: Disk,
     dir: PathBuf,
     quarantine: PathBuf,
-    db: RwLock<Option<sled::Db>>,
+    db: RwLock<Option<Db>>,
     rebuilding: Mutex<()>,
     /// How often it was made again in the life of this process.
     remade: AtomicU64,
@@ -42,14 +43,10 @@ pub(super) struct Index {
 
 impl Index {
     /// Opens the index, or begins an empty one where it does not open.
-    pub(super) fn open(dir: PathBuf, quarantine: PathBuf) -> Self {
-        let db = open_db(&dir)
-            .or_else(|Doubt| {
-                set_aside(&dir, &quarantine)?;
-                open_db(&dir)
-            })
-            .ok();
+    pub(super) fn open(disk: Disk, dir: PathBuf, quarantine: PathBuf) -> Self {
+        let db = Db::open(&disk, &dir).or_else(|Doubt| Db::begin(&disk, &dir, &quarantine)).ok();
         Self {
+            disk,
             dir,
             quarantine,
             db: RwLock::new(db),
@@ -89,9 +86,9 @@ impl Index {
 
     /// How far the index knows a pack.
     pub(super) fn end(&self, pack: PackId) -> Result<Option<u64>, Doubt> {
-        let found = self.ask(|db| db.get(pack.0))?;
+        let found = self.ask(|db| db.get(&pack.0))?;
         found
-            .map(|bytes| bytes.as_ref().try_into().map(u64::from_le_bytes).map_err(|_| Doubt))
+            .map(|bytes| bytes.as_slice().try_into().map(u64::from_le_bytes).map_err(|_| Doubt))
             .transpose()
     }
 
@@ -102,14 +99,7 @@ impl Index {
         spots: &[(Address, Spot)],
         ends: &[(PackId, u64)],
     ) -> Result<(), Doubt> {
-        let mut batch = sled::Batch::default();
-        for (address, spot) in spots {
-            batch.insert(address.as_bytes(), &encode(*spot));
-        }
-        for (pack, end) in ends {
-            batch.insert(&pack.0, &end.to_le_bytes());
-        }
-        self.ask(|db| db.apply_batch(batch)).inspect_err(|Doubt| self.close())
+        self.ask(|db| db.put(spots, ends)).inspect_err(|Doubt| self.close())
     }
 
     /// Points an address from the place of one record to that of another, or to none, if that is
@@ -120,23 +110,22 @@ impl Index {
         old: Spot,
         new: Option<Spot>,
     ) -> Result<(), Doubt> {
-        let new = new.map(|spot| encode(spot).to_vec());
-        self.ask(|db| db.compare_and_swap(address.as_bytes(), Some(&encode(old)), new)).map(drop)
+        self.ask(|db| db.replace(address, old, new))
     }
 
     /// A pack is gone: should it come back, it is read again.
     pub(super) fn leave_out(&self, pack: PackId) -> Result<(), Doubt> {
-        self.ask(|db| db.remove(pack.0)).map(drop)
+        self.ask(|db| db.remove(pack))
     }
 
     /// Makes what was put durable, as far as sled does.
     pub(super) fn flush(&self) -> Result<(), Doubt> {
-        self.ask(|db| db.flush()).map(drop)
+        self.ask(Db::flush)
     }
 
     /// Whether sled uses far more room than `records` records need.
     pub(super) fn is_bloated(&self, records: u64) -> bool {
-        self.ask(sled::Db::size_on_disk)
+        self.ask(Db::size_on_disk)
             .is_ok_and(|size| size > BYTES_ANYWAY.saturating_add(records * BYTES_A_RECORD))
     }
 
@@ -181,17 +170,18 @@ impl Index {
         limit: &dyn Fn(PackId) -> Option<u64>,
     ) -> Result<(), Error> {
         self.close();
-        let fresh = set_aside(&self.dir, &self.quarantine).and_then(|()| open_db(&self.dir));
-        let Ok(fresh) = fresh else {
+        let Ok(fresh) = Db::begin(&self.disk, &self.dir, &self.quarantine) else {
             tracing::warn!("the index cannot be made again; records are searched for in the packs");
             self.remade.fetch_add(1, Ordering::AcqRel);
             return Ok(());
         };
         // The committer goes on meanwhile: what it puts is in the new index, too.
         *self.db.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
-        for pack in packs.list()? {
-            self.take_in(packs, pack, limit(pack))?;
-        }
+        let take_all = || {
+            packs.list()?.into_iter().try_for_each(|pack| self.take_in(packs, pack, limit(pack)))
+        };
+        // Half an index would say that what it lacks is missing.
+        take_all().inspect_err(|_| self.close())?;
         self.remade.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
@@ -233,10 +223,114 @@ impl Index {
     }
 
     /// Asks sled; an error, a panic or its absence is a doubt.
-    fn ask<T>(&self, question: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, Doubt> {
+    fn ask<T>(&self, question: impl FnOnce(&Db) -> sled::Result<T>) -> Result<T, Doubt> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         let db = db.as_ref().ok_or(Doubt)?;
         catch_unwind(AssertUnwindSafe(|| question(db))).map_err(|_| Doubt)?.map_err(|_| Doubt)
+    }
+}
+
+/// Where the index keeps what it knows.
+enum Db {
+    Sled(sled::Db),
+    /// In the memory of a simulated disk.
+    #[cfg(test)]
+    Simulated(std::sync::Arc<super::simulated::SimDisk>),
+}
+
+impl Db {
+    fn open(disk: &Disk, dir: &Path) -> Result<Self, Doubt> {
+        match disk {
+            Disk::Machine => open_db(dir).map(Db::Sled),
+            #[cfg(test)]
+            Disk::Simulated(disk) => Ok(Db::Simulated(disk.clone())),
+        }
+    }
+
+    /// An empty one; what was there goes to the quarantine.
+    fn begin(disk: &Disk, dir: &Path, quarantine: &Path) -> Result<Self, Doubt> {
+        match disk {
+            Disk::Machine => set_aside(dir, quarantine)?,
+            #[cfg(test)]
+            Disk::Simulated(disk) => disk.clear_index(),
+        }
+        Self::open(disk, dir)
+    }
+
+    fn get(&self, key: &[u8]) -> sled::Result<Option<Vec<u8>>> {
+        match self {
+            Db::Sled(db) => Ok(db.get(key)?.map(|value| value.to_vec())),
+            #[cfg(test)]
+            Db::Simulated(disk) => Ok(disk.index_of(key)),
+        }
+    }
+
+    fn put(&self, spots: &[(Address, Spot)], ends: &[(PackId, u64)]) -> sled::Result<()> {
+        match self {
+            Db::Sled(db) => {
+                let mut batch = sled::Batch::default();
+                for (address, spot) in spots {
+                    batch.insert(address.as_bytes(), &encode(*spot));
+                }
+                for (pack, end) in ends {
+                    batch.insert(&pack.0, &end.to_le_bytes());
+                }
+                db.apply_batch(batch)
+            }
+            #[cfg(test)]
+            Db::Simulated(disk) => {
+                let spots = spots.iter().map(|(address, spot)| {
+                    (address.as_bytes().to_vec(), Some(encode(*spot).to_vec()))
+                });
+                let ends = ends
+                    .iter()
+                    .map(|(pack, end)| (pack.0.to_vec(), Some(end.to_le_bytes().to_vec())));
+                disk.put_in_index(spots.chain(ends).collect());
+                Ok(())
+            }
+        }
+    }
+
+    fn replace(&self, address: Address, old: Spot, new: Option<Spot>) -> sled::Result<()> {
+        let (key, old, new) =
+            (address.as_bytes(), encode(old), new.map(|spot| encode(spot).to_vec()));
+        match self {
+            Db::Sled(db) => db.compare_and_swap(key, Some(&old), new).map(drop),
+            #[cfg(test)]
+            Db::Simulated(disk) => {
+                if disk.index_of(key).is_some_and(|known| known == old) {
+                    disk.put_in_index(vec![(key.to_vec(), new)]);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn remove(&self, pack: PackId) -> sled::Result<()> {
+        match self {
+            Db::Sled(db) => db.remove(pack.0).map(drop),
+            #[cfg(test)]
+            Db::Simulated(disk) => {
+                disk.put_in_index(vec![(pack.0.to_vec(), None)]);
+                Ok(())
+            }
+        }
+    }
+
+    fn flush(&self) -> sled::Result<()> {
+        match self {
+            Db::Sled(db) => db.flush().map(drop),
+            #[cfg(test)]
+            Db::Simulated(_) => Ok(()),
+        }
+    }
+
+    fn size_on_disk(&self) -> sled::Result<u64> {
+        match self {
+            Db::Sled(db) => db.size_on_disk(),
+            #[cfg(test)]
+            Db::Simulated(_) => Ok(0),
+        }
     }
 }
 
@@ -306,7 +400,7 @@ mod tests {
     #[test]
     fn what_was_put_is_found_and_survives_a_restart() {
         let dir = tempfile::tempdir().expect("a directory");
-        let open = || Index::open(dir.path().join("index"), dir.path().to_owned());
+        let open = || Index::open(Disk::Machine, dir.path().join("index"), dir.path().to_owned());
         let (address, spot) = (Address::new(random()), spot());
         let index = open();
         index.put(&[(address, spot)], &[(spot.pack, 8192)]).expect("put");
@@ -325,7 +419,7 @@ mod tests {
         Disk::Machine.make_dir(&path).expect("made");
         std::fs::write(path.join("conf"), b"\xff nonsense").expect("written");
         std::fs::write(path.join("db"), vec![0x5a; 100_000]).expect("written");
-        let index = Index::open(path.clone(), dir.path().to_owned());
+        let index = Index::open(Disk::Machine, path.clone(), dir.path().to_owned());
         let address = Address::new(random());
         index.put(&[(address, spot())], &[]).expect("put");
         assert!(dir.path().join("index.bad-0").exists());
@@ -337,11 +431,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("index");
         let address = Address::new(random());
-        let index = Index::open(path.clone(), dir.path().to_owned());
+        let index = Index::open(Disk::Machine, path.clone(), dir.path().to_owned());
         index.put(&[(address, spot())], &[]).expect("put");
         drop(index);
         std::fs::write(path.join("snap.0000000000FFFFFF.generating"), b"half").expect("written");
-        let index = Index::open(path, dir.path().to_owned());
+        let index = Index::open(Disk::Machine, path, dir.path().to_owned());
         assert!(index.spot(address).expect("answers").is_some());
         assert!(!dir.path().join("index.bad-0").exists());
     }

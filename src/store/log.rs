@@ -133,14 +133,14 @@ impl Place {
         let length = file.length().map_err(Error::io("the ledger cannot be read"))?;
         let mut head = [0; frame::HEADER];
         file.read_exact_at(&mut head, place.offset)
-            .map_err(|_| damaged(Bad::Damaged("an incomplete header")))?;
+            .map_err(|e| damaged(Bad::unread(&e, "an incomplete header")))?;
         let header = Header::parse(&head).map_err(damaged)?;
         if header.length > length || header.number(0) != place.first {
             return Err(damaged(Bad::Damaged("another frame than the one written here")));
         }
         let mut payload = vec![0; header.length as usize];
         file.read_exact_at(&mut payload, place.offset + frame::HEADER as u64)
-            .map_err(|_| damaged(Bad::Damaged("an incomplete frame")))?;
+            .map_err(|e| damaged(Bad::unread(&e, "an incomplete frame")))?;
         if !header.holds(&payload) {
             return Err(damaged(Bad::Damaged("a frame with a wrong checksum")));
         }
@@ -295,34 +295,36 @@ pub(super) fn open(
         }
         reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
-    let (file, tail) = match last {
+    let Last { first: file, end, group } = last.ok_or(Error::NotAVault)?;
+    let tail = if end == 0 && file > 0 {
         // Its making was cut off before anything stood in it.
-        Some((first, 0)) if first > 0 => {
-            place.disk.remove(&place.path(first))?;
-            (first, place.create(first)?)
-        }
-        Some((first, end)) => {
-            let file = place.disk.open(&place.path(first))?;
-            (first, Tail::new(file, Durable::Ledger, end))
-        }
-        None => return Err(Error::NotAVault),
+        place.disk.remove(&place.path(file))?;
+        place.create(file)?
+    } else {
+        Tail::new(place.disk.open(&place.path(file))?, Durable::Ledger, end)
     };
-    // What a killed process wrote may be readable and not yet durable.
-    tail.sync()?;
+    tail.renew(group.0, &group.1)?;
     place.disk.sync_dir(&place.dir)?;
     let next = history.tree.size();
     Ok(Opened { writer: Writer { place, tail, file, next }, history, quarantined })
 }
 
-/// Reads all files and shows each frame to `take`. Gives the last file with the end of its good part,
-/// and where the rest of it went.
-#[allow(clippy::type_complexity, reason = "two things that one caller takes apart at once")]
+/// The last file of a ledger.
+struct Last {
+    first: u64,
+    /// Where its good part ends.
+    end: u64,
+    /// Where its last group starts, and the bytes of that.
+    group: (u64, Vec<u8>),
+}
+
+/// Reads all files and shows each frame to `take`. Gives the last file, and where its bad end went.
 fn read_all(
     place: &Place,
     quarantine: &Path,
     files: &[u64],
     take: &mut dyn FnMut(FramePlace, Vec<Numbered>),
-) -> Result<(Option<(u64, u64)>, Option<PathBuf>), Error> {
+) -> Result<(Option<Last>, Option<PathBuf>), Error> {
     let (mut last, mut quarantined) = (None, None);
     let mut next = 0;
     for (i, &first) in files.iter().enumerate() {
@@ -341,7 +343,9 @@ fn read_all(
             }
             quarantined = quarantine_end(&place.disk, quarantine, &path, &bytes, end)?;
         }
-        last = Some((first, end));
+        let good = &bytes[..end as usize];
+        let from = frame::last_group(good, GROUP);
+        last = Some(Last { first, end, group: (from, good[from as usize..].to_vec()) });
     }
     Ok((last, quarantined))
 }

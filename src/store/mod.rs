@@ -28,6 +28,8 @@ mod report;
 mod rotation;
 mod scrub;
 mod shared;
+#[cfg(test)]
+mod simulated;
 mod staged;
 mod staging;
 mod unit;
@@ -452,7 +454,8 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(committer) = self.committer.take() {
-            let _ = committer.join();
+            let ended = committer.join();
+            debug_assert!(ended.is_ok() || std::thread::panicking(), "the committer never panics");
         }
     }
 }

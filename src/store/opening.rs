@@ -46,7 +46,6 @@ pub(super) fn create(disk: &Disk, dir: &Path, keys: &Path, vault: VaultId) -> Re
     }
     disk.make_dir(keys)?;
     disk.create(&dir.join("lock"))?;
-    let disk = disk.clone();
     let place =
         cabinet::Place { disk: disk.clone(), dir: dir.to_owned(), keys: keys.to_owned(), vault };
     cabinet::create(&place)?;
@@ -86,8 +85,8 @@ fn prepare(
 
     // It takes its time to open, and needs nothing of the rest.
     let index = {
-        let (dir, quarantine) = (dir.join("index"), quarantine.clone());
-        std::thread::spawn(move || Index::open(dir, quarantine))
+        let (disk, dir, quarantine) = (disk.clone(), dir.join("index"), quarantine.clone());
+        std::thread::spawn(move || Index::open(disk, dir, quarantine))
     };
     let mut loaded = load_cabinet(&cabinet_place)?;
     let mut fold = Fold::default();
@@ -106,8 +105,7 @@ fn prepare(
             &fold,
         )?);
     }
-    // What a killed process wrote may be readable and not yet durable.
-    loaded.tail.sync()?;
+    loaded.tail.renew(loaded.last_group.0, &loaded.last_group.1)?;
     disk.sync_dir(dir)?;
 
     let packs = Packs::new(disk.clone(), dir.join("packs"), vault);
@@ -246,7 +244,8 @@ fn catch_up(packs: &Packs, index: &Index) -> Result<(bool, HashMap<PackId, u64>)
     let mut behind = Vec::new();
     let mut doubt = false;
     for pack in packs.list()? {
-        let closed = match packing::close_left_open(packs, pack) {
+        let known = index.end(pack);
+        let closed = match packing::close_left_open(packs, pack, known.ok().flatten()) {
             Ok(None) => continue,
             Ok(Some(closed)) => Some(closed),
             // Read by scanning until there is room to close it.
@@ -262,7 +261,7 @@ fn catch_up(packs: &Packs, index: &Index) -> Result<(bool, HashMap<PackId, u64>)
             }
         };
         total += records;
-        match index.end(pack) {
+        match known {
             Ok(Some(known)) if known == end => {}
             Ok(Some(known)) if known > end => doubt = true,
             Ok(_) => behind.push(pack),

@@ -4,9 +4,9 @@ use std::io::IoSlice;
 
 use super::Error;
 use super::disk::{Durable, File};
-use super::frame::{self, GRAIN, HEADER, Header};
+use super::frame::{self, Bad, GRAIN, HEADER, Header};
 use super::packs::{Closing, PackId, Packs, Sort, Spot, UNIT, closing_bytes, put_row};
-use crate::ids::{Address, random};
+use crate::ids::Address;
 
 /// A pack is closed when it would grow beyond this.
 pub(super) const CLOSE_AT: u64 = 128 << 20;
@@ -88,7 +88,7 @@ impl Writer {
     }
 
     fn begin(&self) -> Result<Current, Error> {
-        let id = PackId(random());
+        let id = PackId(self.packs.disk().new_name());
         let address = frame::file_address(self.packs.vault(), 0, 0);
         let head = Header::of(self.sort.pack(), &address, &[]);
         let file = self.packs.disk().create_with(&self.packs.path(id), &head, Durable::Packs)?;
@@ -178,11 +178,25 @@ fn push_zeros(slices: &mut Vec<IoSlice<'_>>, count: u64) {
 }
 
 /// Closes what an earlier run left open: a pack without a record is removed, any other gets the
-/// table of its true records. Gives the end of the pack, or nothing if it was removed.
-pub(super) fn close_left_open(packs: &Packs, pack: PackId) -> Result<Option<(u64, u64)>, Error> {
+/// table of its true records. `known` is how far the index knows it. Gives the end of the pack and
+/// its records, or nothing if it was removed.
+pub(super) fn close_left_open(
+    packs: &Packs,
+    pack: PackId,
+    known: Option<u64>,
+) -> Result<Option<(u64, u64)>, Error> {
     let (file, length) = packs.open(pack)?;
-    if let Closing::Table { records, .. } = Packs::closing(&file, length) {
-        return Ok(Some((length, records)));
+    let refused = |bad: Bad| bad.at(&packs.path(pack), 0);
+    if let Closing::Table { offset, records } = Packs::closing(&file, length).map_err(refused)? {
+        // The index learns of an end that is durable. Else the table may be torn, and the end not.
+        if known == Some(length) {
+            return Ok(Some((length, records)));
+        }
+        match Packs::table(pack, &file, length, offset) {
+            Ok(_) => return Ok(Some((length, records))),
+            Err(bad @ Bad::Refused(_)) => return Err(refused(bad)),
+            Err(_) => {}
+        }
     }
     if length <= UNIT {
         packs.disk().remove(&packs.path(pack))?;
@@ -190,17 +204,12 @@ pub(super) fn close_left_open(packs: &Packs, pack: PackId) -> Result<Option<(u64
     }
     let mut rows = Vec::new();
     let mut used = UNIT;
-    packs.scan(
-        pack,
-        &file,
-        length,
-        &mut |address, spot| {
-            put_row(&mut rows, address, spot);
-            used = (spot.offset + HEADER as u64 + spot.length).next_multiple_of(UNIT);
-            Ok(())
-        },
-        &mut |_| {},
-    )?;
+    let mut put = |address, spot: Spot| {
+        put_row(&mut rows, address, spot);
+        used = (spot.offset + HEADER as u64 + spot.length).next_multiple_of(UNIT);
+        Ok(())
+    };
+    packs.scan_readable(pack, &file, length, &mut put)?;
     let records = (rows.len() / super::packs::ROW) as u64;
     // Room that was asked for ahead, or never reached the disk.
     let is_unused = is_zero(&file, used, length)?;
@@ -287,13 +296,14 @@ mod tests {
             let payload = place.packs.read(spot, address, Sort::Boxes).expect("read");
             assert_eq!(payload, vec![fill; length]);
             assert!(place.packs.read(spot, address, Sort::Chunks).is_err());
-            assert!(!place.packs.stands(spot, Address::new([9; 32]), Sort::Boxes));
+            let stands = place.packs.stands(spot, Address::new([9; 32]), Sort::Boxes);
+            assert!(!stands.expect("read"));
         }
         let pack = first[0].1.pack;
         assert_eq!(scanned(&place.packs, pack).0.len(), 3);
         writer.close().expect("closed");
         let (file, length) = place.packs.open(pack).expect("opens");
-        let Closing::Table { offset, records: 3 } = Packs::closing(&file, length) else {
+        let Ok(Closing::Table { offset, records: 3 }) = Packs::closing(&file, length) else {
             panic!("closed with three records");
         };
         let table = Packs::table(pack, &file, length, offset).expect("a true table");
@@ -309,7 +319,7 @@ mod tests {
         assert_eq!(spots[0].1.pack, spots[1].1.pack);
         assert_ne!(spots[1].1.pack, spots[2].1.pack);
         let (file, length) = place.packs.open(spots[0].1.pack).expect("opens");
-        assert!(matches!(Packs::closing(&file, length), Closing::Table { records: 2, .. }));
+        assert!(matches!(Packs::closing(&file, length), Ok(Closing::Table { records: 2, .. })));
     }
 
     #[test]
@@ -344,16 +354,25 @@ mod tests {
         let pack = spots[0].1.pack;
         let file = Disk::Machine.open(&place.packs.path(pack)).expect("opens");
         file.set_len(spots[1].1.offset + 5000).expect("torn");
-        let (end, records) = close_left_open(&place.packs, pack).expect("closed").expect("kept");
+        let close = |known| close_left_open(&place.packs, pack, known).expect("closed");
+        let (end, records) = close(None).expect("kept");
         assert_eq!((records, place.packs.open(pack).expect("opens").1), (1, end));
-        let again = close_left_open(&place.packs, pack).expect("closed");
-        assert_eq!(again, Some((end, 1)));
+        assert_eq!(close(None), Some((end, 1)));
+
+        // The end reached the disk, the table did not.
+        let file = Disk::Machine.open(&place.packs.path(pack)).expect("opens");
+        let table = end - 2 * HEADER as u64 - super::super::packs::ROW as u64;
+        file.write_all_at(&[0; 32], table / GRAIN * GRAIN).expect("torn");
+        assert_eq!(close(Some(end)), Some((end, 1)));
+        let (end, records) = close(None).expect("kept");
+        assert_eq!((records, place.packs.open(pack).expect("opens").1), (1, end));
+        assert_eq!(close(None), Some((end, 1)));
 
         let begun = || writer.begin().expect("begun");
         for longer in [0, 1 << 20] {
             let begun = begun();
             begun.file.set_len(UNIT + longer).expect("room asked for ahead");
-            assert_eq!(close_left_open(&place.packs, begun.id).expect("removed"), None);
+            assert_eq!(close_left_open(&place.packs, begun.id, None).expect("removed"), None);
             assert!(!place.packs.path(begun.id).exists());
         }
     }
@@ -367,7 +386,8 @@ mod tests {
         let file = Disk::Machine.open(&place.packs.path(pack)).expect("opens");
         let used = file.length().expect("there");
         file.set_len(50 << 20).expect("room asked for ahead");
-        let (end, records) = close_left_open(&place.packs, pack).expect("closed").expect("kept");
+        let (end, records) =
+            close_left_open(&place.packs, pack, None).expect("closed").expect("kept");
         assert!(end < used + UNIT && records == 2, "{end}");
         assert_eq!(place.packs.open(pack).expect("opens").1, end);
         for (address, spot) in spots {

@@ -219,8 +219,12 @@ impl Packs {
     }
 
     /// Whether the header of `address` stands at `spot`.
-    pub(super) fn stands(&self, spot: Spot, address: Address, sort: Sort) -> bool {
-        self.header(spot, address, sort).is_ok()
+    pub(super) fn stands(&self, spot: Spot, address: Address, sort: Sort) -> Result<bool, Error> {
+        match self.header(spot, address, sort) {
+            Ok(_) => Ok(true),
+            Err(ReadError::Elsewhere | ReadError::Dead) => Ok(false),
+            Err(ReadError::Failed(error)) => Err(error),
+        }
     }
 
     fn header(
@@ -231,7 +235,10 @@ impl Packs {
     ) -> Result<(File, Header), ReadError> {
         let file = self.open_record(spot.pack)?;
         let mut bytes = [0; HEADER];
-        file.read_exact_at(&mut bytes, spot.offset).map_err(|_| ReadError::Elsewhere)?;
+        file.read_exact_at(&mut bytes, spot.offset).map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => ReadError::Elsewhere,
+            _ => self.not_read(spot, e),
+        })?;
         let header = expected(&bytes, spot, address, sort).ok_or(ReadError::Elsewhere)?;
         if header.is_dead { Err(self.why_dead(&file, spot)) } else { Ok((file, header)) }
     }
@@ -256,7 +263,12 @@ impl Packs {
         let length = usize::try_from(spot.length).unwrap_or(usize::MAX);
         let record = length.checked_add(HEADER).and_then(|end| buffer.get_mut(..end));
         let record = record.ok_or(ReadError::Elsewhere)?;
-        let read = file.read_exact_at(record, spot.offset);
+        let read = match file.read_exact_at(record, spot.offset) {
+            Err(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => {
+                return Err(self.not_read(spot, e));
+            }
+            read => read,
+        };
         let (head, payload) = record.split_first_chunk().ok_or(ReadError::Elsewhere)?;
         // What could not be read to its end may be a whole header: then it is damage.
         let header = expected(head, spot, address, sort).ok_or(ReadError::Elsewhere)?;
@@ -331,16 +343,20 @@ impl Packs {
     }
 
     /// Whether the pack is closed, by its last frame.
-    pub(super) fn closing(file: &File, length: u64) -> Closing {
+    ///
+    /// # Errors
+    /// [`Bad::Refused`] alone.
+    pub(super) fn closing(file: &File, length: u64) -> Result<Closing, Bad> {
         let Some(at) = length.checked_sub(HEADER as u64).filter(|at| at.is_multiple_of(GRAIN))
         else {
-            return Closing::Open;
+            return Ok(Closing::Open);
         };
         match header_at(file, at) {
             Ok(end) if end.kind == Type::PackEnd && end.holds(&[]) => {
-                Closing::Table { offset: end.number(0), records: end.number(8) }
+                Ok(Closing::Table { offset: end.number(0), records: end.number(8) })
             }
-            _ => Closing::Open,
+            Err(refused @ Bad::Refused(_)) => Err(refused),
+            _ => Ok(Closing::Open),
         }
     }
 
@@ -358,7 +374,7 @@ impl Packs {
         }
         let mut bytes = vec![0; header.length as usize];
         file.read_exact_at(&mut bytes, offset + HEADER as u64)
-            .map_err(|_| Bad::Damaged("an incomplete table"))?;
+            .map_err(|e| Bad::unread(&e, "an incomplete table"))?;
         if !header.holds(&bytes) || *blake3::hash(&bytes).as_bytes() != header.address {
             return Err(Bad::Damaged("a table with a wrong checksum"));
         }
@@ -398,7 +414,7 @@ impl Packs {
                     at = (at + HEADER as u64 + header.length).next_multiple_of(GRAIN);
                 }
                 Err(bad) => {
-                    if bad != Bad::Nothing && !lost {
+                    if bad != Bad::Nothing && (!lost || matches!(bad, Bad::Refused(_))) {
                         faulty(Fault { offset: at, bad });
                         lost = true;
                     }
@@ -418,18 +434,44 @@ impl Packs {
         found: &mut dyn FnMut(Address, Spot) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let Some((file, length)) = self.open_if_there(pack)? else { return Ok(()) };
-        if let Closing::Table { offset, .. } = Self::closing(&file, length)
-            && let Ok(table) = Self::table(pack, &file, length, offset)
-        {
-            let has_dead = self.head(&file).is_ok_and(|head| head.has_dead);
-            let is_dead = |spot: &Spot| header_at(&file, spot.offset).is_ok_and(|h| h.is_dead);
-            return table
-                .into_iter()
-                .filter(|(_, spot)| !has_dead || !is_dead(spot))
-                .try_for_each(|(address, spot)| found(address, spot));
+        let refused = |bad: Bad| bad.at(&self.path(pack), 0);
+        if let Closing::Table { offset, .. } = Self::closing(&file, length).map_err(refused)? {
+            match Self::table(pack, &file, length, offset) {
+                Ok(table) => {
+                    let has_dead = self.head(&file).is_ok_and(|head| head.has_dead);
+                    let is_dead =
+                        |spot: &Spot| header_at(&file, spot.offset).is_ok_and(|h| h.is_dead);
+                    return table
+                        .into_iter()
+                        .filter(|(_, spot)| !has_dead || !is_dead(spot))
+                        .try_for_each(|(address, spot)| found(address, spot));
+                }
+                Err(bad @ Bad::Refused(_)) => return Err(refused(bad)),
+                Err(_) => {}
+            }
         }
         let length = limit.map_or(length, |limit| limit.min(length));
-        self.scan(pack, &file, length, found, &mut |_| {})
+        self.scan_readable(pack, &file, length, found)
+    }
+
+    /// Scans as [`Packs::scan`] does; passes over what is damaged.
+    ///
+    /// # Errors
+    /// Where the system refuses to read: what stands there may be a record.
+    pub(super) fn scan_readable(
+        &self,
+        pack: PackId,
+        file: &File,
+        length: u64,
+        found: &mut dyn FnMut(Address, Spot) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut refused = None;
+        self.scan(pack, file, length, found, &mut |fault| {
+            if let Bad::Refused(_) = fault.bad {
+                refused.get_or_insert(fault);
+            }
+        })?;
+        refused.map_or(Ok(()), |fault| Err(fault.bad.at(&self.path(pack), fault.offset)))
     }
 }
 
@@ -472,7 +514,7 @@ pub(super) fn expected(
 
 pub(super) fn header_at(file: &File, at: u64) -> Result<Header, Bad> {
     let mut bytes = [0; HEADER];
-    file.read_exact_at(&mut bytes, at).map_err(|_| Bad::Damaged("an incomplete header"))?;
+    file.read_exact_at(&mut bytes, at).map_err(|e| Bad::unread(&e, "an incomplete header"))?;
     Header::parse(&bytes)
 }
 
@@ -498,7 +540,7 @@ fn record_at(
     }
     payload.resize(header.length as usize, 0);
     file.read_exact_at(payload, at + HEADER as u64)
-        .map_err(|_| Bad::Damaged("a record that cannot be read"))?;
+        .map_err(|e| Bad::unread(&e, "a record that cannot be read"))?;
     if header.is_dead {
         let may_be = head.is_none_or(|head| head.has_dead);
         let next = (at + HEADER as u64 + header.length).next_multiple_of(GRAIN);

@@ -124,7 +124,9 @@ impl Store {
         let mut closed = Vec::new();
         for id in packs.not_held(packs.list()?) {
             let Some((file, length)) = packs.open_if_there(id)? else { continue };
-            if let Closing::Table { records, .. } = Packs::closing(&file, length) {
+            let closing =
+                Packs::closing(&file, length).map_err(|bad| bad.at(&packs.path(id), 0))?;
+            if let Closing::Table { records, .. } = closing {
                 closed.push((id, records));
             }
         }
@@ -139,7 +141,8 @@ impl Store {
     pub fn closed_pack(&self, id: PackId) -> Result<Option<ClosedPack>, Error> {
         let packs = &self.shared.packs;
         let Some((file, length)) = packs.open_if_there(id)? else { return Ok(None) };
-        let Closing::Table { offset, .. } = Packs::closing(&file, length) else { return Ok(None) };
+        let closing = Packs::closing(&file, length).map_err(|bad| bad.at(&packs.path(id), 0))?;
+        let Closing::Table { offset, .. } = closing else { return Ok(None) };
         let read = || -> Result<(Head, Vec<Row>, Header), Bad> {
             let head = packs.head(&file)?;
             Ok((head, Packs::table(id, &file, length, offset)?, header_at(&file, offset)?))

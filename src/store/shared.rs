@@ -121,14 +121,21 @@ impl Shared {
     /// wrong or not there.
     pub(super) fn has(&self, address: Address) -> Result<bool, Error> {
         let stands = |spot| match self.packs.stands(spot, address, Sort::Chunks) {
-            true => Ok(()),
-            false => Err(ReadError::Elsewhere),
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ReadError::Elsewhere),
+            Err(error) => Err(ReadError::Failed(error)),
         };
         self.wait_for_index();
         match self.index.spot(address) {
             Ok(None) => Ok(false),
-            Ok(Some(spot)) if stands(spot).is_ok() => Ok(true),
-            Ok(Some(spot)) => Ok(self.search(address, Some(spot), stands)?.is_some()),
+            Ok(Some(spot)) => match stands(spot) {
+                Ok(()) => Ok(true),
+                Err(ReadError::Failed(error)) => {
+                    let other = self.search(address, Some(spot), stands)?;
+                    other.map(|()| true).ok_or(error)
+                }
+                Err(_) => Ok(self.search(address, Some(spot), stands)?.is_some()),
+            },
             Err(_) => Ok(self.search(address, None, stands)?.is_some()),
         }
     }

@@ -19,26 +19,36 @@ pub(super) use tail::Tail;
 
 use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+#[cfg(test)]
+use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, OFlags};
-use rustix::io::Errno;
+pub(super) use rustix::io::Errno;
 
 use super::Error;
-use crate::lab;
+#[cfg(test)]
+use super::simulated::{SimDisk, SimFile};
+use crate::{ids, lab};
 
 /// Where files lie.
 #[derive(Clone)]
 pub(super) enum Disk {
     /// The file systems of this machine.
     Machine,
+    /// One in memory that fails as it is told.
+    #[cfg(test)]
+    Simulated(Arc<SimDisk>),
 }
 
 /// An open file.
 pub(super) enum File {
     /// A file of this machine.
     Machine(fs::File),
+    /// A file of a simulated disk.
+    #[cfg(test)]
+    Simulated(SimFile),
 }
 
 /// What a barrier makes durable.
@@ -81,6 +91,8 @@ impl Disk {
     pub(super) fn make_dir(&self, path: &Path) -> Result<(), Error> {
         match self {
             Disk::Machine => DirBuilder::new().recursive(true).mode(0o700).create(path),
+            #[cfg(test)]
+            Disk::Simulated(disk) => disk.make_dir(path),
         }
         .map_err(Error::write("a directory cannot be made"))
     }
@@ -95,6 +107,8 @@ impl Disk {
                 .mode(0o600)
                 .open(path)
                 .map(File::Machine),
+            #[cfg(test)]
+            Disk::Simulated(disk) => disk.create(path).map(File::Simulated),
         }
         .map_err(Error::write("a file cannot be created"))
     }
@@ -123,6 +137,8 @@ impl Disk {
             Disk::Machine => {
                 OpenOptions::new().read(true).write(true).open(path).map(File::Machine)
             }
+            #[cfg(test)]
+            Disk::Simulated(disk) => disk.open(path).map(File::Simulated),
         }
         .map_err(Error::io("a file cannot be opened"))
     }
@@ -131,21 +147,29 @@ impl Disk {
     pub(super) fn open_to_read(&self, path: &Path) -> io::Result<File> {
         match self {
             Disk::Machine => fs::File::open(path).map(File::Machine),
+            #[cfg(test)]
+            Disk::Simulated(disk) => disk.open(path).map(File::Simulated),
         }
     }
 
     /// Reads a whole file.
     pub(super) fn read(&self, path: &Path) -> Result<Vec<u8>, Error> {
-        match self {
-            Disk::Machine => fs::read(path),
-        }
-        .map_err(Error::io("a file cannot be read"))
+        let read = || {
+            let file = self.open_to_read(path)?;
+            let mut bytes = vec![0; usize::try_from(file.length()?).unwrap_or(usize::MAX)];
+            let length = file.read_at(&mut bytes, 0)?;
+            bytes.truncate(length);
+            Ok(bytes)
+        };
+        read().map_err(Error::io("a file cannot be read"))
     }
 
     /// Whether there is something of this name.
     pub(super) fn exists(&self, path: &Path) -> Result<bool, Error> {
         match self {
             Disk::Machine => path.try_exists(),
+            #[cfg(test)]
+            Disk::Simulated(disk) => disk.exists(path),
         }
         .map_err(Error::io("a file cannot be looked for"))
     }
@@ -160,6 +184,8 @@ impl Disk {
                         names.extend(entry?.file_name().into_string());
                     }
                 }
+                #[cfg(test)]
+                Disk::Simulated(disk) => names = disk.names(dir)?,
             }
             names.sort_unstable();
             Ok(names)
@@ -171,6 +197,8 @@ impl Disk {
     pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         match self {
             Disk::Machine => fs::rename(from, to),
+            #[cfg(test)]
+            Disk::Simulated(disk) => disk.rename(from, to),
         }
     }
 
@@ -178,6 +206,8 @@ impl Disk {
     pub(super) fn remove(&self, path: &Path) -> Result<(), Error> {
         match self {
             Disk::Machine => fs::remove_file(path),
+            #[cfg(test)]
+            Disk::Simulated(disk) => disk.remove(path),
         }
         .map_err(Error::io("a file cannot be removed"))?;
         self.sync_dir(parent(path))
@@ -193,6 +223,8 @@ impl Disk {
         }
         match self {
             Disk::Machine => fs::File::open(path).and_then(|dir| dir.sync_all()),
+            #[cfg(test)]
+            Disk::Simulated(disk) => disk.sync_dir(path),
         }
         .map_err(Error::io("a directory cannot be made durable"))
     }
@@ -212,6 +244,25 @@ impl Disk {
                 let here = here();
                 here.and(other.join().unwrap_or(Err(Error::Dead)))
             }),
+            #[cfg(test)]
+            Disk::Simulated(disk) if disk.coin() => {
+                let beside = beside();
+                here().and(beside)
+            }
+            #[cfg(test)]
+            Disk::Simulated(_) => {
+                let here = here();
+                here.and(beside())
+            }
+        }
+    }
+
+    /// Sixteen bytes that nothing else is named after.
+    pub(super) fn new_name(&self) -> [u8; 16] {
+        match self {
+            Disk::Machine => ids::random(),
+            #[cfg(test)]
+            Disk::Simulated(disk) => disk.new_name(),
         }
     }
 }
@@ -222,8 +273,10 @@ impl File {
     /// # Errors
     /// [`io::ErrorKind::UnexpectedEof`] if the file ends before.
     pub(super) fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        match self {
-            File::Machine(file) => file.read_exact_at(bytes, offset),
+        if self.read_at(bytes, offset)? == bytes.len() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
         }
     }
 
@@ -245,6 +298,8 @@ impl File {
     fn read_some_at(&self, bytes: &mut [u8], offset: u64) -> Result<usize, Errno> {
         match self {
             File::Machine(file) => rustix::io::pread(file, bytes, offset),
+            #[cfg(test)]
+            File::Simulated(file) => file.read_some_at(bytes, offset),
         }
     }
 
@@ -278,6 +333,8 @@ impl File {
     fn write_some_at(&self, slices: &[IoSlice<'_>], offset: u64) -> Result<usize, Errno> {
         match self {
             File::Machine(file) => rustix::io::pwritev(file, slices, offset),
+            #[cfg(test)]
+            File::Simulated(file) => file.write_some_at(slices, offset),
         }
     }
 
@@ -285,6 +342,8 @@ impl File {
     pub(super) fn set_len(&self, length: u64) -> io::Result<()> {
         match self {
             File::Machine(file) => file.set_len(length),
+            #[cfg(test)]
+            File::Simulated(file) => file.set_len(length),
         }
     }
 
@@ -292,6 +351,8 @@ impl File {
     pub(super) fn length(&self) -> io::Result<u64> {
         match self {
             File::Machine(file) => file.metadata().map(|metadata| metadata.len()),
+            #[cfg(test)]
+            File::Simulated(file) => file.length(),
         }
     }
 
@@ -306,6 +367,8 @@ impl File {
         }
         match self {
             File::Machine(file) => file.sync_data().and_then(|()| still_named(file)),
+            #[cfg(test)]
+            File::Simulated(file) => file.sync(durable),
         }
         .map_err(Error::io("a file cannot be made durable"))
     }
@@ -319,6 +382,8 @@ impl File {
                 rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, flags, offset, length))?;
                 Ok(())
             }
+            #[cfg(test)]
+            File::Simulated(file) => file.punch_hole(offset, length),
         }
     }
 
@@ -334,6 +399,8 @@ impl File {
                 };
                 set().is_ok() && wish
             }
+            #[cfg(test)]
+            File::Simulated(_) => false,
         }
     }
 
@@ -348,6 +415,8 @@ impl File {
                     let _ = rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length);
                 }
             }
+            #[cfg(test)]
+            File::Simulated(_) => {}
         }
     }
 
@@ -359,6 +428,8 @@ impl File {
                 Err(TryLockError::WouldBlock) => Ok(false),
                 Err(TryLockError::Error(e)) => Err(e),
             },
+            #[cfg(test)]
+            File::Simulated(_) => Ok(true),
         }
     }
 }

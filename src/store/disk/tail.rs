@@ -42,11 +42,24 @@ impl Tail {
         }
     }
 
-    /// Takes back what was appended from `end` on and not yet made durable.
+    /// Takes back what was appended from `end` on and not yet made durable; durably, or a crash
+    /// could bring back a frame that was refused.
     pub(in crate::store) fn cut(&mut self, end: u64) -> Result<(), Error> {
         self.file.set_len(end).map_err(Error::io("a file cannot be cut"))?;
         self.end = end;
-        Ok(())
+        self.sync()
+    }
+
+    /// Makes sure of the last group, which starts at `from`: an earlier process may have written it
+    /// and not made it durable. If its barrier failed, the system takes what it lost for clean, and
+    /// a barrier alone would keep nothing; so the same bytes are written once more.
+    pub(in crate::store) fn renew(&self, from: u64, group: &[u8]) -> Result<(), Error> {
+        match self.file.write_all_at(group, from).map_err(Error::write("a file cannot be renewed"))
+        {
+            // A file system that needs room for this has not lost it either.
+            Ok(()) | Err(Error::Full) => self.sync(),
+            Err(error) => Err(error),
+        }
     }
 
     pub(in crate::store) fn sync(&self) -> Result<(), Error> {
