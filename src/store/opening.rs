@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::cabinet::{self, Loaded};
@@ -68,6 +69,25 @@ pub(super) fn open(
     Ok((start(committer, lock)?, opening))
 }
 
+/// Work of another thread that ends before this one goes on, whatever happens: a vault that is
+/// refused must not be touched afterwards.
+struct Beside<T>(Option<JoinHandle<T>>);
+
+impl<T> Beside<T> {
+    fn join(mut self) -> T {
+        let thread = self.0.take().expect("joined once");
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl<T> Drop for Beside<T> {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
 /// Reads everything and finishes what was interrupted.
 fn prepare(
     disk: &Disk,
@@ -86,7 +106,7 @@ fn prepare(
     // It takes its time to open, and needs nothing of the rest.
     let index = {
         let (disk, dir, quarantine) = (disk.clone(), dir.join("index"), quarantine.clone());
-        std::thread::spawn(move || Index::open(disk, dir, quarantine))
+        Beside(Some(std::thread::spawn(move || Index::open(disk, dir, quarantine))))
     };
     let mut loaded = load_cabinet(&cabinet_place)?;
     let mut fold = Fold::default();
@@ -109,7 +129,7 @@ fn prepare(
     disk.sync_dir(dir)?;
 
     let packs = Packs::new(disk.clone(), dir.join("packs"), vault);
-    let index = index.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let index = index.join();
     let (index_rebuilt, left_open) = catch_up(&packs, &index)?;
     opening.index_rebuilt = index_rebuilt;
     opening.entries = ledger.history.tree.size();

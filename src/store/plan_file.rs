@@ -22,25 +22,31 @@ pub struct PlanFile {
 
 impl Store {
     /// Writes a plan down, durably, in place of the one that was there; gives the hash of its file.
+    /// On a full disk the reserve is let go for it.
     ///
     /// # Errors
-    /// [`Error::Full`]: there is no room, and the plan that was there still is.
+    /// [`Error::Full`]: there is no room even so, and the plan that was there still is.
     pub fn keep_plan(&self, payload: &[u8]) -> Result<Digest, Error> {
         let disk = self.shared.packs.disk();
         let mut bytes = Vec::with_capacity(frame::HEADER + payload.len());
         let address = frame::file_address(self.vault(), 0, 0);
         frame::put(&mut bytes, Type::SweepPlan, &address, payload);
         let (path, written) = (self.plan_path(), self.plan_path().with_extension("new"));
-        if disk.exists(&written)? {
-            disk.remove(&written)?;
+        // What is half written is in the way of everything else that needs room.
+        let clear = || if disk.exists(&written)? { disk.remove(&written) } else { Ok(()) };
+        let write = || {
+            clear()?;
+            disk.create_with(&written, &bytes, Durable::Plan).map(drop)
+        };
+        let mut kept = write();
+        // A sweep gives room back: the reserve is for it, too.
+        if matches!(kept, Err(Error::Full)) && self.shared.reserve.release()? {
+            kept = write();
         }
-        if let Err(error) = disk.create_with(&written, &bytes, Durable::Plan) {
-            // What is half written is in the way of everything else that needs room.
-            if matches!(error, Error::Full) && disk.exists(&written)? {
-                disk.remove(&written)?;
-            }
-            return Err(error);
+        if matches!(kept, Err(Error::Full)) {
+            clear()?;
         }
+        kept?;
         disk.rename(&written, &path).map_err(Error::io("a plan cannot be kept"))?;
         disk.sync_dir(parent(&path))?;
         step("sweep:planned");
