@@ -163,7 +163,12 @@ fn maildir(top: &Path, each: &mut Each<'_>) -> ControlFlow<()> {
             Ok(entries) => entries.iter().try_for_each(|path| mail(path, each))?,
         }
     }
-    let subfolders = listed(top).unwrap_or_default();
+    let subfolders = match listed(top) {
+        Ok(subfolders) => subfolders,
+        Err(error) => {
+            return each(Err(Passed { path: top.to_owned(), why: Why::Unreadable(error) }));
+        }
+    };
     for path in subfolders {
         let name = path.file_name().map_or(&[][..], OsStr::as_bytes);
         let is_folder = std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
