@@ -96,6 +96,8 @@ pub(super) struct Loaded {
     pub(super) torn: Option<Vec<u8>>,
     /// Where the last group that counts starts, and its bytes.
     pub(super) last_group: (u64, Vec<u8>),
+    /// Nothing was added or dropped since it was made.
+    pub(super) is_as_begun: bool,
 }
 
 /// Makes the key file of a generation, durable, and gives the key.
@@ -155,7 +157,7 @@ pub(super) fn load(place: &Place, generation: u64) -> Result<Loaded, Error> {
     let key = read_key(place, generation)?;
     let path = place.cabinet(generation);
     let bytes = place.disk.read(&path)?;
-    let (kept, end) = replay(place, generation, &path, &bytes)?;
+    let Replayed { kept, end, is_as_begun } = replay(place, generation, &path, &bytes)?;
     let file = place.disk.open(&path)?;
     let slots = Slots { generation, key, kept, end };
     // One slot that does not open is damage of its own; all of them, and it is the key.
@@ -168,20 +170,31 @@ pub(super) fn load(place: &Place, generation: u64) -> Result<Loaded, Error> {
     let length = if from == 0 { good.len().min(frame::SECTOR as usize) } else { good.len() };
     let last_group = (from, good[from as usize..length].to_vec());
     let torn = (end < bytes.len() as u64).then_some(bytes);
-    Ok(Loaded { slots, tail: Tail::new(file, Durable::Cabinet, end), torn, last_group })
+    let tail = Tail::new(file, Durable::Cabinet, end);
+    Ok(Loaded { slots, tail, torn, last_group, is_as_begun })
 }
 
-/// Reads the records of a cabinet file; says what is kept and where the good part ends.
+/// What the records of a cabinet file come to.
+pub(super) struct Replayed {
+    pub(super) kept: HashMap<SlotId, Kept>,
+    /// Where the good part ends.
+    pub(super) end: u64,
+    /// Nothing was added or dropped since the file was made.
+    pub(super) is_as_begun: bool,
+}
+
+/// Reads the records of a cabinet file.
 pub(super) fn replay(
     place: &Place,
     generation: u64,
     path: &Path,
     bytes: &[u8],
-) -> Result<(HashMap<SlotId, Kept>, u64), Error> {
+) -> Result<Replayed, Error> {
     let mut walk = Walk::new(bytes);
     // A map that grows moves everything each time.
     let mut kept = HashMap::with_capacity(bytes.len() / (frame::HEADER + SLOT));
     let (mut records, mut begun_with, mut end, mut group) = (0u64, 0, 0, 0);
+    let mut is_as_begun = true;
     loop {
         let frame = match walk.next() {
             Ok(Some(frame)) => frame,
@@ -192,7 +205,7 @@ pub(super) fn replay(
                 if end == 0 || records < begun_with || frame::committed_behind(bytes, at, GROUP) {
                     return Err(bad.at(path, at));
                 }
-                return Ok((kept, at));
+                return Ok(Replayed { kept, end: at, is_as_begun });
             }
         };
         let header = &frame.header;
@@ -214,9 +227,11 @@ pub(super) fn replay(
             (Type::SlotAdd, Ok(slot)) if end > 0 => {
                 kept.insert(id, Kept { slot, minute: header.number(16) });
                 records += 1;
+                is_as_begun &= records <= begun_with;
             }
             (Type::SlotDrop, _) if end > 0 && frame.payload.is_empty() => {
                 kept.remove(&id);
+                is_as_begun = false;
             }
             _ => {
                 let what = "a frame that does not belong in a cabinet";
@@ -228,7 +243,7 @@ pub(super) fn replay(
     if end == 0 || records < begun_with {
         return Err(Error::damaged(path, end, "the cabinet ends too early"));
     }
-    Ok((kept, bytes.len() as u64))
+    Ok(Replayed { kept, end: bytes.len() as u64, is_as_begun })
 }
 
 /// Appends to the cabinet. Belongs to the committer alone.

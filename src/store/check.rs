@@ -10,13 +10,14 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use super::cabinet::{self, Replayed};
 use super::frame::{Bad, HEADER};
 use super::get::Files;
 use super::packs::{Closing, Fault, MAX_BOX, PackId, Packs, ReadError, Sort, Spot};
 use super::report::{Harmed, Remedy, Report};
 use super::scrub::{Piece, Stream};
 use super::shared::Shared;
-use super::{Error, cabinet, log};
+use super::{Error, log};
 use crate::ids::{Address, SlotId};
 use crate::ledger::tree::Tree;
 use crate::ledger::{Entry, Fact};
@@ -356,7 +357,7 @@ fn check_cabinet(shared: &Shared, report: &mut Report) -> Result<(), Error> {
     let bytes = place.disk.read(&path)?;
     let durable = usize::try_from(slots.end).ok().and_then(|end| bytes.get(..end));
     match cabinet::replay(place, slots.generation, &path, durable.unwrap_or(&bytes)) {
-        Ok((kept, end)) => {
+        Ok(Replayed { kept, end, .. }) => {
             if end < slots.end {
                 report.add(&path, end, "a bad record at the end of the cabinet");
             } else if slots.kept.keys().any(|id| !kept.contains_key(id)) {

@@ -296,8 +296,9 @@ pub(super) fn open(
         reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     let Last { first: file, end, group } = last.ok_or(Error::NotAVault)?;
-    let tail = if end == 0 && file > 0 {
-        // Its making was cut off before anything stood in it.
+    let tail = if end <= frame::HEADER as u64 && file > 0 {
+        // Its making was cut off before anything stood in it, maybe by a barrier that failed: then
+        // its name is in doubt.
         place.disk.remove(&place.path(file))?;
         place.create(file)?
     } else {
@@ -417,6 +418,7 @@ fn read_entries(payload: &[u8], first: u64) -> Result<Vec<Numbered>, ledger::Err
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::simulated::{Call, Crash, Fault, SimDisk, Wrong};
 
     struct Desk {
         dir: tempfile::TempDir,
@@ -531,5 +533,29 @@ mod tests {
         assert_eq!(opened(&desk).expect("opens").history.tree.size(), 8);
         std::fs::remove_file(desk.place.path(5)).expect("removed");
         assert!(matches!(opened(&desk), Err(Error::Absent { .. })));
+    }
+
+    #[test]
+    fn a_file_whose_name_may_be_lost_is_made_again_before_entries_rest_on_it() {
+        let disk = SimDisk::new(1);
+        let (dir, quarantine) = (PathBuf::from("/ledger"), PathBuf::from("/quarantine"));
+        let place = Place { disk: Disk::Simulated(disk.clone()), dir, vault: VaultId::random() };
+        place.disk.make_dir(&place.dir).expect("made");
+        place.disk.sync_dir(Path::new("/")).expect("durable");
+        place.create(0).expect("created");
+        let open = || open(place.clone(), &quarantine, &mut |_| {}).expect("opens");
+        let mut writer = open().writer;
+        writer.write(vec![batch(5)]).expect("written");
+        writer.sync().expect("durable");
+        // The process that rolls the ledger is told that the new name is not durable, and ends.
+        let at = disk.calls() + 4;
+        disk.plan(Some(Fault { at, wrong: Wrong::Broken, for_ever: false }));
+        assert!(place.create(5).is_err());
+        assert_eq!(disk.trace().last(), Some(&Call::SyncDir));
+        let mut writer = open().writer;
+        writer.write(vec![batch(3)]).expect("written");
+        writer.sync().expect("durable");
+        disk.crash(Crash::Nothing);
+        assert_eq!(open().history.tree.size(), 8);
     }
 }

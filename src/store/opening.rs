@@ -125,6 +125,9 @@ fn prepare(
             &fold,
         )?);
     }
+    if loaded.is_as_begun && ledger.history.generation < loaded.slots.generation {
+        rotation::switch_again(&cabinet_place, loaded.slots.generation)?;
+    }
     loaded.tail.renew(loaded.last_group.0, &loaded.last_group.1)?;
     disk.sync_dir(dir)?;
 

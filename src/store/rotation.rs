@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::cabinet::{self, Kept, Place, Slots};
+use super::cabinet::{self, Kept, Place, Replayed, Slots};
 use super::disk::{Disk, Durable, Tail};
 use super::{Error, frame};
 use crate::ids::SlotId;
@@ -125,7 +125,7 @@ fn verify(
     count: usize,
 ) -> Result<(), Error> {
     let bytes = place.disk.read(path)?;
-    let (kept, _) = cabinet::replay(place, generation, path, &bytes)?;
+    let kept = cabinet::replay(place, generation, path, &bytes)?.kept;
     let opens = kept.iter().all(|(id, kept)| slot::unwrap(key.expose(), *id, &kept.slot).is_ok());
     if kept.len() == count && opens {
         Ok(())
@@ -144,9 +144,22 @@ pub(super) fn switch(place: &Place, next: Next) -> Result<(Slots, Tail), Error> 
     disk.sync_dir(&place.dir)?;
     lab::step("rotate:switched");
     let bytes = disk.read(&path)?;
-    let (kept, end) = cabinet::replay(place, next.generation, &path, &bytes)?;
+    let Replayed { kept, end, .. } = cabinet::replay(place, next.generation, &path, &bytes)?;
     let tail = Tail::new(disk.open(&path)?, Durable::Cabinet, end);
     Ok((Slots { generation: next.generation, key: next.key, kept, end }, tail))
+}
+
+/// Makes sure of a switch that the ledger does not know of, to a cabinet that is as it was made. If
+/// the barrier of the directory failed after the rename, the system may take the name for durable
+/// that it has lost: so it is given once more. A crash between the two leaves all as before the
+/// switch.
+pub(super) fn switch_again(place: &Place, generation: u64) -> Result<(), Error> {
+    let (path, unfinished) = (place.cabinet(generation), unfinished(place, generation));
+    let renamed = place.disk.rename(&path, &unfinished);
+    renamed
+        .and_then(|()| place.disk.rename(&unfinished, &path))
+        .map_err(Error::io("the cabinet cannot be switched"))?;
+    place.disk.sync_dir(&place.dir)
 }
 
 /// Removes every other generation than that of `slots`, keys first, once the switch to it is
