@@ -35,6 +35,8 @@ LETTERS = 2000
 CONNECTIONS = 20
 # An attachment of 200 kB, in base64 in lines of 76 characters.
 LETTER_SIZE = 200_000 * 78 // 57
+# Random bytes made at once: Python refuses 256 MiB and more.
+PIECE = 64 << 20
 BEGIN = "<!-- bench-compare: from here on written by `make bench-compare` -->"
 END = "<!-- bench-compare: to here -->"
 ROWS = ["null", "tmpfs", "disk", "files", "get", "letters"]
@@ -109,6 +111,13 @@ def fresh(place):
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     return place
+
+
+def fill(file, size):
+    numbers = random.Random(1)
+    with open(file, "wb") as out:
+        for at in range(0, size, PIECE):
+            out.write(numbers.randbytes(min(PIECE, size - at)))
 
 
 def gigabytes(size, seconds):
@@ -403,7 +412,7 @@ def main():
         args.disk, args.memory = Path(disk), Path(memory)
         content = args.memory / "content"
         if set(args.only) & {"null", "tmpfs", "disk"}:
-            content.write_bytes(random.Random(1).randbytes(args.size))
+            fill(content, args.size)
         results = []
         for name in args.only:
             for result in globals()[f"row_{name}"](args, content):

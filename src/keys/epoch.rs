@@ -10,6 +10,7 @@ use std::str::FromStr;
 use age::secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
+use super::recipient::Recipient;
 use crate::secret::Secret;
 
 /// Why something could not be unwrapped. Says nothing of what it holds.
@@ -19,13 +20,16 @@ pub struct NotForThisKey;
 
 /// The public half of an epoch.
 #[derive(Clone)]
-pub struct EpochPublic(age::x25519::Recipient);
+pub struct EpochPublic {
+    text: String,
+    recipient: Recipient,
+}
 
 impl EpochPublic {
     /// Wraps `message` so that only this epoch's secret opens it: a stock age file, binary.
     #[must_use]
     pub fn wrap(&self, message: &[u8]) -> Vec<u8> {
-        wrap_to([&self.0 as &dyn age::Recipient], message)
+        wrap_to([&self.recipient as &dyn age::Recipient], message)
     }
 }
 
@@ -59,7 +63,7 @@ pub(super) fn unwrap_with(
 
 impl fmt::Display for EpochPublic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(&self.text)
     }
 }
 
@@ -67,7 +71,7 @@ impl FromStr for EpochPublic {
     type Err = NotForThisKey;
 
     fn from_str(text: &str) -> Result<Self, NotForThisKey> {
-        text.parse().map(Self).map_err(|_| NotForThisKey)
+        Ok(Self { text: text.to_owned(), recipient: Recipient::parse(text)? })
     }
 }
 
@@ -111,7 +115,8 @@ impl EpochSecret {
     /// The public half.
     #[must_use]
     pub fn public(&self) -> EpochPublic {
-        EpochPublic(self.0.identity().to_public())
+        let text = self.0.identity().to_public().to_string();
+        text.parse().expect("it was written by age itself")
     }
 
     /// Unwraps what was wrapped to the public half.

@@ -1,9 +1,9 @@
 //! Asymmetric keys: epochs, members, the admin, and the signed files that name them.
 //!
-//! `epoch` is what boxes are sealed to, `epoch_note` says so; `wrapped` is how a secret travels to
-//! those who may have it; `staff` and `admin` are the keys of people, each under a [`Passphrase`];
-//! `roster` says who they are and is signed as a `note`; `challenge` proves that somebody holds a
-//! key. With `reply::answer` the one place that names age.
+//! `epoch` is what boxes are sealed to, by way of `recipient`; `epoch_note` says so; `wrapped` is how
+//! a secret travels to those who may have it; `staff` and `admin` are the keys of people, each under a
+//! [`Passphrase`]; `roster` says who they are and is signed as a `note`; `challenge` proves that
+//! somebody holds a key. With `reply::answer` the one place that names age.
 
 pub mod admin;
 pub mod challenge;
@@ -16,6 +16,7 @@ pub mod staff;
 pub mod wrapped;
 
 pub(crate) mod file;
+mod recipient;
 
 pub use epoch::NotForThisKey;
 pub use passphrase::{Passphrase, UnlockError};

@@ -3,7 +3,7 @@
 //! `chunk` seals content under keys derived from it, `content` opens it again in order; `manifest`
 //! says what a box holds; `seal` makes the box: an inner layer that the staff's epoch key opens, an
 //! outer layer that the cabinet's key opens; `slot` wraps the cabinet's keys. This folder alone
-//! names a symmetric cipher, and there is no setting.
+//! names a symmetric cipher (in `cipher`), and there is no setting.
 //!
 //! Every nonce here is zero. That is safe because, and only because, every key seals exactly one
 //! message: a chunk key is derived from all that the cipher sees, a box key is drawn inside
@@ -18,7 +18,7 @@ pub mod manifest;
 pub mod seal;
 pub mod slot;
 
-use aws_lc_rs::aead;
+mod cipher;
 
 /// Why bytes could not be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,10 +44,7 @@ pub const TAG: usize = 16;
 /// Returns the tag; `message` becomes ciphertext in place.
 fn seal_once(key: &[u8; 32], place: &[u8], message: &mut [u8]) -> [u8; TAG] {
     crate::lab::sealed(key, &[place, message]);
-    let tag = cipher(key)
-        .seal_in_place_separate_tag(zero_nonce(), aead::Aad::from(place), message)
-        .expect("a message below 64 GiB can be sealed");
-    tag.as_ref().try_into().expect("a GCM tag has 16 bytes")
+    cipher::seal(key, place, message)
 }
 
 /// Opens `sealed` (ciphertext ‖ tag) in place and gives the message.
@@ -56,21 +53,10 @@ fn open_once<'a>(
     place: &[u8],
     sealed: &'a mut [u8],
 ) -> Result<&'a mut [u8], Error> {
-    cipher(key)
-        .open_in_place(zero_nonce(), aead::Aad::from(place), sealed)
-        .map_err(|_| Error::Tampered)
+    cipher::open(key, place, sealed)
 }
 
 /// Runs the cipher over `message` once, under a key that nobody gets: to measure it.
 pub fn run_cipher(message: &mut [u8]) {
     let _ = seal_once(&zeroize::Zeroizing::new(crate::ids::random()), &[], message);
-}
-
-fn cipher(key: &[u8; 32]) -> aead::LessSafeKey {
-    let key = aead::UnboundKey::new(&aead::AES_256_GCM, key).expect("a key of 32 bytes fits");
-    aead::LessSafeKey::new(key)
-}
-
-fn zero_nonce() -> aead::Nonce {
-    aead::Nonce::assume_unique_for_key([0; aead::NONCE_LEN])
 }
