@@ -45,7 +45,7 @@ pub use plan_file::PlanFile;
 pub use removal::{ClosedPack, Listed, REMOVE_STEPS, Removal, Removed, State};
 pub use report::{Harmed, Problem, Remedy, Report};
 pub use staged::Staged;
-pub use staging::{PutError, Repeats, Staging, Stored, Writer};
+pub use staging::{PutError, Repeats, Short, Staging, Stored, Writer};
 
 use std::collections::HashSet;
 use std::io;
@@ -205,6 +205,12 @@ impl Store {
     /// constant memory.
     #[must_use]
     pub fn staging(&self, repeats: Repeats) -> Staging<'_> {
+        Staging::new(Some(Arc::clone(&self.shared)), repeats)
+    }
+
+    /// The same for whoever keeps it beside the store: it must be dropped before.
+    #[must_use]
+    pub fn lasting_staging(&self, repeats: Repeats) -> Staging<'static> {
         Staging::new(Some(Arc::clone(&self.shared)), repeats)
     }
 

@@ -30,6 +30,10 @@ use crate::vault::chunk::{self, BODY, Base, ChunkKey};
 
 /// Workers beyond one a core: while some wait for the disk, every core has one that seals.
 const WAITING: usize = 6;
+/// Packs that are written to at the same time, at most: writes into one file wait for each other.
+const MOST_OPEN: usize = 8;
+/// A pack more is begun for no less content than this, in bytes.
+const SPREADS: u64 = 32 << 20;
 
 /// Whether a chunk that the same staging holds already is written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,14 @@ pub struct Stored {
     pub length: u64,
     /// What opens its chunks, in order: for a manifest.
     pub keys: Vec<ChunkKey>,
+}
+
+/// Short content that was sealed last in a staging, and can still be taken back.
+pub struct Short {
+    /// What there is to know of it.
+    pub stored: Stored,
+    /// The chunks that were added for it.
+    pub added: Vec<Address>,
 }
 
 /// Keys with the numbers of their bodies.
@@ -68,10 +80,14 @@ pub struct Staging<'s> {
     /// Where the packs lie, if anywhere.
     place: Option<Arc<Shared>>,
     workers: NonZeroUsize,
+    /// Packs that are written to at the same time.
+    most_open: usize,
     written: Mutex<Written>,
     /// Addresses written so far, if repeats are left out.
     known: Option<Mutex<HashSet<Address>>>,
     spare: Mutex<Vec<Unit>>,
+    /// Where short content is put, one after the other.
+    own: Mutex<Option<Unit>>,
     /// Bytes that are still to come, as far as that is known.
     expected: AtomicU64,
     /// Parts taken so far.
@@ -83,7 +99,8 @@ pub struct Staging<'s> {
 /// Packs being written, and those that are closed.
 #[derive(Default)]
 struct Written {
-    current: Option<Pack>,
+    /// With room for more units.
+    open: Vec<Pack>,
     /// Full, and waiting for the last of its units.
     ending: Vec<Pack>,
     closed: Vec<Closed>,
@@ -101,10 +118,12 @@ impl Staging<'_> {
         };
         Self {
             workers: workers(),
+            most_open: cores().get().min(MOST_OPEN),
             place,
             written: Mutex::default(),
             known: (repeats == Repeats::Skip).then(Mutex::default),
             spare: Mutex::default(),
+            own: Mutex::default(),
             expected: AtomicU64::new(0),
             taken: 0,
             store: PhantomData,
@@ -162,6 +181,43 @@ impl Staging<'_> {
         Ok(Stored { length, keys })
     }
 
+    /// Seals what `source` holds, on this thread, into a unit that is not written yet: it can be taken
+    /// back until something else is put. Chunks that `is_there` knows are left out. Gives nothing if
+    /// the content is too long for a unit.
+    ///
+    /// # Errors
+    /// See [`PutError`].
+    pub fn put_short(
+        &mut self,
+        base: &Base,
+        source: &dyn Source,
+        is_there: &dyn Fn(&Address) -> bool,
+    ) -> Result<Option<Short>, PutError> {
+        let length = source.length().map_err(PutError::Source)?;
+        let (count, padded) = (chunk::bodies(length), chunk::padded(length));
+        let mut unit = match lock(&self.own).take() {
+            Some(unit) => unit,
+            None => self.unit()?,
+        };
+        if !unit.has_room_for(count, padded) && !unit.is_empty() {
+            self.write(&mut unit)?;
+        }
+        let sealed = if unit.has_room_for(count, padded) {
+            seal_short(&mut unit, base, source, length, is_there).map(Some)
+        } else {
+            Ok(None)
+        };
+        *lock(&self.own) = Some(unit);
+        sealed.map_err(PutError::Source)
+    }
+
+    /// Takes back what was put last.
+    pub fn take_back(&mut self, short: Short) {
+        if let Some(unit) = &mut *lock(&self.own) {
+            short.added.iter().for_each(|_| unit.take_back());
+        }
+    }
+
     /// A way in for one thread, for much content one after the other: it shares units.
     #[must_use]
     pub fn writer(&self) -> Writer<'_> {
@@ -172,7 +228,7 @@ impl Staging<'_> {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let written = self.written();
-        let open = written.current.iter().chain(&written.ending).map(|pack| pack.end);
+        let open = written.open.iter().chain(&written.ending).map(|pack| pack.end);
         open.chain(written.closed.iter().map(|closed| closed.end)).sum()
     }
 
@@ -184,10 +240,17 @@ impl Staging<'_> {
     /// Why something could not be written: nothing stored since the last call may be named then,
     /// and nothing that is stored later.
     pub fn take(&mut self) -> Result<Staged, Error> {
+        let own = lock(&self.own).take();
+        if let Some(mut unit) = own {
+            if !unit.is_empty() {
+                self.write(&mut unit)?;
+            }
+            *lock(&self.own) = Some(unit);
+        }
         let open = {
             let mut written = self.written();
-            let current = written.current.take();
-            current.into_iter().chain(written.ending.drain(..)).collect::<Vec<_>>()
+            let Written { open, ending, .. } = &mut *written;
+            open.drain(..).chain(ending.drain(..)).collect::<Vec<_>>()
         };
         for pack in open {
             let closed = self.close(pack)?;
@@ -264,8 +327,8 @@ impl Staging<'_> {
         drop(file);
         let ended = {
             let mut written = self.written();
-            let Written { current, ending, .. } = &mut *written;
-            let pack = current.iter_mut().chain(ending.iter_mut()).find(|pack| pack.id == id);
+            let Written { open, ending, .. } = &mut *written;
+            let pack = open.iter_mut().chain(ending.iter_mut()).find(|pack| pack.id == id);
             if let Some(pack) = pack {
                 pack.in_flight -= 1;
                 pack.rows.extend(unit.rows().iter().map(|row| row_at(row, id, offset)));
@@ -282,20 +345,21 @@ impl Staging<'_> {
         Ok(())
     }
 
-    /// A place for `length` bytes, in a fresh pack if the current one is full.
+    /// A place for `length` bytes: in a pack that nobody writes to, if there is one or may be.
     fn place_for(&self, length: u64, packs: &Packs) -> Result<(PackId, Arc<File>, u64), Error> {
         let mut written = self.written();
-        if let Some(full) = written.current.take_if(|pack| pack.end + length > CLOSE_AT) {
-            // Closed by whoever writes the last of its units, or the next one anywhere.
-            written.ending.push(full);
-        }
-        if written.current.is_none() {
-            let expected = self.expected.load(Ordering::Relaxed);
+        let Written { open, ending, .. } = &mut *written;
+        // Closed by whoever writes the last of its units, or the next one anywhere.
+        ending.extend(open.extract_if(.., |pack| pack.end + length > CLOSE_AT));
+        let is_idle = open.iter().any(|pack| pack.in_flight == 0);
+        let expected = self.expected.load(Ordering::Relaxed);
+        let may_spread = open.len() < self.most_open && expected >= SPREADS;
+        if open.is_empty() || !is_idle && may_spread {
             let taken = expected.min(CLOSE_AT);
             self.expected.fetch_sub(taken, Ordering::Relaxed);
-            written.current = Some(Pack::begin(packs, &self.run, taken)?);
+            open.push(Pack::begin(packs, &self.run, taken)?);
         }
-        let pack = written.current.as_mut().expect("there is one now");
+        let pack = open.iter_mut().min_by_key(|pack| pack.in_flight).expect("there is one now");
         let offset = pack.end;
         pack.end += length;
         pack.in_flight += 1;
@@ -321,7 +385,7 @@ impl Drop for Staging<'_> {
     fn drop(&mut self) {
         let Some(shared) = &self.place else { return };
         let written = self.written.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let open = written.current.iter().chain(&written.ending).map(|pack| pack.id);
+        let open = written.open.iter().chain(&written.ending).map(|pack| pack.id);
         for id in open.chain(written.closed.iter().map(|closed| closed.id)) {
             remove(&shared.packs, id);
         }
@@ -385,15 +449,8 @@ impl Writer<'_> {
         length: u64,
         index: u64,
     ) -> Result<ChunkKey, PutError> {
-        let from = index * BODY as u64;
         let padded = chunk::body_length(length, index);
-        let kept = usize::try_from(length.saturating_sub(from)).unwrap_or(padded).min(padded);
-        let key = self.add(base, padded, |body| {
-            let (content, padding) = body.split_at_mut(kept);
-            source.copy_at(content, from)?;
-            padding.fill(0);
-            Ok(padded)
-        })?;
+        let key = self.add(base, padded, |body| copy_body(source, length, index, body))?;
         Ok(key.expect("no body is empty"))
     }
 
@@ -444,6 +501,45 @@ impl Drop for Writer<'_> {
     }
 }
 
+/// Seals short content behind what is in the unit; if it cannot be read, the unit is as before.
+fn seal_short(
+    unit: &mut Unit,
+    base: &Base,
+    source: &dyn Source,
+    length: u64,
+    is_there: &dyn Fn(&Address) -> bool,
+) -> io::Result<Short> {
+    let (mut keys, mut added) = (Vec::new(), Vec::new());
+    for index in 0..chunk::bodies(length) {
+        let most = chunk::body_length(length, index);
+        let sealed = unit.seal(base, most, |body| copy_body(source, length, index, body));
+        let (key, address) = match sealed {
+            Ok(sealed) => sealed.expect("no body is empty"),
+            Err(error) => {
+                added.iter().for_each(|_: &Address| unit.take_back());
+                return Err(error);
+            }
+        };
+        if added.contains(&address) || is_there(&address) {
+            unit.take_back();
+        } else {
+            added.push(address);
+        }
+        keys.push(key);
+    }
+    Ok(Short { stored: Stored { length, keys }, added })
+}
+
+/// Copies body number `index` of content of `length` bytes, with its padding; says how long it is.
+fn copy_body(source: &dyn Source, length: u64, index: u64, body: &mut [u8]) -> io::Result<usize> {
+    let from = index * BODY as u64;
+    let kept = usize::try_from(length.saturating_sub(from)).unwrap_or(body.len()).min(body.len());
+    let (content, padding) = body.split_at_mut(kept);
+    source.copy_at(content, from)?;
+    padding.fill(0);
+    Ok(body.len())
+}
+
 /// Content that can only be read from its beginning to its end.
 struct Stream<'a> {
     reader: &'a mut (dyn Read + Send),
@@ -481,6 +577,9 @@ impl Stream<'_> {
 
 /// Threads that share one content.
 pub(super) fn workers() -> NonZeroUsize {
-    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    cores.saturating_add(WAITING)
+    cores().saturating_add(WAITING)
+}
+
+fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }

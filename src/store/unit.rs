@@ -58,6 +58,12 @@ impl Unit {
         self.end.next_multiple_of(GRAIN as usize) + HEADER + length + TAG <= ROOM
     }
 
+    /// Whether records with bodies of `length` bytes together still fit, `count` of them.
+    pub(super) fn has_room_for(&self, count: u64, length: u64) -> bool {
+        let around = (GRAIN - 1) + (HEADER + TAG) as u64;
+        self.end as u64 + count * around + length <= ROOM as u64
+    }
+
     /// Seals one chunk behind the others. `fill` is given `most` bytes of room for the body, puts
     /// it there with its padding, and says how long it is; nothing is added if that is 0.
     ///

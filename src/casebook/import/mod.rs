@@ -1,13 +1,14 @@
 //! What did not come over the wire: stored mail, scanned paper, files that were handed in.
 //!
 //! A [`Run`] takes letters from many threads. Each is sealed on the thread that brings it and laid
-//! on a pile; whoever makes the pile high enough commits it. A letter counts when its pile is
+//! on a pile; whoever makes the pile high enough commits it. (Single documents go by a [`lane`].) A letter counts when its pile is
 //! committed, at the latest when the run is [finished](Run::finish); one that did not come so far
 //! is new to the next run, one that did is recognised by its fingerprint (design §7).
 //!
 //! All attachments of a run share one base, so equal chunks are written once. No notice is composed:
 //! who wrote may have been answered long ago. `wire` is the same over the staff's socket.
 
+mod lane;
 mod papers;
 pub mod wire;
 
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::civil::Date;
 
+use lane::Lanes;
 pub use papers::Paper;
 
 use super::detail::ContactDetail;
@@ -54,6 +56,8 @@ pub enum Taken {
 
 /// One run of imports; only one is at work at a time.
 pub struct Run {
+    /// Dropped before the casebook: what they staged and did not commit is removed.
+    lanes: Lanes,
     casebook: Arc<Casebook>,
     id: RunId,
     is_dry: bool,
@@ -107,6 +111,7 @@ impl Run {
             return Err(Error::Busy);
         }
         let run = Arc::new(Self {
+            lanes: Lanes::default(),
             casebook: Arc::clone(casebook),
             id: random(),
             is_dry,
@@ -191,7 +196,7 @@ impl Run {
     /// # Errors
     /// As [`Run::mail`].
     pub fn papers(&self, about: About, papers: Vec<Paper>) -> Result<Taken, Error> {
-        let fingerprint = into_case(papers::fingerprint(&papers), about.case);
+        let fingerprint = self.fingerprint_of(&papers, about);
         let Some(place) = self.place(fingerprint, about)? else { return Ok(Taken::There) };
         if self.is_dry {
             return Ok(place.only_counted());
@@ -214,6 +219,7 @@ impl Run {
         if !pile.places.is_empty() {
             self.commit(pile)?;
         }
+        self.finish_lanes()?;
         Ok(self.kept())
     }
 

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use super::Run;
+use super::{About, Run, into_case};
 use crate::casebook::detail::{ContactDetail, ItemCard, ItemDetail, LetterDetail};
 use crate::casebook::receive::{Arrival, Sealed, SealedItem, Sealing, converges};
 use crate::casebook::{Casebook, Error};
@@ -15,10 +15,10 @@ use crate::vault::chunk::{self, Base, ChunkKey, SealedChunk};
 /// A document, its content sealed.
 pub struct Paper {
     name: Vec<u8>,
-    length: u64,
+    pub(super) length: u64,
     item: Item,
     findings: Vec<Finding>,
-    keys: Vec<ChunkKey>,
+    pub(super) keys: Vec<ChunkKey>,
     chunks: Vec<SealedChunk>,
     /// Chunks that are written already, of a long document.
     staged: Option<Staged>,
@@ -28,17 +28,11 @@ impl Run {
     /// Seals a document's content, so that it can be taken. `name` is the name of its file.
     #[must_use]
     pub fn paper(&self, name: &[u8], content: &[u8]) -> Paper {
-        let length = content.len() as u64;
-        let (item, findings) = letter::document(name, length, content);
-        let fresh;
-        let base = if converges(&item, content.len()) {
-            &*self.base
-        } else {
-            fresh = Base::fresh();
-            &fresh
-        };
-        let (keys, chunks) = chunk::seal(base, content, NonZeroUsize::MIN);
-        Paper { name: name.to_vec(), length, item, findings, keys, chunks, staged: None }
+        let mut paper = Paper::of(name, content.len() as u64, content);
+        let fresh = Base::fresh();
+        let base = if paper.converges() { &*self.base } else { &fresh };
+        (paper.keys, paper.chunks) = chunk::seal(base, content, NonZeroUsize::MIN);
+        paper
     }
 
     /// Seals a document of any length, in constant memory: its chunks are written ahead, and are gone
@@ -53,20 +47,38 @@ impl Run {
         source: &dyn Source,
     ) -> Result<Paper, PutError> {
         let length = source.length().map_err(PutError::Source)?;
-        let (item, findings) = letter::document(name, length, beginning);
-        let converges = converges(&item, usize::try_from(length).unwrap_or(usize::MAX));
+        let mut paper = Paper::of(name, length, beginning);
         let fresh = Base::fresh();
-        let base = if converges { &*self.base } else { &fresh };
+        let base = if paper.converges() { &*self.base } else { &fresh };
         let mut staging = self.casebook.store().staging(Repeats::Skip);
         let stored = staging.put(base, source)?;
-        let staged = Some(staging.take()?);
-        let (length, keys) = (stored.length, stored.keys);
-        Ok(Paper { name: name.to_vec(), length, item, findings, keys, chunks: Vec::new(), staged })
+        paper.staged = Some(staging.take()?);
+        (paper.length, paper.keys) = (stored.length, stored.keys);
+        Ok(paper)
+    }
+
+    /// What tells that these documents come again, where they belong.
+    pub(super) fn fingerprint_of(&self, papers: &[Paper], about: About) -> Digest {
+        into_case(fingerprint(papers), about.case)
+    }
+}
+
+impl Paper {
+    /// A document of this name and length that is not sealed yet. `beginning` are its first bytes.
+    pub(super) fn of(name: &[u8], length: u64, beginning: &[u8]) -> Self {
+        let (item, findings) = letter::document(name, length, beginning);
+        let (keys, chunks, staged) = (Vec::new(), Vec::new(), None);
+        Paper { name: name.to_vec(), length, item, findings, keys, chunks, staged }
+    }
+
+    /// Whether it shares its run's secret.
+    pub(super) fn converges(&self) -> bool {
+        converges(&self.item, usize::try_from(self.length).unwrap_or(usize::MAX))
     }
 }
 
 /// What tells that documents come again: their names and contents, in order (vault-format §7).
-pub(super) fn fingerprint(papers: &[Paper]) -> Digest {
+fn fingerprint(papers: &[Paper]) -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key("kluis v1 documents");
     for paper in papers {
         hasher.update(&(paper.name.len() as u64).to_le_bytes());

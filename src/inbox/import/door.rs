@@ -158,6 +158,20 @@ impl Taker<'_> {
         Ok(Ok(run.papers(about, sealed)?))
     }
 
+    /// Brings one document, if the vault is open in this process and it is not long; nothing is said
+    /// of any other. The inner error: it cannot be read.
+    pub(super) fn document(
+        &mut self,
+        about: About,
+        name: &[u8],
+        file: &File,
+    ) -> Result<Result<Option<Taken>, io::Error>, Failure> {
+        match self {
+            Taker::Here { run, .. } => Ok(run.document(about, name, file)?),
+            Taker::There(_) => Ok(Ok(None)),
+        }
+    }
+
     /// Brings documents that are one letter: name and content of each.
     pub(super) fn papers(
         &mut self,

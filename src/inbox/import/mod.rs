@@ -406,6 +406,23 @@ impl<'a> Shared<'a> {
         taker: &mut Taker<'_>,
         buffer: &mut Vec<u8>,
     ) -> Result<Option<Taken>, Failure> {
+        // What says that it is empty may be something else than a plain file.
+        if let What::Document(name) = &found.what
+            && (1..=self.order.limit).contains(&found.length)
+        {
+            let taken = match walk::open(&found.path, found.is_given) {
+                Ok(file) => taker.document(self.about(found.seconds), name, &file)?,
+                Err(error) => Err(error),
+            };
+            match taken {
+                Ok(None) => {}
+                Ok(taken) => return Ok(taken),
+                Err(error) => {
+                    self.problem(&found.path, None, in_words(&error));
+                    return Ok(None);
+                }
+            }
+        }
         let length = match read_whole(&found.path, found.is_given, self.order.limit, buffer) {
             Ok(Some(length)) => length,
             Ok(None) => return self.long_file(found, taker),
@@ -537,6 +554,7 @@ fn in_words(error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => "it may not be read".into(),
         io::ErrorKind::IsADirectory => "it is a folder".into(),
         io::ErrorKind::NotADirectory => "it is not a folder".into(),
+        io::ErrorKind::UnexpectedEof => SHORTER.into(),
         _ => error.to_string(),
     }
 }
