@@ -16,6 +16,7 @@ mod hostile;
 mod import;
 mod imports;
 mod inbox;
+mod index;
 mod keys;
 mod letters;
 mod log_in;
