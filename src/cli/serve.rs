@@ -99,6 +99,12 @@ fn tell(opening: &Opening) {
     if opening.index_rebuilt {
         tracing::info!("the index was made again");
     }
+    if opening.tables_mended > 0 {
+        tracing::warn!(
+            packs = opening.tables_mended,
+            "the tables of packs were damaged and made again from what the packs hold"
+        );
+    }
     if opening.lost > 0 {
         tracing::error!(
             boxes = opening.lost,

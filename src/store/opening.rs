@@ -35,6 +35,8 @@ pub struct Opening {
     pub rotation_settled: bool,
     /// The index was made again.
     pub index_rebuilt: bool,
+    /// Closed packs whose table was not true any more; each got one of what it holds.
+    pub tables_mended: u64,
     /// Boxes and keys that the ledger knows and whose slot is not in the cabinet, though they were
     /// never forgotten.
     pub lost: u64,
@@ -133,8 +135,7 @@ fn prepare(
 
     let packs = Packs::new(disk.clone(), dir.join("packs"), vault);
     let index = index.join();
-    let (index_rebuilt, left_open) = catch_up(&packs, &index)?;
-    opening.index_rebuilt = index_rebuilt;
+    let left_open = catch_up(&packs, &index, &mut opening)?;
     opening.entries = ledger.history.tree.size();
     opening.lost = fold.lost.len() as u64;
 
@@ -259,31 +260,34 @@ fn cut_cabinet(
     quarantine_end(&place.disk, quarantine, &path, bytes, end)
 }
 
-/// Closes the packs that an earlier run left open, and tells the index what it does not know.
-/// Says whether the index was made again, and how far those packs count that could not be closed.
-fn catch_up(packs: &Packs, index: &Index) -> Result<(bool, HashMap<PackId, u64>), Error> {
+/// Closes the packs that an earlier run left open, and tells the index what it does not know. Gives
+/// how far those packs count that could not be closed.
+fn catch_up(
+    packs: &Packs,
+    index: &Index,
+    opening: &mut Opening,
+) -> Result<HashMap<PackId, u64>, Error> {
     let mut left_open = HashMap::new();
     let mut total = 0;
     let mut behind = Vec::new();
     let mut doubt = false;
     for pack in packs.list()? {
         let known = index.end(pack);
-        let closed = match packing::close_left_open(packs, pack, known.ok().flatten()) {
+        let end = match packing::close_left_open(packs, pack, known.ok().flatten()) {
             Ok(None) => continue,
-            Ok(Some(closed)) => Some(closed),
+            Ok(Some(closed)) => {
+                opening.tables_mended += u64::from(closed.is_mended);
+                total += closed.records;
+                closed.end
+            }
             // Read by scanning until there is room to close it.
-            Err(Error::Full) => None,
-            Err(error) => return Err(error),
-        };
-        let (end, records) = match closed {
-            Some(closed) => closed,
-            None => {
+            Err(Error::Full) => {
                 let end = packs.open(pack)?.1;
                 left_open.insert(pack, end);
-                (end, 0)
+                end
             }
+            Err(error) => return Err(error),
         };
-        total += records;
         match known {
             Ok(Some(known)) if known == end => {}
             Ok(Some(known)) if known > end => doubt = true,
@@ -293,12 +297,13 @@ fn catch_up(packs: &Packs, index: &Index) -> Result<(bool, HashMap<PackId, u64>)
     }
     if doubt || index.is_bloated(total) {
         index.rebuild(packs, &|_| None)?;
-        return Ok((true, left_open));
+        opening.index_rebuilt = true;
+        return Ok(left_open);
     }
     for pack in behind {
         index.take_in(packs, pack, None)?;
     }
-    Ok((false, left_open))
+    Ok(left_open)
 }
 
 /// Drops every slot that the ledger calls forgotten and the cabinet still has.

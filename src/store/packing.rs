@@ -177,25 +177,38 @@ fn push_zeros(slices: &mut Vec<IoSlice<'_>>, count: u64) {
     }
 }
 
+/// How a pack of an earlier run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Closed {
+    /// Where it ends.
+    pub(super) end: u64,
+    /// The records in its table.
+    pub(super) records: u64,
+    /// It was closed, and its table was not true any more: it has another one now.
+    pub(super) is_mended: bool,
+}
+
 /// Closes what an earlier run left open: a pack without a record is removed, any other gets the
-/// table of its true records. `known` is how far the index knows it. Gives the end of the pack and
-/// its records, or nothing if it was removed.
+/// table of its true records. `known` is how far the index knows it. Gives nothing if the pack was
+/// removed.
 pub(super) fn close_left_open(
     packs: &Packs,
     pack: PackId,
     known: Option<u64>,
-) -> Result<Option<(u64, u64)>, Error> {
+) -> Result<Option<Closed>, Error> {
     let (file, length) = packs.open(pack)?;
     let refused = |bad: Bad| bad.at(&packs.path(pack), 0);
+    let mut is_mended = false;
     if let Closing::Table { offset, records } = Packs::closing(&file, length).map_err(refused)? {
+        let closed = Closed { end: length, records, is_mended: false };
         // The index learns of an end that is durable. Else the table may be torn, and the end not.
         if known == Some(length) {
-            return Ok(Some((length, records)));
+            return Ok(Some(closed));
         }
         match Packs::table(pack, &file, length, offset) {
-            Ok(_) => return Ok(Some((length, records))),
+            Ok(_) => return Ok(Some(closed)),
             Err(bad @ Bad::Refused(_)) => return Err(refused(bad)),
-            Err(_) => {}
+            Err(_) => is_mended = true,
         }
     }
     if length <= UNIT {
@@ -225,7 +238,7 @@ pub(super) fn close_left_open(
     }
     writable.write_all_at(&bytes, end).map_err(Error::write("a pack cannot be closed"))?;
     writable.sync(Durable::Packs)?;
-    Ok(Some((end + bytes.len() as u64, records)))
+    Ok(Some(Closed { end: end + bytes.len() as u64, records, is_mended }))
 }
 
 /// Whether there is nothing but zeros from `from` to `to`.
@@ -355,18 +368,22 @@ mod tests {
         let file = Disk::Machine.open(&place.packs.path(pack)).expect("opens");
         file.set_len(spots[1].1.offset + 5000).expect("torn");
         let close = |known| close_left_open(&place.packs, pack, known).expect("closed");
-        let (end, records) = close(None).expect("kept");
-        assert_eq!((records, place.packs.open(pack).expect("opens").1), (1, end));
-        assert_eq!(close(None), Some((end, 1)));
+        let is_there = |closed: Closed| {
+            assert_eq!((closed.records, place.packs.open(pack).expect("opens").1), (1, closed.end));
+            assert_eq!(close(None), Some(Closed { is_mended: false, ..closed }));
+        };
+        let closed = close(None).expect("kept");
+        assert!(!closed.is_mended);
+        is_there(closed);
 
         // The end reached the disk, the table did not.
         let file = Disk::Machine.open(&place.packs.path(pack)).expect("opens");
-        let table = end - 2 * HEADER as u64 - super::super::packs::ROW as u64;
+        let table = closed.end - 2 * HEADER as u64 - super::super::packs::ROW as u64;
         file.write_all_at(&[0; 32], table / GRAIN * GRAIN).expect("torn");
-        assert_eq!(close(Some(end)), Some((end, 1)));
-        let (end, records) = close(None).expect("kept");
-        assert_eq!((records, place.packs.open(pack).expect("opens").1), (1, end));
-        assert_eq!(close(None), Some((end, 1)));
+        assert_eq!(close(Some(closed.end)), Some(closed));
+        let mended = close(None).expect("kept");
+        assert!(mended.is_mended);
+        is_there(mended);
 
         let begun = || writer.begin().expect("begun");
         for longer in [0, 1 << 20] {
@@ -386,10 +403,9 @@ mod tests {
         let file = Disk::Machine.open(&place.packs.path(pack)).expect("opens");
         let used = file.length().expect("there");
         file.set_len(50 << 20).expect("room asked for ahead");
-        let (end, records) =
-            close_left_open(&place.packs, pack, None).expect("closed").expect("kept");
-        assert!(end < used + UNIT && records == 2, "{end}");
-        assert_eq!(place.packs.open(pack).expect("opens").1, end);
+        let closed = close_left_open(&place.packs, pack, None).expect("closed").expect("kept");
+        assert!(closed.end < used + UNIT && closed.records == 2, "{closed:?}");
+        assert_eq!(place.packs.open(pack).expect("opens").1, closed.end);
         for (address, spot) in spots {
             place.packs.read(spot, address, Sort::Boxes).expect("read");
         }

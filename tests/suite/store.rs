@@ -266,6 +266,37 @@ fn the_end_of_a_write_that_was_cut_off_is_quarantined_and_a_bad_frame_before_it_
 }
 
 #[test]
+fn a_table_that_is_damaged_is_made_again_at_the_start_and_that_is_said() {
+    let (vault, store) = Vault::new();
+    let letters = some_letters(&store);
+    drop(store);
+    // Closes the packs.
+    let (_, opening) = vault.open();
+    assert_eq!((opening.packs, opening.tables_mended), (2, 0));
+    for entry in fs::read_dir(vault.state().join("packs")).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let mut bytes = fs::read(&path).expect("read");
+        // The last frame says where the table is (vault-format §2).
+        let says = bytes.len() - 32;
+        let table = u64::from_le_bytes(bytes[says..says + 8].try_into().expect("8 bytes"));
+        bytes[table as usize + 64 + 40] ^= 1;
+        fs::write(&path, bytes).expect("written");
+    }
+    let mended = |expected| {
+        let (store, opening) = vault.open();
+        assert_eq!((opening.packs, opening.tables_mended), (2, expected));
+        assert_all_read(&store, &letters);
+        assert_clean(&store);
+    };
+    let forgotten = || fs::remove_dir_all(vault.state().join("index")).expect("removed");
+    forgotten();
+    mended(2);
+    mended(0);
+    forgotten();
+    mended(0);
+}
+
+#[test]
 fn a_flipped_byte_anywhere_is_named_or_changes_nothing() {
     let (vault, store) = Vault::new();
     let letters: Vec<_> = (0..2).map(|i| put(&store, &content(i, 3000))).collect();
