@@ -17,6 +17,8 @@ use crate::ids::Address;
 
 /// How long sled may take to open before it is given up.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
+/// How the directory ends in which an index is begun beside one that hangs.
+const SPARE: &str = "spare";
 /// Bytes of cache.
 const CACHE: u64 = 32 << 20;
 /// Records put at once while the index is made again.
@@ -30,12 +32,25 @@ const BYTES_ANYWAY: u64 = 64 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Doubt;
 
+/// Why sled did not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unopened {
+    /// It refused, or panicked.
+    Failed,
+    /// It did not answer in time; its thread goes on, and names its files by their path.
+    Hangs,
+}
+
 /// The index. Its users decide what a doubt leads to.
 pub(super) struct Index {
     disk: Disk,
     dir: PathBuf,
     quarantine: PathBuf,
+    /// How long sled may take to open.
+    patience: Duration,
     db: RwLock<Option<Db>>,
+    /// Nothing was in it when it was opened.
+    was_empty: bool,
     rebuilding: Mutex<()>,
     /// How often it was made again in the life of this process.
     remade: AtomicU64,
@@ -44,15 +59,38 @@ pub(super) struct Index {
 impl Index {
     /// Opens the index, or begins an empty one where it does not open.
     pub(super) fn open(disk: Disk, dir: PathBuf, quarantine: PathBuf) -> Self {
-        let db = Db::open(&disk, &dir).or_else(|Doubt| Db::begin(&disk, &dir, &quarantine)).ok();
+        Self::open_within(OPEN_WITHIN, disk, dir, quarantine)
+    }
+
+    fn open_within(patience: Duration, disk: Disk, dir: PathBuf, quarantine: PathBuf) -> Self {
+        let spare = dir.with_extension(SPARE);
+        Db::take_spare(&disk, &spare, &dir, &quarantine);
+        let (db, dir) = match Db::open(&disk, &dir, patience) {
+            Ok(db) => (Some(db), dir),
+            Err(Unopened::Failed) => (Db::begin(&disk, &dir, &quarantine, patience).ok(), dir),
+            // As long as this process lives, what hangs there may wake and write there.
+            Err(Unopened::Hangs) => (Db::begin(&disk, &spare, &quarantine, patience).ok(), spare),
+        };
         Self {
+            was_empty: db.as_ref().is_none_or(Db::was_empty),
             disk,
             dir,
             quarantine,
+            patience,
             db: RwLock::new(db),
             rebuilding: Mutex::new(()),
             remade: AtomicU64::new(0),
         }
+    }
+
+    /// Whether there was nothing in it when it was opened.
+    pub(super) fn was_empty(&self) -> bool {
+        self.was_empty
+    }
+
+    /// Whether it is there to be asked.
+    pub(super) fn is_there(&self) -> bool {
+        self.ask(|_| Ok(())).is_ok()
     }
 
     /// Where it lies.
@@ -170,7 +208,8 @@ impl Index {
         limit: &dyn Fn(PackId) -> Option<u64>,
     ) -> Result<(), Error> {
         self.close();
-        let Ok(fresh) = Db::begin(&self.disk, &self.dir, &self.quarantine) else {
+        let fresh = Db::begin(&self.disk, &self.dir, &self.quarantine, self.patience);
+        let Ok(fresh) = fresh else {
             tracing::warn!("the index cannot be made again; records are searched for in the packs");
             self.remade.fetch_add(1, Ordering::AcqRel);
             return Ok(());
@@ -239,22 +278,48 @@ enum Db {
 }
 
 impl Db {
-    fn open(disk: &Disk, dir: &Path) -> Result<Self, Doubt> {
+    fn open(disk: &Disk, dir: &Path, patience: Duration) -> Result<Self, Unopened> {
         match disk {
-            Disk::Machine => open_db(dir).map(Db::Sled),
+            Disk::Machine => open_db(dir, patience).map(Db::Sled),
             #[cfg(test)]
             Disk::Simulated(disk) => Ok(Db::Simulated(disk.clone())),
         }
     }
 
     /// An empty one; what was there goes to the quarantine.
-    fn begin(disk: &Disk, dir: &Path, quarantine: &Path) -> Result<Self, Doubt> {
+    fn begin(
+        disk: &Disk,
+        dir: &Path,
+        quarantine: &Path,
+        patience: Duration,
+    ) -> Result<Self, Unopened> {
         match disk {
-            Disk::Machine => set_aside(dir, quarantine)?,
+            Disk::Machine => set_aside(dir, quarantine).map_err(|Doubt| Unopened::Failed)?,
             #[cfg(test)]
             Disk::Simulated(disk) => disk.clear_index(),
         }
-        Self::open(disk, dir)
+        Self::open(disk, dir, patience)
+    }
+
+    /// The one that an earlier process began beside one that hung takes its place.
+    fn take_spare(disk: &Disk, spare: &Path, dir: &Path, quarantine: &Path) {
+        match disk {
+            Disk::Machine => {
+                if spare.exists() && set_aside(dir, quarantine).is_ok() {
+                    let _ = std::fs::rename(spare, dir);
+                }
+            }
+            #[cfg(test)]
+            Disk::Simulated(_) => {}
+        }
+    }
+
+    fn was_empty(&self) -> bool {
+        match self {
+            Db::Sled(db) => !db.was_recovered(),
+            #[cfg(test)]
+            Db::Simulated(_) => false,
+        }
     }
 
     fn get(&self, key: &[u8]) -> sled::Result<Option<Vec<u8>>> {
@@ -335,7 +400,7 @@ impl Db {
 }
 
 /// Opens sled in a thread of its own: it may panic or hang on what a crash left.
-fn open_db(dir: &Path) -> Result<sled::Db, Doubt> {
+fn open_db(dir: &Path, patience: Duration) -> Result<sled::Db, Unopened> {
     // A snapshot that was being written makes it refuse the whole one before it.
     for name in Disk::Machine.names(dir).unwrap_or_default() {
         if name.starts_with("snap.") && name.ends_with(".generating") {
@@ -350,12 +415,14 @@ fn open_db(dir: &Path) -> Result<sled::Db, Doubt> {
     let (answer, opened) = mpsc::sync_channel(1);
     std::thread::Builder::new()
         .name("kluis-index".into())
-        .spawn(move || {
-            let db = catch_unwind(AssertUnwindSafe(|| config.open()));
-            let _ = answer.send(db.map_err(|_| Doubt).and_then(|db| db.map_err(|_| Doubt)));
-        })
-        .map_err(|_| Doubt)?;
-    opened.recv_timeout(OPEN_WITHIN).unwrap_or(Err(Doubt))
+        .spawn(move || _ = answer.send(config.open()))
+        .map_err(|_| Unopened::Failed)?;
+    match opened.recv_timeout(patience) {
+        Ok(db) => db.map_err(|_| Unopened::Failed),
+        // A panic ended the thread, and no more.
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(Unopened::Failed),
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(Unopened::Hangs),
+    }
 }
 
 /// Moves an index into the quarantine, where only the newest is kept: it can be made again.
@@ -392,51 +459,241 @@ fn decode(bytes: &[u8]) -> Option<Spot> {
 mod tests {
     use super::*;
     use crate::ids::random;
+    use crate::store::simulated::Rng;
+
+    /// Bytes of a segment of sled's log.
+    const SEGMENT: usize = 512 << 10;
 
     fn spot() -> Spot {
         Spot { pack: PackId(random()), offset: 4096, length: 77 }
     }
 
+    /// A place for an index.
+    struct Place(tempfile::TempDir);
+
+    impl Place {
+        fn new() -> Self {
+            Self(tempfile::tempdir().expect("a directory"))
+        }
+
+        fn dir(&self) -> PathBuf {
+            self.0.path().join("index")
+        }
+
+        fn open(&self) -> Index {
+            Index::open(Disk::Machine, self.dir(), self.0.path().to_owned())
+        }
+
+        fn was_set_aside(&self) -> bool {
+            self.0.path().join("index.bad-0").exists()
+        }
+
+        /// The files of the index, but no directories.
+        fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+            let entries = std::fs::read_dir(self.dir()).expect("a directory");
+            let mut files: Vec<_> = entries
+                .map(|entry| entry.expect("an entry").path())
+                .filter(|path| path.is_file())
+                .map(|path| (path.clone(), std::fs::read(path).expect("read")))
+                .collect();
+            files.sort();
+            files
+        }
+
+        /// An index whose log has its first segment twice: sled 0.34 panics at that.
+        fn with_a_segment_twice() -> Self {
+            let place = Self::new();
+            place.open().put(&[(Address::new(random()), spot())], &[]).expect("put");
+            let mut log = std::fs::read(place.dir().join("db")).expect("read");
+            log.resize(SEGMENT, 0);
+            log.extend_from_within(..);
+            std::fs::write(place.dir().join("db"), log).expect("written");
+            place
+        }
+    }
+
     #[test]
     fn what_was_put_is_found_and_survives_a_restart() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let open = || Index::open(Disk::Machine, dir.path().join("index"), dir.path().to_owned());
+        let place = Place::new();
         let (address, spot) = (Address::new(random()), spot());
-        let index = open();
+        let index = place.open();
+        assert!(index.was_empty());
         index.put(&[(address, spot)], &[(spot.pack, 8192)]).expect("put");
         assert_eq!(index.spot(address), Ok(Some(spot)));
         assert_eq!(index.spot(Address::new(random())), Ok(None));
         drop(index);
-        let index = open();
+        let index = place.open();
+        assert!(!index.was_empty());
         assert_eq!(index.spot(address), Ok(Some(spot)));
         assert_eq!(index.end(spot.pack), Ok(Some(8192)));
     }
 
     #[test]
     fn an_index_that_does_not_open_is_set_aside_and_begun_again() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("index");
-        Disk::Machine.make_dir(&path).expect("made");
-        std::fs::write(path.join("conf"), b"\xff nonsense").expect("written");
-        std::fs::write(path.join("db"), vec![0x5a; 100_000]).expect("written");
-        let index = Index::open(Disk::Machine, path.clone(), dir.path().to_owned());
+        let place = Place::new();
+        Disk::Machine.make_dir(&place.dir()).expect("made");
+        std::fs::write(place.dir().join("conf"), b"\xff nonsense").expect("written");
+        std::fs::write(place.dir().join("db"), vec![0x5a; 100_000]).expect("written");
+        let index = place.open();
         let address = Address::new(random());
         index.put(&[(address, spot())], &[]).expect("put");
-        assert!(dir.path().join("index.bad-0").exists());
+        assert!(place.was_set_aside() && index.was_empty());
         assert!(index.spot(address).expect("answers").is_some());
     }
 
     #[test]
+    fn a_panic_of_sled_at_the_start_ends_there_and_the_index_is_begun_again() {
+        let place = Place::with_a_segment_twice();
+        let opened = catch_unwind(|| sled::Config::new().path(place.dir()).open());
+        assert!(opened.is_err(), "sled panics at this");
+        let index = place.open();
+        assert!(place.was_set_aside() && index.was_empty());
+        let (address, spot) = (Address::new(random()), spot());
+        index.put(&[(address, spot)], &[]).expect("put");
+        assert_eq!(index.spot(address), Ok(Some(spot)));
+    }
+
+    #[test]
     fn an_unfinished_snapshot_is_no_reason_to_refuse() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("index");
+        let place = Place::new();
         let address = Address::new(random());
-        let index = Index::open(Disk::Machine, path.clone(), dir.path().to_owned());
-        index.put(&[(address, spot())], &[]).expect("put");
-        drop(index);
-        std::fs::write(path.join("snap.0000000000FFFFFF.generating"), b"half").expect("written");
-        let index = Index::open(Disk::Machine, path, dir.path().to_owned());
+        place.open().put(&[(address, spot())], &[]).expect("put");
+        let unfinished = place.dir().join("snap.0000000000FFFFFF.generating");
+        std::fs::write(unfinished, b"half").expect("written");
+        let index = place.open();
         assert!(index.spot(address).expect("answers").is_some());
-        assert!(!dir.path().join("index.bad-0").exists());
+        assert!(!place.was_set_aside());
+    }
+
+    /// Nothing that sled writes makes it hang: a pipe does, until somebody writes to it.
+    #[test]
+    fn an_index_that_hangs_at_the_start_is_left_alone_and_another_begun_beside_it() {
+        let place = Place::new();
+        let (address, spot) = (Address::new(random()), spot());
+        let put = |index: &Index| index.put(&[(address, spot)], &[(spot.pack, 8192)]).expect("put");
+        put(&place.open());
+        put(&place.open());
+        let snapshots = |dir: &Path| -> Vec<PathBuf> {
+            let names = Disk::Machine.names(dir).expect("a directory");
+            names
+                .iter()
+                .filter(|name| name.starts_with("snap"))
+                .map(|name| dir.join(name))
+                .collect()
+        };
+        let snapshot = std::fs::read(&snapshots(&place.dir())[0]).expect("read");
+        let pipe = place.dir().join("snap.FFFFFFFFFFFFFFFF");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).expect("a pipe");
+        let (root, patience) = (place.0.path().to_owned(), Duration::from_millis(200));
+        let index = Index::open_within(patience, Disk::Machine, place.dir(), root.clone());
+        assert!(index.was_empty() && !place.was_set_aside());
+        assert_eq!(index.spot(address), Ok(None));
+        put(&index);
+
+        // It wakes, and writes a snapshot over that of the pipe: where it was, not into the other.
+        std::fs::write(&pipe, snapshot).expect("somebody reads");
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        while pipe.exists() && std::time::Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!((pipe.exists(), snapshots(&place.dir()).len()), (false, 1));
+        assert_eq!(index.dir(), root.join("index.spare"));
+        assert_eq!(snapshots(index.dir()), [PathBuf::new(); 0]);
+        assert_eq!(index.spot(address), Ok(Some(spot)));
+        drop(index);
+
+        // The next start finds what was begun in its place.
+        let index = place.open();
+        assert_eq!((index.spot(address), index.end(spot.pack)), (Ok(Some(spot)), Ok(Some(8192))));
+        assert!(!index.was_empty() && !root.join("index.spare").exists() && place.was_set_aside());
+    }
+
+    /// One piece of damage to a file; says what it was.
+    fn damage(bytes: &mut Vec<u8>, rng: &mut Rng) -> &'static str {
+        let used = bytes.iter().rposition(|&byte| byte != 0).map_or(1, |last| last + 1);
+        let at = rng.below(used as u64) as usize;
+        let end = (at + 512).min(bytes.len());
+        match rng.below(6) {
+            0 => {
+                bytes[at] ^= 1 << rng.below(8);
+                "a bit flipped"
+            }
+            1 => {
+                bytes.truncate(at);
+                "cut off"
+            }
+            2 => {
+                bytes[at..end].fill(0);
+                "zeros"
+            }
+            3 => {
+                bytes[at..end].fill_with(|| rng.next() as u8);
+                "noise"
+            }
+            4 => {
+                let block = bytes[at..end].to_vec();
+                bytes.extend(block);
+                "grown"
+            }
+            _ => {
+                bytes.resize(bytes.len().next_multiple_of(SEGMENT), 0);
+                let to = rng.below((bytes.len() / SEGMENT) as u64 + 1) as usize * SEGMENT;
+                let segment = bytes[..SEGMENT].to_vec();
+                bytes.resize(bytes.len().max(to + SEGMENT), 0);
+                bytes[to..to + SEGMENT].copy_from_slice(&segment);
+                "a segment twice"
+            }
+        }
+    }
+
+    /// It may forget, and say so by not knowing the end of the pack; it may be in doubt. It must not
+    /// answer wrongly, and what it forgot it must take again.
+    #[test]
+    fn whatever_is_damaged_in_an_index_it_answers_right_or_says_that_it_does_not_know() {
+        let (place, mut rng) = (Place::new(), Rng::new(11));
+        let pack = PackId([7; 16]);
+        let rows: Vec<_> = (0..300)
+            .map(|i| (Address::new(rng.bytes()), Spot { pack, offset: 4096 * i, length: i }))
+            .collect();
+        let end = |row: &(Address, Spot)| (pack, row.1.offset);
+        for some in rows.chunks(100) {
+            let index = place.open();
+            some.iter().for_each(|row| index.put(&[*row], &[end(row)]).expect("put"));
+        }
+        let last = Some(end(&rows[299]).1);
+        let files = place.files();
+        let (mut begun, mut forgot) = (0, 0);
+        for round in 0..400 {
+            let damaged = Place::new();
+            Disk::Machine.make_dir(&damaged.dir()).expect("made");
+            let hit = rng.below(files.len() as u64) as usize;
+            let mut what = "";
+            for (i, (path, bytes)) in files.iter().enumerate() {
+                let mut bytes = bytes.clone();
+                if i == hit {
+                    what = damage(&mut bytes, &mut rng);
+                }
+                let to = damaged.dir().join(path.file_name().expect("a name"));
+                std::fs::write(to, bytes).expect("written");
+            }
+            let case = format!("{round}: {what} in {}", files[hit].0.display());
+            let index = damaged.open();
+            assert_eq!(damaged.was_set_aside(), index.was_empty(), "{case}");
+            begun += u32::from(index.was_empty());
+            let knows_all = index.end(pack) == Ok(last);
+            forgot += u32::from(!knows_all && !index.was_empty());
+            for (address, spot) in &rows {
+                match index.spot(*address) {
+                    Ok(Some(found)) => assert_eq!(found, *spot, "{case}"),
+                    Ok(None) => assert!(!knows_all, "{case}"),
+                    Err(Doubt) => {}
+                }
+            }
+            if index.put(&rows, &[end(&rows[299])]).is_ok() {
+                let found = rows.iter().map(|(address, _)| index.spot(*address));
+                assert!(found.eq(rows.iter().map(|(_, spot)| Ok(Some(*spot)))), "{case}");
+            }
+        }
+        assert!(begun > 100 && forgot > 20, "{begun} begun again, {forgot} forgot");
     }
 }

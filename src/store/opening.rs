@@ -295,13 +295,18 @@ fn catch_up(
             Err(_) => doubt = true,
         }
     }
-    if doubt || index.is_bloated(total) {
-        index.rebuild(packs, &|_| None)?;
-        opening.index_rebuilt = true;
-        return Ok(left_open);
+    doubt |= index.is_bloated(total);
+    if !doubt {
+        opening.index_rebuilt = index.was_empty() && !behind.is_empty();
+        for pack in behind {
+            index.take_in(packs, pack, None)?;
+        }
+        // It is closed by what it could not take.
+        doubt = !index.is_there();
     }
-    for pack in behind {
-        index.take_in(packs, pack, None)?;
+    if doubt {
+        index.rebuild(packs, &|_| None)?;
+        opening.index_rebuilt = index.is_there();
     }
     Ok(left_open)
 }

@@ -4,8 +4,8 @@
 //! again with `KLUIS_SEED=<seed> KLUIS_SEEDS=1 cargo test simulated_days -- --nocapture`.
 //!
 //! What a simulation shows is as good as its disk. So each sort of barrier is left out once, and the
-//! days must notice. The index is in memory here; sled asks the system itself, and is tried in
-//! `suite::store` and by killing and cutting the power.
+//! days must notice. The index is in memory here; sled asks the system itself, and is tried beside
+//! its code, in `suite::index`, and by killing and cutting the power.
 
 mod day;
 mod disk;
@@ -14,6 +14,7 @@ mod model;
 mod rng;
 
 pub(super) use disk::{Call, Crash, Fault, SimDisk, SimFile, Wrong};
+pub(super) use rng::Rng;
 
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
