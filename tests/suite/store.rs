@@ -44,7 +44,7 @@ impl Vault {
         self.try_open().expect("the vault opens")
     }
 
-    fn copy(&self) -> Self {
+    pub(crate) fn copy(&self) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         copy_all(self.dir.path(), dir.path());
         Self { dir }
@@ -142,7 +142,7 @@ pub(crate) fn no_key(result: Result<Vec<u8>, Error>) -> bool {
     matches!(result, Err(Error::Vault(vault::Error::NoKey)))
 }
 
-fn content(i: usize, length: usize) -> Vec<u8> {
+pub(crate) fn content(i: usize, length: usize) -> Vec<u8> {
     (0..length).map(|at| ((at * 31 + i * 7) % 251) as u8).collect()
 }
 
