@@ -353,9 +353,13 @@ fn settle_rotation(committer: &mut Committer, opening: &mut Opening) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Address;
     use crate::ledger::Fact;
     use crate::store::Batch;
     use crate::store::disk::{Durable, Tail};
+    use crate::store::frame::HEADER;
+    use crate::store::packs::{Spot, UNIT};
+    use crate::store::simulated::Rng;
 
     fn vault() -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a directory");
@@ -412,5 +416,65 @@ mod tests {
             Err(Error::Io { .. })
         ));
         assert!(open(&Disk::Machine, &state, &keys, &mut |_, _| {}).is_ok());
+    }
+
+    /// A pack with many records, closed.
+    fn pack_of(packs: &Packs, count: usize) -> Vec<(Address, Spot)> {
+        let mut rng = Rng::new(5);
+        let record = |address| packing::Record::new(Sort::Boxes, address, vec![0; HEADER + 8]);
+        let records: Vec<_> = (0..count).map(|_| record(Address::new(rng.bytes()))).collect();
+        let mut writer = packing::Writer::new(packs.clone(), Sort::Boxes);
+        let rows = writer.write(&records).expect("written");
+        writer.close().expect("closed");
+        rows
+    }
+
+    fn index_in(dir: &Path) -> Index {
+        Index::open(Disk::Machine, dir.join("index"), dir.to_owned())
+    }
+
+    /// The files of an index in a fresh place, its log with a block of zeros at `at`.
+    fn damaged(log: &[u8], from: &Path, at: usize) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a directory");
+        let index = dir.path().join("index");
+        Disk::Machine.make_dir(&index).expect("made");
+        for name in Disk::Machine.names(from).expect("a directory") {
+            if from.join(&name).is_file() {
+                std::fs::copy(from.join(&name), index.join(&name)).expect("copied");
+            }
+        }
+        let mut log = log.to_vec();
+        log[at..].iter_mut().take(4096).for_each(|byte| *byte = 0);
+        std::fs::write(index.join("db"), log).expect("written");
+        dir
+    }
+
+    #[test]
+    fn an_index_that_cannot_take_what_it_lacks_is_made_again_at_the_start_and_that_is_said() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let packs = Packs::new(Disk::Machine, dir.path().join("packs"), VaultId::random());
+        Disk::Machine.make_dir(packs.dir()).expect("made");
+        let rows = pack_of(&packs, 3000);
+        let pack = rows[0].1.pack;
+        index_in(dir.path()).put(&rows, &[(pack, UNIT)]).expect("put");
+        // It reads no more of the log than it must: a hole behind a snapshot is found when asked.
+        drop(index_in(dir.path()));
+        let from = dir.path().join("index");
+        let log = std::fs::read(from.join("db")).expect("read");
+        let refuses = |at: &usize| {
+            let place = damaged(&log, &from, *at);
+            let index = index_in(place.path());
+            !index.was_empty()
+                && index.end(pack) == Ok(Some(UNIT))
+                && index.put(&rows, &[]).is_err()
+        };
+        let at = (0..log.len()).step_by(8192).find(refuses).expect("some block is needed");
+        let place = damaged(&log, &from, at);
+        let (index, mut opening) = (index_in(place.path()), Opening::default());
+        catch_up(&packs, &index, &mut opening).expect("caught up");
+        assert!(opening.index_rebuilt && index.remade() == 1);
+        for (address, spot) in &rows {
+            assert_eq!(index.spot(*address), Ok(Some(*spot)));
+        }
     }
 }
