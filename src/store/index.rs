@@ -256,7 +256,8 @@ impl Index {
         Ok(())
     }
 
-    fn close(&self) {
+    /// From now on it answers with doubt, until it is made again.
+    pub(super) fn close(&self) {
         let db = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
     }
@@ -386,7 +387,10 @@ impl Db {
         match self {
             Db::Sled(db) => db.flush().map(drop),
             #[cfg(test)]
-            Db::Simulated(_) => Ok(()),
+            Db::Simulated(disk) => {
+                disk.flush_index();
+                Ok(())
+            }
         }
     }
 

@@ -5,11 +5,8 @@ use std::io::IoSlice;
 use super::Error;
 use super::disk::{Durable, File};
 use super::frame::{self, Bad, GRAIN, HEADER, Header};
-use super::packs::{Closing, PackId, Packs, Sort, Spot, UNIT, closing_bytes, put_row};
+use super::packs::{Closing, PackId, Packs, ROW, Sort, Spot, UNIT, closing_bytes, put_row};
 use crate::ids::Address;
-
-/// A pack is closed when it would grow beyond this.
-pub(super) const CLOSE_AT: u64 = 128 << 20;
 
 /// A record ready to be written: header and payload in one piece.
 pub(super) struct Record {
@@ -78,13 +75,17 @@ impl Writer {
 
     /// Opens a pack with room for a record of `length` bytes, or a fresh one; says how much room.
     fn room_for(&mut self, length: u64) -> Result<u64, Error> {
-        if self.current.as_ref().is_some_and(|c| c.end > UNIT && c.end + length > CLOSE_AT) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|c| c.end > UNIT && c.end + length > self.packs.close_at())
+        {
             self.close()?;
         }
         if self.current.is_none() {
             self.current = Some(self.begin()?);
         }
-        Ok(self.current.as_ref().map_or(0, |c| CLOSE_AT.saturating_sub(c.end)))
+        Ok(self.current.as_ref().map_or(0, |c| self.packs.close_at().saturating_sub(c.end)))
     }
 
     fn begin(&self) -> Result<Current, Error> {
@@ -124,9 +125,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Closes the current pack with its table; durable with the next [`Writer::sync`].
+    /// Closes the current pack with its table; durable with the next [`Writer::sync`]. What the
+    /// table speaks of is durable before: whoever finds one after a crash believes it.
     pub(super) fn close(&mut self) -> Result<(), Error> {
         let Some(current) = self.current.take() else { return Ok(()) };
+        if current.is_dirty {
+            current.file.sync(Durable::Packs)?;
+        }
         let bytes = closing_bytes(current.end, &current.rows);
         current
             .file
@@ -217,13 +222,15 @@ pub(super) fn close_left_open(
     }
     let mut rows = Vec::new();
     let mut used = UNIT;
+    let mut first = None;
     let mut put = |address, spot: Spot| {
+        first.get_or_insert((address, spot));
         put_row(&mut rows, address, spot);
         used = (spot.offset + HEADER as u64 + spot.length).next_multiple_of(UNIT);
         Ok(())
     };
-    packs.scan_readable(pack, &file, length, &mut put)?;
-    let records = (rows.len() / super::packs::ROW) as u64;
+    let has_head = packs.scan_readable(pack, &file, length, &mut put)?;
+    let records = (rows.len() / ROW) as u64;
     // Room that was asked for ahead, or never reached the disk.
     let is_unused = is_zero(&file, used, length)?;
     if records == 0 && is_unused {
@@ -235,6 +242,18 @@ pub(super) fn close_left_open(
     let writable = packs.disk().open(&packs.path(pack))?;
     if is_unused {
         writable.set_len(end).map_err(Error::io("a file cannot be cut"))?;
+    }
+    // What was written ahead of a commit has a head that is durable no sooner than the rest.
+    if !has_head {
+        let is_of_boxes = match first {
+            Some((address, spot)) => packs.stands(spot, address, Sort::Boxes)?,
+            None => false,
+        };
+        let sort = if is_of_boxes { Sort::Boxes } else { Sort::Chunks };
+        let address = frame::file_address(packs.vault(), 0, 0);
+        let head = Header::of(sort.pack(), &address, &[]);
+        writable.write_all_at(&head, 0).map_err(Error::write("a pack cannot be begun"))?;
+        writable.sync(Durable::Packs)?;
     }
     writable.write_all_at(&bytes, end).map_err(Error::write("a pack cannot be closed"))?;
     writable.sync(Durable::Packs)?;
@@ -378,7 +397,7 @@ mod tests {
 
         // The end reached the disk, the table did not.
         let file = Disk::Machine.open(&place.packs.path(pack)).expect("opens");
-        let table = closed.end - 2 * HEADER as u64 - super::super::packs::ROW as u64;
+        let table = closed.end - 2 * HEADER as u64 - ROW as u64;
         file.write_all_at(&[0; 32], table / GRAIN * GRAIN).expect("torn");
         assert_eq!(close(Some(closed.end)), Some(closed));
         let mended = close(None).expect("kept");
@@ -391,6 +410,24 @@ mod tests {
             begun.file.set_len(UNIT + longer).expect("room asked for ahead");
             assert_eq!(close_left_open(&place.packs, begun.id, None).expect("removed"), None);
             assert!(!place.packs.path(begun.id).exists());
+        }
+    }
+
+    #[test]
+    fn a_head_that_never_reached_the_disk_is_written_again() {
+        let place = place();
+        for sort in [Sort::Boxes, Sort::Chunks] {
+            let mut writer = Writer::new(place.packs.clone(), sort);
+            let record = Record::new(sort, Address::new([3; 32]), vec![7; HEADER + 5000]);
+            let spots = writer.write(&[record]).expect("written");
+            let pack = spots[0].1.pack;
+            let file = Disk::Machine.open(&place.packs.path(pack)).expect("opens");
+            file.write_all_at(&[0; HEADER], 0).expect("lost");
+            assert!(place.packs.head(&file).is_err());
+            let closed = close_left_open(&place.packs, pack, None).expect("closed");
+            assert!(closed.is_some_and(|(_, records)| records == 1));
+            assert!(place.packs.head(&file).is_ok_and(|head| head.sort == sort));
+            place.packs.read(spots[0].1, spots[0].0, sort).expect("read");
         }
     }
 

@@ -20,6 +20,8 @@ use crate::vault::chunk::BODY;
 
 /// Write units start on multiples of this; a scan that meets a bad record resumes there.
 pub(super) const UNIT: u64 = 4096;
+/// A pack is closed when it would grow beyond this.
+const CLOSE_AT: u64 = 128 << 20;
 /// The longest box in bytes: the manifest of an item of 64 GiB fits.
 pub(super) const MAX_BOX: usize = 96 << 20;
 const EXTENSION: &str = "pack";
@@ -134,6 +136,15 @@ impl Packs {
 
     pub(super) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// A pack is closed when it would grow beyond this.
+    pub(super) fn close_at(&self) -> u64 {
+        match &self.disk {
+            Disk::Machine => CLOSE_AT,
+            #[cfg(test)]
+            Disk::Simulated(disk) => disk.packs_end_at().unwrap_or(CLOSE_AT),
+        }
     }
 
     pub(super) fn vault(&self) -> VaultId {
@@ -451,10 +462,11 @@ impl Packs {
             }
         }
         let length = limit.map_or(length, |limit| limit.min(length));
-        self.scan_readable(pack, &file, length, found)
+        self.scan_readable(pack, &file, length, found).map(drop)
     }
 
-    /// Scans as [`Packs::scan`] does; passes over what is damaged.
+    /// Scans as [`Packs::scan`] does; passes over what is damaged. Says whether the pack has a head,
+    /// true or not: only zeros are none.
     ///
     /// # Errors
     /// Where the system refuses to read: what stands there may be a record.
@@ -464,14 +476,14 @@ impl Packs {
         file: &File,
         length: u64,
         found: &mut dyn FnMut(Address, Spot) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut refused = None;
-        self.scan(pack, file, length, found, &mut |fault| {
-            if let Bad::Refused(_) = fault.bad {
-                refused.get_or_insert(fault);
-            }
+    ) -> Result<bool, Error> {
+        let (mut refused, mut has_head) = (None, true);
+        self.scan(pack, file, length, found, &mut |fault| match fault.bad {
+            Bad::Refused(_) => _ = refused.get_or_insert(fault),
+            Bad::Nothing if fault.offset == 0 => has_head = false,
+            _ => {}
         })?;
-        refused.map_or(Ok(()), |fault| Err(fault.bad.at(&self.path(pack), fault.offset)))
+        refused.map_or(Ok(has_head), |fault| Err(fault.bad.at(&self.path(pack), fault.offset)))
     }
 }
 

@@ -11,12 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Error;
 use super::disk::{Durable, File};
 use super::frame::{self, Header};
-use super::packing::CLOSE_AT;
 use super::packs::{PackId, Packs, ROW, Sort, Spot, UNIT, closing_bytes, put_row};
 use super::shared::Shared;
 use super::staging::Repeats;
 use super::unit::Row;
-use crate::ids::{Address, random};
+use crate::ids::Address;
 
 /// Content for which room in a pack is asked for ahead, in bytes.
 const RESERVES: u64 = 8 << 20;
@@ -72,8 +71,9 @@ pub(super) struct Closed {
 
 impl Pack {
     /// A fresh pack; so many bytes of content are known to come.
-    pub(super) fn begin(packs: &Packs, run: &Run, expected: u64) -> Result<Self, Error> {
-        let id = PackId(random());
+    pub(super) fn begin(shared: &Shared, run: &Run, expected: u64) -> Result<Self, Error> {
+        let packs = &shared.packs;
+        let id = PackId(packs.disk().new_name());
         packs.set_apart(id);
         run.hold(packs, id);
         let address = frame::file_address(packs.vault(), 0, 0);
@@ -81,16 +81,17 @@ impl Pack {
         let file = packs.disk().create(&packs.path(id))?;
         file.write_all_at(&head, 0)
             .map_err(Error::write("a pack cannot be begun"))
-            .inspect_err(|_| remove(packs, id))?;
+            .inspect_err(|_| remove(shared, id))?;
         file.go_direct(true);
         if expected >= RESERVES {
-            file.reserve((UNIT + expected + expected / 64).min(CLOSE_AT));
+            file.reserve((UNIT + expected + expected / 64).min(packs.close_at()));
         }
         Ok(Self { id, file: Arc::new(file), end: UNIT, rows: Vec::new(), in_flight: 0 })
     }
 
-    /// Adds the table and the end.
-    pub(super) fn close(mut self) -> Result<Closed, Error> {
+    /// Adds the table and the end, once what they speak of is durable: whoever finds them after a
+    /// crash believes them.
+    pub(super) fn close(mut self, shared: &Shared) -> Result<Closed, Error> {
         self.rows.sort_unstable_by_key(|(_, spot)| spot.offset);
         let mut rows = Vec::with_capacity(self.rows.len() * ROW);
         for (address, spot) in &self.rows {
@@ -100,9 +101,9 @@ impl Pack {
         let file = Arc::into_inner(self.file).expect("nothing is in flight");
         file.go_direct(false);
         // Room that was asked for and not used.
-        file.set_len(self.end)
-            .and_then(|()| file.write_all_at(&bytes, self.end))
-            .map_err(Error::write("a pack cannot be closed"))?;
+        file.set_len(self.end).map_err(Error::write("a pack cannot be closed"))?;
+        make_durable(&file, shared)?;
+        file.write_all_at(&bytes, self.end).map_err(Error::write("a pack cannot be closed"))?;
         let end = self.end + bytes.len() as u64;
         Ok(Closed { id: self.id, file, end, is_durable: false })
     }
@@ -123,13 +124,9 @@ pub(super) fn write_unit(file: &File, unit: &[u8], offset: u64) -> Result<(), Er
 
 impl Closed {
     /// Makes the pack durable, once. A failure is final for the whole store.
-    pub(super) fn sync(&mut self, shared: Option<&Shared>) -> Result<(), Error> {
+    pub(super) fn sync(&mut self, shared: &Shared) -> Result<(), Error> {
         if !self.is_durable {
-            self.file.sync(Durable::Packs).inspect_err(|_| {
-                if let Some(shared) = shared {
-                    shared.dead.store(true, Ordering::Release);
-                }
-            })?;
+            make_durable(&self.file, shared)?;
             self.is_durable = true;
         }
         Ok(())
@@ -168,7 +165,9 @@ impl Staged {
         for pack in &self.packs {
             shared.reach(&[(pack.id, pack.end)]);
             if shared.index.take_in(&shared.packs, pack.id, Some(pack.end)).is_err() {
-                tracing::warn!("a pack is not in the index yet; it is looked for when it is asked");
+                tracing::warn!("the index lacks a pack; it is made again when it is asked");
+                // It would say of what is committed that it is not there.
+                shared.index.close();
             }
             shared.packs.count_in(pack.id);
         }
@@ -183,7 +182,7 @@ impl Drop for Staged {
             lock(&self.run.failed).get_or_insert(crate::vault::Error::Missing.into());
         }
         for pack in &self.packs {
-            remove(&shared.packs, pack.id);
+            remove(shared, pack.id);
         }
     }
 }
@@ -194,18 +193,27 @@ pub(super) fn sync(packs: &Packs, staged: &mut [Staged]) -> Result<(), Error> {
         if let Some(error) = lock(&part.run.failed).as_ref() {
             return Err(error.again());
         }
-        let place = part.place.as_deref();
-        part.packs.iter_mut().try_for_each(|pack| pack.sync(place))?;
+        if let Some(shared) = part.place.as_deref() {
+            part.packs.iter_mut().try_for_each(|pack| pack.sync(shared))?;
+        }
     }
     if staged.is_empty() { Ok(()) } else { packs.disk().sync_dir(packs.dir()) }
 }
 
 /// Removes a pack that nothing names; it stays apart for whoever read its name before. What cannot
-/// be removed is found at the next start.
-pub(super) fn remove(packs: &Packs, id: PackId) {
+/// be removed is found at the next start; there must be one, for a barrier that failed may have
+/// taken with it the name of a pack that is committed next.
+pub(super) fn remove(shared: &Shared, id: PackId) {
+    let packs = &shared.packs;
     if let Err(error) = packs.disk().remove(&packs.path(id)) {
         tracing::warn!(%error, "what was staged stays behind");
+        shared.dead.store(true, Ordering::Release);
     }
+}
+
+/// Makes a pack durable. A failure is final for the whole store.
+fn make_durable(file: &File, shared: &Shared) -> Result<(), Error> {
+    file.sync(Durable::Packs).inspect_err(|_| shared.dead.store(true, Ordering::Release))
 }
 
 pub(super) fn row_at(row: &Row, pack: PackId, offset: u64) -> (Address, Spot) {

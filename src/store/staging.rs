@@ -19,8 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::disk::File;
-use super::packing::CLOSE_AT;
-use super::packs::{PackId, Packs};
+use super::packs::PackId;
 use super::shared::Shared;
 use super::staged::{Closed, Pack, Run, Staged, lock, remove, row_at, write_unit};
 use super::unit::{self, Unit};
@@ -252,9 +251,12 @@ impl Staging<'_> {
             let Written { open, ending, .. } = &mut *written;
             open.drain(..).chain(ending.drain(..)).collect::<Vec<_>>()
         };
-        for pack in open {
-            let closed = self.close(pack)?;
-            self.written().closed.push(closed);
+        // Without a place there are none.
+        if let Some(shared) = &self.place {
+            for pack in open {
+                let closed = self.close(pack, shared)?;
+                self.written().closed.push(closed);
+            }
         }
         if let Some(error) = lock(&self.run.failed).as_ref() {
             return Err(error.again());
@@ -311,7 +313,7 @@ impl Staging<'_> {
             Some(shared) => shared
                 .reserve
                 .admit(unit.bytes().len() as u64)
-                .and_then(|_admitted| self.write_to(&shared.packs, unit)),
+                .and_then(|_admitted| self.write_to(shared, unit)),
             None => Ok(()),
         };
         unit.clear();
@@ -320,9 +322,9 @@ impl Staging<'_> {
         })
     }
 
-    fn write_to(&self, packs: &Packs, unit: &mut Unit) -> Result<(), Error> {
+    fn write_to(&self, shared: &Shared, unit: &mut Unit) -> Result<(), Error> {
         let length = unit.bytes().len() as u64;
-        let (id, file, offset) = self.place_for(length, packs)?;
+        let (id, file, offset) = self.place_for(length, shared)?;
         let result = write_unit(&file, unit.bytes(), offset);
         drop(file);
         let ended = {
@@ -339,25 +341,26 @@ impl Staging<'_> {
         result?;
         let Some(pack) = ended else { return Ok(()) };
         // Beside what is still sealed, so that the commit has less to wait for.
-        let mut closed = self.close(pack)?;
-        closed.sync(self.place.as_deref())?;
+        let mut closed = self.close(pack, shared)?;
+        closed.sync(shared)?;
         self.written().closed.push(closed);
         Ok(())
     }
 
     /// A place for `length` bytes: in a pack that nobody writes to, if there is one or may be.
-    fn place_for(&self, length: u64, packs: &Packs) -> Result<(PackId, Arc<File>, u64), Error> {
+    fn place_for(&self, length: u64, shared: &Shared) -> Result<(PackId, Arc<File>, u64), Error> {
+        let close_at = shared.packs.close_at();
         let mut written = self.written();
         let Written { open, ending, .. } = &mut *written;
         // Closed by whoever writes the last of its units, or the next one anywhere.
-        ending.extend(open.extract_if(.., |pack| pack.end + length > CLOSE_AT));
+        ending.extend(open.extract_if(.., |pack| pack.end + length > close_at));
         let is_idle = open.iter().any(|pack| pack.in_flight == 0);
         let expected = self.expected.load(Ordering::Relaxed);
         let may_spread = open.len() < self.most_open && expected >= SPREADS;
         if open.is_empty() || !is_idle && may_spread {
-            let taken = expected.min(CLOSE_AT);
+            let taken = expected.min(close_at);
             self.expected.fetch_sub(taken, Ordering::Relaxed);
-            open.push(Pack::begin(packs, &self.run, taken)?);
+            open.push(Pack::begin(shared, &self.run, taken)?);
         }
         let pack = open.iter_mut().min_by_key(|pack| pack.in_flight).expect("there is one now");
         let offset = pack.end;
@@ -366,13 +369,11 @@ impl Staging<'_> {
         Ok((pack.id, Arc::clone(&pack.file), offset))
     }
 
-    fn close(&self, pack: Pack) -> Result<Closed, Error> {
+    fn close(&self, pack: Pack, shared: &Shared) -> Result<Closed, Error> {
         let id = pack.id;
-        pack.close().inspect_err(|error| {
+        pack.close(shared).inspect_err(|error| {
             lock(&self.run.failed).get_or_insert(error.again());
-            if let Some(shared) = &self.place {
-                remove(&shared.packs, id);
-            }
+            remove(shared, id);
         })
     }
 
@@ -387,7 +388,7 @@ impl Drop for Staging<'_> {
         let written = self.written.get_mut().unwrap_or_else(PoisonError::into_inner);
         let open = written.open.iter().chain(&written.ending).map(|pack| pack.id);
         for id in open.chain(written.closed.iter().map(|closed| closed.id)) {
-            remove(&shared.packs, id);
+            remove(shared, id);
         }
     }
 }

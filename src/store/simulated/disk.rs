@@ -139,6 +139,8 @@ struct State {
     has_lost_packs: bool,
     /// Barriers of this sort do nothing.
     ignored: Option<Durable>,
+    /// Where packs end, if they are smaller here than elsewhere.
+    packs_end_at: Option<u64>,
     trace: Vec<Call>,
     index: Index,
 }
@@ -220,6 +222,8 @@ type Said = (Vec<u8>, Option<Vec<u8>>);
 #[derive(Default)]
 struct Index {
     puts: Vec<Vec<Said>>,
+    /// So many of them are durable.
+    flushed: usize,
     now: HashMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -239,6 +243,7 @@ impl SimDisk {
             lost: false,
             has_lost_packs: false,
             ignored: None,
+            packs_end_at: None,
             trace: Vec::new(),
             index: Index::default(),
         })))
@@ -251,6 +256,16 @@ impl SimDisk {
     /// Lets every barrier of this sort do nothing.
     pub(in crate::store) fn ignore(&self, durable: Option<Durable>) {
         self.state().ignored = durable;
+    }
+
+    /// Has packs end here: small ones are closed often.
+    pub(in crate::store) fn end_packs_at(&self, end: u64) {
+        self.state().packs_end_at = Some(end);
+    }
+
+    /// Where packs end, if that was said.
+    pub(in crate::store) fn packs_end_at(&self) -> Option<u64> {
+        self.state().packs_end_at
     }
 
     /// How many calls there were.
@@ -488,6 +503,14 @@ impl SimDisk {
         }
     }
 
+    /// Makes the index as it is durable.
+    pub(in crate::store) fn flush_index(&self) {
+        let mut state = self.state();
+        if !state.is_gone {
+            state.index.flushed = state.index.puts.len();
+        }
+    }
+
     /// Begins the index anew.
     pub(in crate::store) fn clear_index(&self) {
         let mut state = self.state();
@@ -642,7 +665,7 @@ impl Index {
             1 => self.puts.len(),
             _ => rng.below(self.puts.len() as u64 + 1) as usize,
         };
-        self.puts.truncate(kept);
+        self.puts.truncate(kept.max(self.flushed));
         self.now.clear();
         for all in std::mem::take(&mut self.puts) {
             self.take(&all);
@@ -716,7 +739,14 @@ impl SimFile {
 
     pub(in crate::store) fn punch_hole(&self, offset: u64, length: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.enter(Call::Write)?;
+        // What a signal cuts short is taken up again below this seam.
+        let entered = loop {
+            match state.enter(Call::Write) {
+                Err(Errno::INTR) => {}
+                entered => break entered,
+            }
+        };
+        entered?;
         let file = state.file(self.inode)?;
         let length = (file.now.len() as u64).saturating_sub(offset).min(length);
         file.change(Change::Write(offset, vec![0; length as usize]));
