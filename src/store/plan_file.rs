@@ -25,8 +25,16 @@ impl Store {
     /// On a full disk the reserve is let go for it.
     ///
     /// # Errors
-    /// [`Error::Full`]: there is no room even so, and the plan that was there still is.
+    /// [`Error::Full`]: there is no room even so, and the plan that was there still is. Any other
+    /// ends the store.
     pub fn keep_plan(&self, payload: &[u8]) -> Result<Digest, Error> {
+        match self.try_keep_plan(payload) {
+            Err(Error::Full) => Err(Error::Full),
+            kept => self.or_stop(kept),
+        }
+    }
+
+    fn try_keep_plan(&self, payload: &[u8]) -> Result<Digest, Error> {
         let disk = self.shared.packs.disk();
         let mut bytes = Vec::with_capacity(frame::HEADER + payload.len());
         let address = frame::file_address(self.vault(), 0, 0);
@@ -76,10 +84,10 @@ impl Store {
     /// Removes the plan, if there is one.
     ///
     /// # Errors
-    /// Only where the system refuses.
+    /// Only where the system refuses; that ends the store.
     pub fn drop_plan(&self) -> Result<(), Error> {
         let (disk, path) = (self.shared.packs.disk(), self.plan_path());
-        if disk.exists(&path)? { disk.remove(&path) } else { Ok(()) }
+        if disk.exists(&path)? { self.or_stop(disk.remove(&path)) } else { Ok(()) }
     }
 
     fn plan_path(&self) -> PathBuf {

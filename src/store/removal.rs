@@ -11,13 +11,14 @@
 //! that was judged, and of a copy, byte for byte, that the one which stays is true. No byte of new
 //! room is needed for any of this.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 
 use super::disk::{Durable, File};
 use super::frame::{self, Bad, GRAIN, HEADER, Header};
 use super::packs::{Closing, Head, PackId, Packs, Row, Sort, Spot, UNIT, header_at};
+use super::shared::Shared;
 use super::{Error, Store};
 use crate::ids::{Address, Digest};
 use crate::lab::step;
@@ -185,7 +186,9 @@ impl Store {
                 }
                 (_, None) => true,
                 (_, Some(other)) if all.contains(&other) => false,
-                (_, Some(other)) => self.is_copy(pack, &file, record, other, &mut removed)?,
+                (_, Some(other)) => {
+                    self.is_copy(pack, &file, (record, state), other, &mut removed)?
+                }
             };
             if goes {
                 chosen.push(*removal);
@@ -196,7 +199,7 @@ impl Store {
                 removed.bytes += record.spot.length;
             }
         }
-        let going: HashSet<usize> = chosen.iter().map(|removal| removal.record).collect();
+        let going: BTreeSet<usize> = chosen.iter().map(|removal| removal.record).collect();
         let stays = |(i, record): (usize, &Listed)| {
             record.state != State::Gone && !going.contains(&i) && !unmarkable.contains(&i)
         };
@@ -217,41 +220,96 @@ impl Store {
         Ok(removed)
     }
 
-    /// Makes the packs durable in which copies stay: one that was closed a moment ago may not be yet.
+    /// Before records are removed: leads the index from those that go to equal ones that stay,
+    /// because they came, or died, after the first look. `goes` says of a pack whether any of its
+    /// records goes, or of one whether that does. An index that was made again may lead back to
+    /// those that go: asked with what the last call gave, it does the same again only then.
+    ///
+    /// # Errors
+    /// Only where the system refuses.
+    pub fn lead_elsewhere(
+        &self,
+        led: Option<u64>,
+        goes: &dyn Fn(PackId, Option<usize>) -> bool,
+    ) -> Result<Option<u64>, Error> {
+        let Shared { packs, index, .. } = &*self.shared;
+        let remade = index.remade();
+        if led == Some(remade) {
+            return Ok(led);
+        }
+        for id in packs.list()? {
+            let mut rows = Vec::new();
+            if goes(id, None) {
+                let records = self.closed_pack(id)?.map_or_else(Vec::new, |pack| pack.records);
+                let stays = |(i, record): &(usize, Listed)| {
+                    record.state == State::Whole && !goes(id, Some(*i))
+                };
+                let staying = records.into_iter().enumerate().filter(stays);
+                rows.extend(staying.map(|(_, record)| (record.address, record.spot)));
+            } else {
+                packs.each(id, self.shared.limit(id), &mut |address, spot| {
+                    rows.push((address, spot));
+                    Ok(())
+                })?;
+            }
+            rows.sort_unstable_by_key(|(address, _)| *address);
+            for (address, spot) in index.strangers(&rows).unwrap_or_default() {
+                let _ = match index.spot(address) {
+                    Ok(None) => index.put(&[(address, spot)], &[]),
+                    Ok(Some(known)) if goes(known.pack, None) => {
+                        index.replace(address, known, Some(spot))
+                    }
+                    _ => Ok(()),
+                };
+            }
+        }
+        let _ = index.flush();
+        Ok(Some(remade))
+    }
+
+    /// Makes the packs durable in which copies stay, and their names: one that was closed a moment
+    /// ago, or left behind by a process that was killed, may not be yet.
     fn settle_copies(&self, removals: &[Removal]) -> Result<(), Error> {
         let packs = &self.shared.packs;
-        let kept: HashSet<PackId> =
+        let kept: BTreeSet<PackId> =
             removals.iter().filter_map(|removal| removal.copy_of).map(|spot| spot.pack).collect();
-        for id in kept {
+        for &id in &kept {
             // One that is gone is found out when the copy is read.
             if let Some((file, _)) = packs.open_if_there(id)? {
                 self.or_stop(file.sync(Durable::Packs))?;
             }
         }
-        Ok(())
+        if kept.is_empty() { Ok(()) } else { self.or_stop(packs.disk().sync_dir(packs.dir())) }
     }
 
-    /// Whether a record is the copy of another: both true, and equal byte for byte.
+    /// Whether a record is the copy of another: both true, and equal byte for byte. One that was
+    /// called dead was compared before; of its payload a crash may have left a part.
     fn is_copy(
         &self,
         pack: &ClosedPack,
         file: &File,
-        record: &Listed,
+        (record, state): (&Listed, State),
         other: Spot,
         removed: &mut Removed,
     ) -> Result<bool, Error> {
         let kept = self.shared.packs.read(other, record.address, pack.head.sort);
         let copy = payload(file, pack.head.sort, record)?;
-        let (Ok(kept), Some(copy)) = (kept, copy) else {
-            removed.damaged += 1;
-            return Ok(false);
+        let is_copy = match (kept, copy) {
+            (Ok(kept), Some(copy)) => {
+                removed.differing += u64::from(kept != copy);
+                kept == copy
+            }
+            (Ok(_), None) if state == State::Dead => true,
+            _ => {
+                removed.damaged += 1;
+                false
+            }
         };
-        removed.differing += u64::from(kept != copy);
-        Ok(kept == copy)
+        Ok(is_copy)
     }
 
     /// A barrier that failed is final for the whole store.
-    fn or_stop(&self, done: Result<(), Error>) -> Result<(), Error> {
+    pub(super) fn or_stop<T>(&self, done: Result<T, Error>) -> Result<T, Error> {
         done.inspect_err(|_| self.shared.dead.store(true, Ordering::Release))
     }
 
@@ -307,7 +365,7 @@ impl Store {
 
 /// Gives back the room of payloads, each up to the next record or, where only zeros follow, to the
 /// end of its unit. Says how many bytes the file system did not take.
-fn punch(pack: &ClosedPack, file: &File, going: &HashSet<usize>) -> Result<u64, Error> {
+fn punch(pack: &ClosedPack, file: &File, going: &BTreeSet<usize>) -> Result<u64, Error> {
     let mut starts: Vec<u64> = pack.records.iter().map(|record| record.spot.offset).collect();
     starts.sort_unstable();
     let mut unpunched = 0;

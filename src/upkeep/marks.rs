@@ -13,6 +13,8 @@ const BITS_EACH: u64 = 16;
 const BITS_SET: u32 = 7;
 /// Bits of a block: a cache line.
 const BLOCK_BITS: u64 = 512;
+/// The least memory of a set, in bytes: of a small vault nearly nothing dead is kept.
+const LEAST: u64 = 1 << 10;
 /// The most memory of a set, in bytes.
 pub(super) const MOST: u64 = 64 << 20;
 
@@ -25,8 +27,8 @@ pub(super) struct Marks {
 impl Marks {
     /// An empty set with room for so many.
     pub(super) fn for_about(addresses: u64) -> Self {
-        let most = MOST * 8 / BLOCK_BITS;
-        let blocks = addresses.saturating_mul(BITS_EACH).div_ceil(BLOCK_BITS).clamp(1, most);
+        let (least, most) = (LEAST * 8 / BLOCK_BITS, MOST * 8 / BLOCK_BITS);
+        let blocks = addresses.saturating_mul(BITS_EACH).div_ceil(BLOCK_BITS).clamp(least, most);
         let key: [u8; 32] = random();
         Self { key: words(&key), blocks: vec![[0; 8]; blocks as usize] }
     }
@@ -108,7 +110,7 @@ mod tests {
         for about in [0, 1, 1_000, 40_000_000, u64::MAX] {
             let marks = Marks::for_about(about);
             let taken = size_of_val(marks.blocks.as_slice()) as u64;
-            assert!((64..=MOST).contains(&taken), "{about}: {taken}");
+            assert!((LEAST..=MOST).contains(&taken), "{about}: {taken}");
         }
     }
 

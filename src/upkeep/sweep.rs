@@ -244,6 +244,10 @@ impl Agreed {
     fn in_pack(pack: &ClosedPack) -> Self {
         Self { table: pack.table, dead: Bits::default(), copies: BTreeMap::new() }
     }
+
+    fn has(&self, record: usize) -> bool {
+        self.dead.has(record) || self.copies.contains_key(&record)
+    }
 }
 
 /// A pack, if it is still the one that was judged.
@@ -397,7 +401,13 @@ fn record(store: &Store, entry: Entry) -> Result<(), Error> {
 /// Removes what both looks agreed on, pack by pack.
 fn remove(store: &Store, second: &Second, progress: Progress<'_>) -> Result<Removed, Error> {
     let mut all = Removed::default();
+    let goes = |id: PackId, record: Option<usize>| {
+        let agreed = second.packs.binary_search_by_key(&id, |(id, _)| *id).ok();
+        agreed.is_some_and(|at| record.is_none_or(|i| second.packs[at].1.has(i)))
+    };
+    let mut led = None;
     for (done, (id, agreed)) in (1..).zip(&second.packs) {
+        led = store.lead_elsewhere(led, &goes)?;
         if let Some(pack) = judged_pack(store, *id, agreed.table)? {
             let dead = (0..pack.records.len()).filter(|i| agreed.dead.has(*i));
             let dead = dead.map(|record| Removal { record, copy_of: None });
@@ -408,6 +418,9 @@ fn remove(store: &Store, second: &Second, progress: Progress<'_>) -> Result<Remo
         if !progress(done, second.packs.len() as u64) {
             return Err(Error::Stopped);
         }
+    }
+    if led.is_some() {
+        store.lead_elsewhere(led, &goes)?;
     }
     Ok(all)
 }
