@@ -1,5 +1,5 @@
 //! One vault, one seed: letters come, are read and forgotten, the cabinet gets new keys, and the
-//! machine dies at any call.
+//! machine dies at any call. On some days (`swept`) more than that happens.
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -7,6 +7,7 @@ use std::sync::{Arc, mpsc};
 use super::disk::{Crash, Fault, SimDisk, Wrong};
 use super::model::{Known, Model, Stop, hold};
 use super::rng::Rng;
+use super::swept::Swept;
 use crate::ids::{Address, Digest, ItemId, LetterId, SlotId, VaultId};
 use crate::ledger::entry::CHECKPOINT_KEY;
 use crate::ledger::{Checkpoint, Entry, Fact, checkpoint};
@@ -22,12 +23,17 @@ const STATE: &str = "/vault/state";
 const KEYS: &str = "/vault/keys";
 
 /// What a day came to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) calls: u64,
     pub(super) crashes: u64,
     pub(super) kept: u64,
     pub(super) forgotten: u64,
+    /// Second looks of sweeps that were done.
+    pub(super) swept: u64,
+    /// Letters of staged packs that were kept, and that were not.
+    pub(super) staged: u64,
+    pub(super) abandoned: u64,
 }
 
 impl Tally {
@@ -36,32 +42,36 @@ impl Tally {
         self.crashes += other.crashes;
         self.kept += other.kept;
         self.forgotten += other.forgotten;
+        self.swept += other.swept;
+        self.staged += other.staged;
+        self.abandoned += other.abandoned;
     }
 }
 
 pub(super) struct Day {
     pub(super) disk: Arc<SimDisk>,
     pub(super) model: Model,
-    rng: Rng,
+    pub(super) rng: Rng,
     vault: VaultId,
     checkpoint_key: [u8; 32],
-    minute: u64,
-    crashes: u64,
+    pub(super) minute: u64,
+    pub(super) tally: Tally,
+    /// What else may happen on this day.
+    pub(super) swept: Option<Swept>,
 }
 
 /// A random day. Violations are said in words.
 pub(super) fn run(seed: u64, ignored: Option<Durable>) -> Result<Tally, String> {
-    let day = || -> Result<Tally, Stop> {
+    in_words(|| {
         let mut day = Day::new(seed);
         day.found()?;
         day.disk.ignore(ignored);
-        for _ in 0..=day.rng.below(3) {
-            day.session()?;
-            let crash = *day.rng.pick(&Crash::ALL).expect("some");
-            day.crash(crash);
-        }
-        day.end()
-    };
+        day.live()
+    })
+}
+
+/// Violations of a day in words.
+pub(super) fn in_words(day: impl FnOnce() -> Result<Tally, Stop>) -> Result<Tally, String> {
     day().map_err(|stop| match stop {
         Stop::Violation(what) => what,
         Stop::Refused(error) => format!("a disk without fault refused: {error}"),
@@ -115,7 +125,8 @@ impl Day {
             checkpoint_key: rng.bytes(),
             rng,
             minute: 1_000_000,
-            crashes: 0,
+            tally: Tally::default(),
+            swept: None,
         }
     }
 
@@ -129,7 +140,17 @@ impl Day {
         self.own_key(&store)
     }
 
-    fn device(&self) -> Disk {
+    /// Some processes, each with its crash, and the end.
+    pub(super) fn live(mut self) -> Result<Tally, Stop> {
+        for _ in 0..=self.rng.below(3) {
+            self.session()?;
+            let crash = *self.rng.pick(&Crash::ALL).expect("some");
+            self.crash(crash);
+        }
+        self.end()
+    }
+
+    pub(super) fn device(&self) -> Disk {
         Disk::Simulated(Arc::clone(&self.disk))
     }
 
@@ -162,7 +183,7 @@ impl Day {
     pub(super) fn crash(&mut self, crash: Crash) {
         self.disk.kill();
         self.disk.crash(crash);
-        self.crashes += 1;
+        self.tally.crashes += 1;
     }
 
     /// Recovers on a disk without fault; compares, closes, and compares again.
@@ -172,9 +193,14 @@ impl Day {
         self.one_generation()?;
         self.letter(&store)?;
         drop(store);
-        drop(self.recover()?);
+        let store = self.recover()?;
+        if self.swept.is_some() {
+            self.sweep_all(&store)?;
+            drop(store);
+            drop(self.recover()?);
+        }
         let (kept, forgotten) = self.model.counts();
-        Ok(Tally { calls: self.disk.calls(), crashes: self.crashes, kept, forgotten })
+        Ok(Tally { calls: self.disk.calls(), kept, forgotten, ..self.tally })
     }
 
     /// Of keys and cabinets there is one.
@@ -190,15 +216,16 @@ impl Day {
     /// One process: opens the vault, works, and ends in some way.
     fn session(&mut self) -> Result<(), Stop> {
         let early = self.rng.chance(40);
+        let (events, calls) = self.swept.as_ref().map_or((8, 150), |_| (12, 500));
         if early {
             self.plan(60);
         }
         let opened = self.recover();
         let Some(store) = self.excused(opened)? else { return Ok(()) };
         if !early {
-            self.plan(150);
+            self.plan(calls);
         }
-        for _ in 0..3 + self.rng.below(8) {
+        for _ in 0..3 + self.rng.below(events) {
             let done = self.something(&store);
             self.excused(done)?;
             hold!(store.is_dead() || !self.disk.lost(), "a barrier failed, and the store goes on");
@@ -244,8 +271,11 @@ impl Day {
         Ok(())
     }
 
-    fn something(&mut self, store: &Store) -> Result<(), Stop> {
+    pub(super) fn something(&mut self, store: &Store) -> Result<(), Stop> {
         self.minute += 1;
+        if self.swept.is_some() {
+            return self.something_more(store);
+        }
         match self.rng.below(100) {
             0..38 => self.letter(store),
             38..50 => self.letters(store),
@@ -264,7 +294,7 @@ impl Day {
     }
 
     /// Reads something that is not there.
-    fn nothing(&mut self, store: &Store) -> Result<(), Stop> {
+    pub(super) fn nothing(&mut self, store: &Store) -> Result<(), Stop> {
         let address = Address::new(self.rng.bytes());
         match store.read_box(&address) {
             Err(Error::Vault(vault::Error::Missing)) => Ok(()),
@@ -274,23 +304,26 @@ impl Day {
     }
 
     /// Commits, and follows the ledger.
-    fn commit(&mut self, store: &Store, batch: Batch) -> Result<(), Stop> {
+    pub(super) fn commit(&mut self, store: &Store, batch: Batch) -> Result<(), Stop> {
         let committed = store.commit(batch);
         self.answer(store, vec![committed])
     }
 
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         store: &Store,
         answers: Vec<Result<Committed, Error>>,
     ) -> Result<(), Stop> {
-        self.model.answered(&answers.iter().map(Result::is_ok).collect::<Vec<_>>());
-        if store.is_dead() {
-            self.model.follow(store)?;
-        } else {
-            self.model.refused(store)?;
-        }
+        self.answered(store, &answers.iter().map(Result::is_ok).collect::<Vec<_>>())?;
         answers.into_iter().find_map(Result::err).map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// What was brought last was answered, or not.
+    pub(super) fn answered(&mut self, store: &Store, answers: &[bool]) -> Result<(), Stop> {
+        // What was staged comes into the index after the answer, in another thread.
+        store.shared.wait_for_index();
+        self.model.answered(answers);
+        if store.is_dead() { self.model.follow(store) } else { self.model.refused(store) }
     }
 
     pub(super) fn letter(&mut self, store: &Store) -> Result<(), Stop> {
@@ -371,6 +404,18 @@ impl Day {
 
     /// A letter with some items, as casebook brings it; the model knows of it from now on.
     fn make_letter(&mut self) -> Batch {
+        let mut chunks = Vec::new();
+        let batch = self.letter_of(|day| Ok(day.make_chunks(&mut chunks)));
+        let batch = Batch { chunks, ..batch.expect("chunks are made in memory") };
+        self.model.bring(&batch.entries);
+        batch
+    }
+
+    /// A letter with some items whose chunks `make` makes.
+    pub(super) fn letter_of(
+        &mut self,
+        mut make: impl FnMut(&mut Self) -> Result<Chunks, Stop>,
+    ) -> Result<Batch, Stop> {
         let letter = LetterId::new(self.rng.bytes());
         let mut batch = Batch::default();
         batch
@@ -383,8 +428,8 @@ impl Day {
                 1 => (Kind::Contact, ItemId::new(*letter.as_bytes())),
                 _ => (Kind::Item, ItemId::new(self.rng.bytes())),
             };
-            let chunks =
-                if kind == Kind::Contact { Vec::new() } else { self.make_chunks(&mut batch) };
+            let Chunks { all: chunks, written } =
+                if kind == Kind::Contact { Chunks::default() } else { make(self)? };
             let place = Place { kind, vault: self.vault, letter, item };
             let sealed = self.rng.bytes::<200>().repeat(1 + self.rng.below(6) as usize);
             let sealed = seal::outer(&Inner { chunks: chunks.clone(), sealed }, place);
@@ -395,26 +440,33 @@ impl Day {
                 bytes: sealed.bytes().to_vec(),
                 key: *sealed.key(),
                 chunks,
+                written,
             };
             self.model.bring_box(sealed.slot(), known);
             batch.boxes.push(sealed);
         }
-        self.model.bring(&batch.entries);
-        batch
+        Ok(batch)
     }
 
     /// Chunks as they come from the staff side: nobody here can tell what they are. Some come twice.
-    fn make_chunks(&mut self, batch: &mut Batch) -> Vec<Address> {
-        let mut addresses = Vec::new();
+    fn make_chunks(&mut self, chunks: &mut Vec<SealedChunk>) -> Chunks {
+        let mut made = Chunks::default();
         for _ in 0..self.rng.below(3) {
+            if self.swept.is_some()
+                && let Some(there) = self.counted_on()
+            {
+                made.all.push(there);
+                continue;
+            }
             let known: Vec<_> = self.model.chunks().map(|(address, _)| *address).collect();
             let again = self.rng.pick(&known).copied().filter(|_| self.rng.chance(30));
             let address = again.unwrap_or_else(|| self.make_chunk());
             let bytes = self.model.chunks().find(|(known, _)| **known == address).expect("known").1;
-            batch.chunks.push(SealedChunk::received(address, bytes).expect("a length of chunks"));
-            addresses.push(address);
+            chunks.push(SealedChunk::received(address, bytes).expect("a length of chunks"));
+            made.all.push(address);
+            made.written.push(address);
         }
-        addresses
+        made
     }
 
     fn make_chunk(&mut self) -> Address {
@@ -426,12 +478,21 @@ impl Day {
     }
 }
 
+/// Chunks of a box.
+#[derive(Default)]
+pub(super) struct Chunks {
+    pub(super) all: Vec<Address>,
+    /// Those that come along as bytes.
+    pub(super) written: Vec<Address>,
+}
+
 /// Brings several batches so that they share a group.
-fn commit_together(store: &Store, batches: Vec<Batch>) -> Vec<Result<Committed, Error>> {
+pub(super) fn commit_together(store: &Store, batches: Vec<Batch>) -> Vec<Result<Committed, Error>> {
     let (jobs, answers): (Vec<_>, Vec<_>) = batches
         .into_iter()
         .map(|batch| {
             batch.assert_whole(store.vault());
+            batch.staged.iter().for_each(|staged| staged.hand_in(&store.shared));
             let (reply, answer) = mpsc::sync_channel(1);
             ((Work::of(batch), reply), answer)
         })

@@ -1,7 +1,8 @@
 //! The store on a disk that loses and refuses.
 //!
-//! `disk` is the disk, `model` what must hold, `day` what happens. A day is one seed: it is lived
-//! again with `KLUIS_SEED=<seed> KLUIS_SEEDS=1 cargo test simulated_days -- --nocapture`.
+//! `disk` is the disk, `model` what must hold, `day` what happens, and `swept` what happens beside
+//! that on days of a second kind. A day is one seed: it is lived again with
+//! `KLUIS_SEED=<seed> KLUIS_SEEDS=1 cargo test simulated_days -- --nocapture`.
 //!
 //! What a simulation shows is as good as its disk. So each sort of barrier is left out once, and the
 //! days must notice. The index is in memory here; sled asks the system itself, and is tried beside
@@ -12,6 +13,7 @@ mod disk;
 mod faults;
 mod model;
 mod rng;
+mod swept;
 
 pub(super) use disk::{Call, Crash, Fault, SimDisk, SimFile, Wrong};
 pub(super) use rng::Rng;
@@ -25,11 +27,21 @@ use day::Tally;
 
 /// Days of `make test`; `KLUIS_SEEDS` asks for another number, `KLUIS_SEED` for another first one.
 const SEEDS: u64 = 20_000;
+/// The same of days with sweeps and stagings.
+const SWEPT_SEEDS: u64 = 700;
 /// Days that once found something.
 const REGRESSIONS: &[u64] = &[
     13, 30, 443, 350, 957, 1059, 2176, 3136, 3710, 5916, 6585, 10_591, 12_399, 15_228, 17_810,
     18_693, 19_017, 30_415, 32_044, 34_565,
 ];
+/// The same of days with sweeps and stagings.
+const SWEPT_REGRESSIONS: &[u64] = &[
+    20, 50, 67, 121, 145, 157, 186, 205, 209, 228, 232, 246, 254, 295, 493, 949, 1052, 1255, 2722,
+];
+/// Days on which a sweep merges copies; which one stays is chance.
+const MERGES: u64 = 20;
+/// Days that are lived twice.
+const LIVED_TWICE: u64 = 50;
 /// Days after which something rots.
 const ROTTEN_DAYS: u64 = 1000;
 /// A day notices a barrier that is left out after so many seeds at most.
@@ -39,14 +51,17 @@ fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
+/// A sort of day: lives one, with a barrier left out or not.
+type Days = fn(u64, Option<Durable>) -> Result<Tally, String>;
+
 /// Lives a day; says what went against the rules.
-fn live(seed: u64, ignored: Option<Durable>) -> Result<Tally, String> {
-    catch_unwind(|| day::run(seed, ignored)).unwrap_or_else(|_| Err("a panic".to_owned()))
+fn live(days: Days, seed: u64, ignored: Option<Durable>) -> Result<Tally, String> {
+    catch_unwind(|| days(seed, ignored)).unwrap_or_else(|_| Err("a panic".to_owned()))
 }
 
-#[test]
-fn simulated_days_lose_nothing_double_nothing_and_bring_nothing_back() {
-    let (first, seeds) = (number("KLUIS_SEED", 1), number("KLUIS_SEEDS", SEEDS));
+/// Lives as many days as were asked for, on every core.
+fn live_all(days: Days, otherwise: u64) {
+    let (first, seeds) = (number("KLUIS_SEED", 1), number("KLUIS_SEEDS", otherwise));
     let next = AtomicU64::new(first);
     let found = Mutex::new((Tally::default(), Vec::new()));
     let work = || {
@@ -55,7 +70,7 @@ fn simulated_days_lose_nothing_double_nothing_and_bring_nothing_back() {
             if seed >= first + seeds {
                 return;
             }
-            let day = live(seed, None);
+            let day = live(days, seed, None);
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             match day {
                 Ok(tally) => found.0.add(tally),
@@ -78,9 +93,39 @@ fn simulated_days_lose_nothing_double_nothing_and_bring_nothing_back() {
 }
 
 #[test]
+fn simulated_days_lose_nothing_double_nothing_and_bring_nothing_back() {
+    live_all(day::run, SEEDS);
+}
+
+#[test]
+fn simulated_days_with_sweeps_and_stagings_keep_what_is_live_and_nothing_else() {
+    live_all(swept::run, SWEPT_SEEDS);
+}
+
+#[test]
+fn a_copy_stays_only_where_it_is_durable() {
+    for seed in 1..=MERGES {
+        let day = catch_unwind(|| swept::run_merging(seed));
+        assert_eq!(day.unwrap_or_else(|_| Err("a panic".to_owned())).err(), None, "seed {seed}");
+    }
+}
+
+#[test]
 fn days_that_once_went_wrong_go_well() {
-    for seed in REGRESSIONS {
-        assert_eq!(live(*seed, None).err(), None, "seed {seed}");
+    let days: [(Days, &[u64]); 2] = [(day::run, REGRESSIONS), (swept::run, SWEPT_REGRESSIONS)];
+    for (days, seeds) in days {
+        for seed in seeds {
+            assert_eq!(live(days, *seed, None).err(), None, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_day_is_lived_the_same_way_again() {
+    for days in [day::run, swept::run] as [Days; 2] {
+        for seed in 1..=LIVED_TWICE {
+            assert_eq!(live(days, seed, None), live(days, seed, None), "seed {seed}");
+        }
     }
 }
 
@@ -100,11 +145,13 @@ fn a_place_that_rots_is_named_or_changes_nothing() {
 
 #[test]
 fn a_barrier_that_is_left_out_is_noticed() {
-    for barrier in [Durable::Packs, Durable::Cabinet, Durable::Ledger, Durable::Names, Durable::Key]
-    {
+    let sorts = [Durable::Packs, Durable::Cabinet, Durable::Ledger, Durable::Names, Durable::Key];
+    let left_out = sorts.map(|sort| (day::run as Days, sort, "anywhere"));
+    let in_sweeps = [(swept::run as Days, Durable::Packs, "in sweeps")];
+    for (days, sort, place) in left_out.into_iter().chain(in_sweeps) {
         let noticed =
-            (1..=NOTICED_WITHIN).filter(|seed| live(*seed, Some(barrier)).is_err()).count();
-        println!("without {barrier:?}: {noticed} of {NOTICED_WITHIN} days went wrong");
-        assert!(noticed > 0, "{barrier:?} may be left out, and nothing notices");
+            (1..=NOTICED_WITHIN).filter(|seed| live(days, *seed, Some(sort)).is_err()).count();
+        println!("without {sort:?} {place}: {noticed} of {NOTICED_WITHIN} days went wrong");
+        assert!(noticed > 0, "{sort:?} may be left out {place}, and nothing notices");
     }
 }

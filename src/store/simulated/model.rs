@@ -5,7 +5,7 @@
 //! every head ever given out stands. Forgotten stays forgotten. Nothing is lost or half, and a
 //! check finds nothing to say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::disk::SimDisk;
 use crate::ids::{Address, Digest, SlotId};
@@ -46,6 +46,8 @@ pub(super) struct Known {
     pub(super) bytes: Vec<u8>,
     pub(super) key: [u8; 32],
     pub(super) chunks: Vec<Address>,
+    /// Those of the chunks that came along as bytes.
+    pub(super) written: Vec<Address>,
 }
 
 /// A batch that was brought to the store and is not in the ledger, as far as it was read.
@@ -75,6 +77,8 @@ pub(super) struct Model {
     /// The server's own keys.
     keys: BTreeMap<SlotId, [u8; 32]>,
     chunks: BTreeMap<Address, Vec<u8>>,
+    /// When a commit brought each chunk last, in minutes.
+    written: BTreeMap<Address, u64>,
     /// Slots that the ledger fills, in that order, and whether it has emptied them.
     slots: Vec<(SlotId, bool)>,
     heads: Vec<(u64, Digest)>,
@@ -105,6 +109,25 @@ impl Model {
 
     pub(super) fn chunks(&self) -> impl Iterator<Item = (&Address, &Vec<u8>)> {
         self.chunks.iter()
+    }
+
+    /// A sweep is about to make its entry, or was: what it counts is its own affair.
+    pub(super) fn bring_sweep(&mut self, fact: Fact, minute: u64) {
+        self.bring(&[Entry::new(fact, minute)]);
+    }
+
+    /// Everything that a box refers to which is there, and these boxes.
+    pub(super) fn live(&self) -> BTreeSet<Address> {
+        let kept = self.slots.iter().filter(|(_, emptied)| !emptied);
+        kept.filter_map(|(slot, _)| self.boxes.get(slot))
+            .flat_map(|known| known.chunks.iter().copied().chain([known.address]))
+            .collect()
+    }
+
+    /// Chunks that a commit brought in this minute or later.
+    pub(super) fn written_since(&self, minute: u64) -> Vec<Address> {
+        let since = self.written.iter().filter(|(_, written)| **written >= minute);
+        since.map(|(address, _)| *address).collect()
     }
 
     /// Slots of boxes that are there and can be forgotten.
@@ -165,14 +188,14 @@ impl Model {
         if first.kind == Fact::CabinetRotated {
             return Ok(1);
         }
-        let is_it = |attempt: &Attempt| attempt.entries[0] == Entry { seq: 0, ..first.clone() };
+        let is_it = |attempt: &Attempt| is_of(&attempt.entries[0], first);
         let found = self.attempts.iter().position(is_it);
         hold!(found.is_some(), "an entry that nobody brought: {first:?}");
         let attempt = self.attempts.remove(found.unwrap_or_default());
         hold!(attempt.fate != Fate::Refused, "a batch that was refused is in the ledger");
         hold!(rest.len() >= attempt.entries.len(), "half a batch is in the ledger");
         for (entry, bytes) in attempt.entries.iter().zip(rest) {
-            hold!(Entry { seq: 0, ..read(bytes)? } == *entry, "half a batch is in the ledger");
+            hold!(is_of(entry, &read(bytes)?), "half a batch is in the ledger");
         }
         Ok(attempt.entries.len())
     }
@@ -193,6 +216,8 @@ impl Model {
                     .for_each(|(_, gone)| *gone = true);
             } else if entry.fills_slot() {
                 self.slots.push((slot, false));
+                let written = self.boxes.get(&slot).map_or(&[][..], |known| &known.written);
+                self.written.extend(written.iter().map(|address| (*address, entry.minute)));
             }
         }
         Ok(())
@@ -282,6 +307,16 @@ impl Model {
             hold!(is_it, "another chunk than was kept");
         }
         Ok(())
+    }
+}
+
+/// Whether an entry of the ledger is one that was brought.
+fn is_of(brought: &Entry, entry: &Entry) -> bool {
+    match brought.kind {
+        Fact::SweepPlanned | Fact::Swept => {
+            brought.kind == entry.kind && brought.minute == entry.minute
+        }
+        _ => *brought == Entry { seq: 0, ..entry.clone() },
     }
 }
 
