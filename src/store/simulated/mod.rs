@@ -38,8 +38,8 @@ const REGRESSIONS: &[u64] = &[
 const SWEPT_REGRESSIONS: &[u64] = &[
     20, 50, 67, 121, 145, 157, 186, 205, 209, 228, 232, 246, 254, 295, 493, 949, 1052, 1255, 2722,
 ];
-/// Days on which a sweep merges copies; which one stays is chance.
-const MERGES: u64 = 20;
+/// Days with a script: which of two copies stays, for one, is chance.
+const SCRIPTED: u64 = 20;
 /// Days that are lived twice.
 const LIVED_TWICE: u64 = 50;
 /// Days after which something rots.
@@ -102,12 +102,22 @@ fn simulated_days_with_sweeps_and_stagings_keep_what_is_live_and_nothing_else() 
     live_all(swept::run, SWEPT_SEEDS);
 }
 
+/// Lives days with a script, whose names and bytes alone are chance.
+fn live_script(script: fn(u64) -> Result<Tally, String>) {
+    for seed in 1..=SCRIPTED {
+        let day = catch_unwind(|| script(seed)).unwrap_or_else(|_| Err("a panic".to_owned()));
+        assert_eq!(day.err(), None, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_copy_stays_only_where_it_is_durable() {
-    for seed in 1..=MERGES {
-        let day = catch_unwind(|| swept::run_merging(seed));
-        assert_eq!(day.unwrap_or_else(|_| Err("a panic".to_owned())).err(), None, "seed {seed}");
-    }
+    live_script(swept::run_merging);
+}
+
+#[test]
+fn what_a_staging_may_rest_on_is_not_swept() {
+    live_script(swept::run_resting);
 }
 
 #[test]
