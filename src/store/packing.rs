@@ -425,7 +425,7 @@ mod tests {
             file.write_all_at(&[0; HEADER], 0).expect("lost");
             assert!(place.packs.head(&file).is_err());
             let closed = close_left_open(&place.packs, pack, None).expect("closed");
-            assert!(closed.is_some_and(|(_, records)| records == 1));
+            assert!(closed.is_some_and(|closed| closed.records == 1));
             assert!(place.packs.head(&file).is_ok_and(|head| head.sort == sort));
             place.packs.read(spots[0].1, spots[0].0, sort).expect("read");
         }
