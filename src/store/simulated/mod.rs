@@ -13,6 +13,8 @@ mod disk;
 mod faults;
 mod model;
 mod rng;
+#[path = "../../../tests/support/tally.rs"]
+mod tally;
 mod swept;
 
 pub(super) use disk::{Call, Crash, Fault, SimDisk, SimFile, Wrong};
@@ -60,7 +62,7 @@ fn live(days: Days, seed: u64, ignored: Option<Durable>) -> Result<Tally, String
 }
 
 /// Lives as many days as were asked for, on every core.
-fn live_all(days: Days, otherwise: u64) {
+fn live_all(harness: &str, days: Days, otherwise: u64) {
     let (first, seeds) = (number("KLUIS_SEED", 1), number("KLUIS_SEEDS", otherwise));
     let next = AtomicU64::new(first);
     let found = Mutex::new((Tally::default(), Vec::new()));
@@ -89,17 +91,18 @@ fn live_all(days: Days, otherwise: u64) {
     });
     let (total, bad) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!("{seeds} days from seed {first}: {total:?}");
+    tally::tally(harness, &[("seeds", seeds), ("calls", total.calls), ("crashes", total.crashes)]);
     assert!(bad.is_empty(), "{} of {seeds} days went wrong: seeds {bad:?}", bad.len());
 }
 
 #[test]
 fn simulated_days_lose_nothing_double_nothing_and_bring_nothing_back() {
-    live_all(day::run, SEEDS);
+    live_all("simulated days", day::run, SEEDS);
 }
 
 #[test]
 fn simulated_days_with_sweeps_and_stagings_keep_what_is_live_and_nothing_else() {
-    live_all(swept::run, SWEPT_SEEDS);
+    live_all("simulated days with sweeps", swept::run, SWEPT_SEEDS);
 }
 
 /// Lives days with a script, whose names and bytes alone are chance.
