@@ -7,8 +7,7 @@ use age::EncryptError;
 use age_core::format::{FileKey, Stanza};
 use age_core::primitives::{aead_encrypt, bech32_decode, hkdf};
 use age_core::secrecy::ExposeSecret as _;
-use aws_lc_rs::agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral};
-use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use zeroize::Zeroizing;
@@ -41,12 +40,14 @@ impl Recipient {
 
     /// A fresh key's public half, and what both then share.
     fn agree(&self) -> Option<([u8; 32], Zeroizing<[u8; 32]>)> {
-        let own = EphemeralPrivateKey::generate(&X25519, &SystemRandom::new()).ok()?;
+        // Of the kernel's randomness: a generator of AWS-LC's own would have to be seeded first.
+        let mut own = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *own).expect("the kernel gives randomness");
+        let own = PrivateKey::from_private_key(&X25519, &*own).ok()?;
         let public = own.compute_public_key().ok()?.as_ref().try_into().ok()?;
         let theirs = UnparsedPublicKey::new(&X25519, self.0);
-        let shared = agree_ephemeral(own, theirs, (), |shared| {
-            shared.try_into().map(Zeroizing::new).map_err(|_| ())
-        });
+        let shared =
+            agree(&own, theirs, (), |shared| shared.try_into().map(Zeroizing::new).map_err(|_| ()));
         Some((public, shared.ok()?))
     }
 }

@@ -45,7 +45,7 @@ pub use plan_file::PlanFile;
 pub use removal::{ClosedPack, Listed, REMOVE_STEPS, Removal, Removed, State};
 pub use report::{Harmed, Problem, Remedy, Report};
 pub use staged::Staged;
-pub use staging::{PutError, Repeats, Short, Staging, Stored, Writer};
+pub use staging::{PutError, Repeats, Short, ShortPut, Staging, Stored, Writer};
 
 use std::collections::HashSet;
 use std::io;

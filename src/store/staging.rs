@@ -59,6 +59,16 @@ pub struct Short {
     pub added: Vec<Address>,
 }
 
+/// What became of short content.
+pub enum ShortPut {
+    /// It is too long for a unit.
+    TooLong,
+    /// Nobody wanted it.
+    Unwanted,
+    /// It is in the unit.
+    Put(Short),
+}
+
 /// Keys with the numbers of their bodies.
 type Numbered = Vec<(u64, ChunkKey)>;
 
@@ -180,9 +190,9 @@ impl Staging<'_> {
         Ok(Stored { length, keys })
     }
 
-    /// Seals what `source` holds, on this thread, into a unit that is not written yet: it can be taken
-    /// back until something else is put. Chunks that `is_there` knows are left out. Gives nothing if
-    /// the content is too long for a unit.
+    /// Seals what `source` holds, on this thread, into a unit that is not written yet, if `wants` it
+    /// once it knows length and hashes: it can be taken back until something else is put. Chunks that
+    /// `is_there` knows are left out.
     ///
     /// # Errors
     /// See [`PutError`].
@@ -190,8 +200,9 @@ impl Staging<'_> {
         &mut self,
         base: &Base,
         source: &dyn Source,
+        wants: &mut dyn FnMut(u64, &[[u8; 32]]) -> bool,
         is_there: &dyn Fn(&Address) -> bool,
-    ) -> Result<Option<Short>, PutError> {
+    ) -> Result<ShortPut, PutError> {
         let length = source.length().map_err(PutError::Source)?;
         let (count, padded) = (chunk::bodies(length), chunk::padded(length));
         let mut unit = match lock(&self.own).take() {
@@ -202,9 +213,19 @@ impl Staging<'_> {
             self.write(&mut unit)?;
         }
         let sealed = if unit.has_room_for(count, padded) {
-            seal_short(&mut unit, base, source, length, is_there).map(Some)
+            let lengths: Vec<usize> =
+                (0..count).map(|index| chunk::body_length(length, index)).collect();
+            let fill =
+                |number: usize, body: &mut [u8]| copy_body(source, length, number as u64, body);
+            let wants = &mut |hashes: &[[u8; 32]]| wants(length, hashes);
+            unit.seal_if(base, &lengths, fill, wants, is_there).map(|sealed| match sealed {
+                Some((keys, added)) => {
+                    ShortPut::Put(Short { stored: Stored { length, keys }, added })
+                }
+                None => ShortPut::Unwanted,
+            })
         } else {
-            Ok(None)
+            Ok(ShortPut::TooLong)
         };
         *lock(&self.own) = Some(unit);
         sealed.map_err(PutError::Source)
@@ -451,7 +472,8 @@ impl Writer<'_> {
         index: u64,
     ) -> Result<ChunkKey, PutError> {
         let padded = chunk::body_length(length, index);
-        let key = self.add(base, padded, |body| copy_body(source, length, index, body))?;
+        let fill = |body: &mut [u8]| copy_body(source, length, index, body).map(|()| padded);
+        let key = self.add(base, padded, fill)?;
         Ok(key.expect("no body is empty"))
     }
 
@@ -502,43 +524,14 @@ impl Drop for Writer<'_> {
     }
 }
 
-/// Seals short content behind what is in the unit; if it cannot be read, the unit is as before.
-fn seal_short(
-    unit: &mut Unit,
-    base: &Base,
-    source: &dyn Source,
-    length: u64,
-    is_there: &dyn Fn(&Address) -> bool,
-) -> io::Result<Short> {
-    let (mut keys, mut added) = (Vec::new(), Vec::new());
-    for index in 0..chunk::bodies(length) {
-        let most = chunk::body_length(length, index);
-        let sealed = unit.seal(base, most, |body| copy_body(source, length, index, body));
-        let (key, address) = match sealed {
-            Ok(sealed) => sealed.expect("no body is empty"),
-            Err(error) => {
-                added.iter().for_each(|_: &Address| unit.take_back());
-                return Err(error);
-            }
-        };
-        if added.contains(&address) || is_there(&address) {
-            unit.take_back();
-        } else {
-            added.push(address);
-        }
-        keys.push(key);
-    }
-    Ok(Short { stored: Stored { length, keys }, added })
-}
-
-/// Copies body number `index` of content of `length` bytes, with its padding; says how long it is.
-fn copy_body(source: &dyn Source, length: u64, index: u64, body: &mut [u8]) -> io::Result<usize> {
+/// Copies body number `index` of content of `length` bytes, with its padding.
+fn copy_body(source: &dyn Source, length: u64, index: u64, body: &mut [u8]) -> io::Result<()> {
     let from = index * BODY as u64;
     let kept = usize::try_from(length.saturating_sub(from)).unwrap_or(body.len()).min(body.len());
     let (content, padding) = body.split_at_mut(kept);
     source.copy_at(content, from)?;
     padding.fill(0);
-    Ok(body.len())
+    Ok(())
 }
 
 /// Content that can only be read from its beginning to its end.

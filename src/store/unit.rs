@@ -16,7 +16,7 @@ use super::frame::{GRAIN, HEADER, Header, Type};
 use super::packs::UNIT;
 use crate::ids::Address;
 use crate::vault::TAG;
-use crate::vault::chunk::{self, Base, ChunkKey, RECORD};
+use crate::vault::chunk::{self, Base, ChunkKey, Hashed, RECORD};
 
 /// Full chunks that a unit has room for. Disks like writes of 1 MiB, several at a time, better than
 /// larger ones (docs/benchmarks.md).
@@ -91,11 +91,79 @@ impl Unit {
         let record = &mut self.buffer[start..end];
         let key = chunk::seal_in_place(base, record);
         let address = key.address();
-        let (header, payload) = record.split_at_mut(HEADER);
+        self.put_header(start, end, address);
+        Ok(Some((key, address)))
+    }
+
+    /// Seals several chunks behind the others, if `wants` them once it knows their hashes. `fill` is
+    /// given the number of a body and its room, all of which it fills; those that `is_there` knows are
+    /// left out. Gives the keys of all, and the addresses of those that were added.
+    ///
+    /// # Errors
+    /// What `fill` says. What is not sealed is wiped.
+    pub(super) fn seal_if<E>(
+        &mut self,
+        base: &Base,
+        lengths: &[usize],
+        fill: impl Fn(usize, &mut [u8]) -> Result<(), E>,
+        wants: &mut dyn FnMut(&[[u8; 32]]) -> bool,
+        is_there: &dyn Fn(&Address) -> bool,
+    ) -> Result<Option<(Vec<ChunkKey>, Vec<Address>)>, E> {
+        let begin = self.end.next_multiple_of(GRAIN as usize);
+        self.buffer[self.end..begin].fill(0);
+        let mut starts = Vec::with_capacity(lengths.len());
+        let mut records = Vec::with_capacity(lengths.len());
+        let mut rest = &mut self.buffer[begin..];
+        let mut start = begin;
+        for length in lengths {
+            let end = start + HEADER + length + TAG;
+            let next = end.next_multiple_of(GRAIN as usize);
+            let (record, behind) = rest.split_at_mut(next.min(ROOM) - start);
+            starts.push(start);
+            records.push(&mut record[..end - start]);
+            (rest, start) = (behind, next);
+        }
+        let end = start.min(ROOM);
+        let mut filled = Ok(());
+        for (number, record) in records.iter_mut().enumerate() {
+            let body = HEADER..record.len() - TAG;
+            filled = filled.and_then(|()| fill(number, &mut record[body]));
+        }
+        let hashed: Vec<Hashed<'_>> = match filled {
+            Ok(()) => records.into_iter().map(Hashed::of).collect(),
+            Err(_) => Vec::new(),
+        };
+        let hashes: Vec<[u8; 32]> = hashed.iter().map(|hashed| *hashed.hash()).collect();
+        if filled.is_err() || !wants(&hashes) {
+            self.buffer[begin..end].zeroize();
+            return filled.map(|()| None);
+        }
+        let keys: Vec<ChunkKey> = hashed.into_iter().map(|hashed| hashed.seal(base)).collect();
+        let mut added = Vec::with_capacity(keys.len());
+        for ((key, from), length) in keys.iter().zip(starts).zip(lengths) {
+            let address = key.address();
+            if added.contains(&address) || is_there(&address) {
+                continue;
+            }
+            // Behind the last that was kept.
+            let start = self.end.next_multiple_of(GRAIN as usize);
+            self.buffer[self.end..start].fill(0);
+            let whole = HEADER + length + TAG;
+            if start < from {
+                self.buffer.copy_within(from..from + whole, start);
+            }
+            self.put_header(start, start + whole, address);
+            added.push(address);
+        }
+        Ok(Some((keys, added)))
+    }
+
+    /// Fills in the header of a sealed record, which is the last one now.
+    fn put_header(&mut self, start: usize, end: usize, address: Address) {
+        let (header, payload) = self.buffer[start..end].split_at_mut(HEADER);
         header.copy_from_slice(&Header::of(Type::Chunk, address.as_bytes(), payload));
         self.rows.push(Row { address, offset: start, length: payload.len() });
         self.end = end;
-        Ok(Some((key, address)))
     }
 
     /// Takes back what was sealed last.
@@ -265,5 +333,51 @@ mod tests {
         assert!(!is_left, "plaintext stays in the buffer");
         assert_eq!(unit.bytes(), before);
         assert_eq!(unit.rows().len(), 1);
+    }
+
+    #[test]
+    fn content_is_sealed_once_it_is_wanted_and_what_is_there_leaves_no_gap() {
+        let (base, mut unit) = (Base::fresh(), Unit::new().expect("memory"));
+        add(&mut unit, &base, b"before", 4096);
+        let (before, rows) = (unit.bytes().to_vec(), unit.rows().len());
+        let lengths = [BODY, 8192, 4096];
+        let fill = |number: usize, body: &mut [u8]| {
+            body.fill(0x50 + number as u8);
+            Ok::<_, ()>(())
+        };
+        let mut seen = Vec::new();
+        let no = &mut |hashes: &[[u8; 32]]| {
+            seen = hashes.to_vec();
+            false
+        };
+        assert!(unit.seal_if(&base, &lengths, fill, no, &|_| false).expect("filled").is_none());
+        let is_plain = |unit: &Unit| {
+            (0..3).any(|n| unit.buffer.windows(16).any(|window| window == [0x50 + n; 16]))
+        };
+        assert_eq!((unit.rows().len(), is_plain(&unit)), (rows, false));
+        assert_eq!(unit.bytes(), before);
+        let bad = |number: usize, body: &mut [u8]| {
+            body.fill(0x50);
+            if number == 1 { Err("no") } else { Ok(()) }
+        };
+        let failed = unit.seal_if(&base, &lengths, bad, &mut |_| true, &|_| false);
+        assert_eq!((failed.err(), is_plain(&unit)), (Some("no"), false));
+        assert_eq!(unit.bytes(), before);
+
+        let asked = std::cell::Cell::new(0);
+        let is_second = |_: &Address| asked.replace(asked.get() + 1) == 1;
+        let sealed = unit.seal_if(&base, &lengths, fill, &mut |_| true, &is_second);
+        let (keys, added) = sealed.expect("filled").expect("wanted");
+        assert!(keys.iter().map(|key| *key.hash()).eq(seen) && !is_plain(&unit));
+        assert_eq!(added, [keys[0].address(), keys[2].address()]);
+        let rows = unit.rows().to_vec();
+        let bytes = unit.bytes().to_vec();
+        let end = |row: &Row| (row.offset + HEADER + row.length).next_multiple_of(GRAIN as usize);
+        assert_eq!((end(&rows[0]), end(&rows[1])), (rows[1].offset, rows[2].offset));
+        for (row, (key, number)) in rows[1..].iter().zip([(&keys[0], 0u8), (&keys[2], 2)]) {
+            let mut payload = bytes[row.offset + HEADER..][..row.length].to_vec();
+            let body = chunk::open(key, row.address, &mut payload).expect("opens");
+            assert!(body.iter().all(|&byte| byte == 0x50 + number));
+        }
     }
 }

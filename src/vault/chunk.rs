@@ -182,11 +182,43 @@ pub fn body_length(length: u64, index: u64) -> usize {
 /// If `record` is too short to hold a body.
 #[must_use]
 pub fn seal_in_place(base: &Base, record: &mut [u8]) -> ChunkKey {
-    let (body, tag) = record[HEADROOM..].split_last_chunk_mut().expect("room for a body and a tag");
-    let hash = *blake3::hash(body).as_bytes();
-    let key = ChunkKey { key: *blake3::keyed_hash(base.0.expose(), &hash).as_bytes(), hash };
-    *tag = seal_once(&key.key, &[], body);
-    key
+    Hashed::of(record).seal(base)
+}
+
+/// A record whose body has been hashed and not sealed yet: for who wants to know what it is first.
+pub struct Hashed<'a> {
+    record: &'a mut [u8],
+    hash: [u8; 32],
+}
+
+impl<'a> Hashed<'a> {
+    /// Hashes the body in `record`, which is as for [`seal_in_place`]; nobody can change it between.
+    ///
+    /// # Panics
+    /// If `record` is too short to hold a body.
+    #[must_use]
+    pub fn of(record: &'a mut [u8]) -> Self {
+        let body =
+            record[HEADROOM..].split_last_chunk::<TAG>().expect("room for a body and a tag").0;
+        let hash = *blake3::hash(body).as_bytes();
+        Self { record, hash }
+    }
+
+    /// H: BLAKE3 of the body with its padding.
+    #[must_use]
+    pub fn hash(&self) -> &[u8; 32] {
+        &self.hash
+    }
+
+    /// Seals the body where it lies.
+    #[must_use]
+    pub fn seal(self, base: &Base) -> ChunkKey {
+        let (body, tag) = self.record[HEADROOM..].split_last_chunk_mut().expect("as it was hashed");
+        let hash = self.hash;
+        let key = ChunkKey { key: *blake3::keyed_hash(base.0.expose(), &hash).as_bytes(), hash };
+        *tag = seal_once(&key.key, &[], body);
+        key
+    }
 }
 
 /// Seals `content`; gives the keys in the order of the bodies, and the chunks.

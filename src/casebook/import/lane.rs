@@ -1,8 +1,8 @@
 //! Documents of usual length, sealed where they will be written from.
 //!
 //! A thread of a run has a lane while it brings one: a staging, whose unit the document is read into
-//! and sealed in, and a pile of what is committed with it. What turns out to be there already is
-//! taken back out of the unit. A lane is committed when it has enough letters, so its chunks are not
+//! and sealed in, and a pile of what is committed with it. Once it is hashed it shows whether it is
+//! there already; then it is not sealed. A lane is committed when it has enough letters, so its chunks are not
 //! held in memory, and its packs are of a good length. Nothing may rest on what another lane has not
 //! committed; so what is on another lane already is put on that one.
 
@@ -12,9 +12,9 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use super::papers::Paper;
-use super::{About, Error, PILE_LETTERS, Pile, Run, Taken, lock};
+use super::{About, Error, Fingerprint, PILE_LETTERS, Pile, Run, Taken, lock};
 use crate::ids::Address;
-use crate::store::{Batch, PutError, Repeats, Short, Source, Staging};
+use crate::store::{Batch, PutError, Repeats, Short, ShortPut, Source, Staging};
 use crate::vault::chunk::{self, Base};
 
 /// A lane is committed when so many bytes of content are on it, with their padding.
@@ -59,7 +59,8 @@ pub(super) struct Lane {
 /// What became of a document on a lane.
 enum Put {
     Short(Short),
-    TooLong,
+    /// It is too long, or not wanted.
+    No,
     /// A part of it is on the lane of this number.
     Elsewhere(usize),
 }
@@ -110,23 +111,32 @@ impl Run {
             fresh = Base::fresh();
             &fresh
         };
-        let short = match lane.put(self, base, source, may_move)? {
-            Put::Short(short) => short,
-            Put::TooLong => return Ok(None),
-            Put::Elsewhere(number) => return Err(Refusal::Elsewhere(number)),
+        let mut asked = None;
+        let wants = &mut |length: u64, hashes: &[[u8; 32]]| {
+            let mut fingerprint = Fingerprint::new();
+            fingerprint.add(name, length, hashes);
+            let fingerprint = fingerprint.finish(about);
+            let place = self.place(fingerprint, about);
+            let is_wanted = !self.is_dry && matches!(place, Ok(Some(_)));
+            asked = Some((fingerprint, place));
+            is_wanted
+        };
+        let put = lane.put(self, base, source, wants, may_move)?;
+        let (fingerprint, place) = match asked {
+            Some((fingerprint, place)) => (fingerprint, place?),
+            None => return Ok(None),
+        };
+        let (short, place) = match (put, place) {
+            (Put::Short(short), Some(place)) => (short, place),
+            (Put::Elsewhere(number), _) => return Err(Refusal::Elsewhere(number)),
+            (_, place) => {
+                return Ok(Some(place.map_or(Taken::There, super::Place::only_counted)));
+            }
         };
         // It may have become longer since it was looked at.
         paper.length = short.stored.length;
         paper.keys.clone_from(&short.stored.keys);
         let papers = vec![paper];
-        let fingerprint = self.fingerprint_of(&papers, about);
-        let place = match self.place(fingerprint, about) {
-            Ok(Some(place)) if !self.is_dry => place,
-            other => {
-                lane.take_back(self, short);
-                return Ok(Some(other?.map_or(Taken::There, super::Place::only_counted)));
-            }
-        };
         let arrival = self.arrival(about, place.case);
         let mut batch = Batch::default();
         let sealed = match self.casebook.seal_papers(&mut batch, &arrival, papers, fingerprint) {
@@ -189,6 +199,7 @@ impl Lane {
         run: &Run,
         base: &Base,
         source: &dyn Source,
+        wants: &mut dyn FnMut(u64, &[[u8; 32]]) -> bool,
         may_move: bool,
     ) -> Result<Put, PutError> {
         let here = &self.pile.shared;
@@ -205,14 +216,14 @@ impl Lane {
             }
             false
         };
-        let put = self.staging.put_short(base, source, &is_there);
+        let put = self.staging.put_short(base, source, wants, &is_there);
         let put = match (put, elsewhere.get().filter(|_| may_move)) {
-            (Ok(Some(short)), None) => return Ok(Put::Short(short)),
-            (Ok(Some(short)), Some(number)) => {
+            (Ok(ShortPut::Put(short)), None) => return Ok(Put::Short(short)),
+            (Ok(ShortPut::Put(short)), Some(number)) => {
                 self.staging.take_back(short);
                 Ok(Put::Elsewhere(number))
             }
-            (Ok(None), _) => Ok(Put::TooLong),
+            (Ok(ShortPut::TooLong | ShortPut::Unwanted), _) => Ok(Put::No),
             (Err(error), _) => Err(error),
         };
         run.lanes.leave(&claimed.into_inner(), self.number);

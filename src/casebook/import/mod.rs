@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex};
 use jiff::civil::Date;
 
 use lane::Lanes;
+use papers::Fingerprint;
 pub use papers::Paper;
 
 use super::detail::ContactDetail;
@@ -196,7 +197,7 @@ impl Run {
     /// # Errors
     /// As [`Run::mail`].
     pub fn papers(&self, about: About, papers: Vec<Paper>) -> Result<Taken, Error> {
-        let fingerprint = self.fingerprint_of(&papers, about);
+        let fingerprint = Fingerprint::of(&papers, about);
         let Some(place) = self.place(fingerprint, about)? else { return Ok(Taken::There) };
         if self.is_dry {
             return Ok(place.only_counted());

@@ -56,11 +56,6 @@ impl Run {
         (paper.length, paper.keys) = (stored.length, stored.keys);
         Ok(paper)
     }
-
-    /// What tells that these documents come again, where they belong.
-    pub(super) fn fingerprint_of(&self, papers: &[Paper], about: About) -> Digest {
-        into_case(fingerprint(papers), about.case)
-    }
 }
 
 impl Paper {
@@ -78,17 +73,40 @@ impl Paper {
 }
 
 /// What tells that documents come again: their names and contents, in order (vault-format §7).
-fn fingerprint(papers: &[Paper]) -> Digest {
-    let mut hasher = blake3::Hasher::new_derive_key("kluis v1 documents");
-    for paper in papers {
-        hasher.update(&(paper.name.len() as u64).to_le_bytes());
-        hasher.update(&paper.name);
-        hasher.update(&paper.length.to_le_bytes());
-        for key in &paper.keys {
-            hasher.update(key.hash());
+pub(super) struct Fingerprint(blake3::Hasher);
+
+impl Fingerprint {
+    pub(super) fn new() -> Self {
+        Self(blake3::Hasher::new_derive_key("kluis v1 documents"))
+    }
+
+    /// Adds a document with the hashes of its bodies.
+    pub(super) fn add<'a>(
+        &mut self,
+        name: &[u8],
+        length: u64,
+        hashes: impl IntoIterator<Item = &'a [u8; 32]>,
+    ) {
+        self.0.update(&(name.len() as u64).to_le_bytes());
+        self.0.update(name);
+        self.0.update(&length.to_le_bytes());
+        for hash in hashes {
+            self.0.update(hash);
         }
     }
-    Digest::new(*hasher.finalize().as_bytes())
+
+    /// Of all that were added, where they belong.
+    pub(super) fn finish(&self, about: About) -> Digest {
+        into_case(Digest::new(*self.0.finalize().as_bytes()), about.case)
+    }
+
+    pub(super) fn of(papers: &[Paper], about: About) -> Digest {
+        let mut all = Self::new();
+        for paper in papers {
+            all.add(&paper.name, paper.length, paper.keys.iter().map(ChunkKey::hash));
+        }
+        all.finish(about)
+    }
 }
 
 impl Casebook {

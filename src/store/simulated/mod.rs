@@ -13,9 +13,9 @@ mod disk;
 mod faults;
 mod model;
 mod rng;
+mod swept;
 #[path = "../../../tests/support/tally.rs"]
 mod tally;
-mod swept;
 
 pub(super) use disk::{Call, Crash, Fault, SimDisk, SimFile, Wrong};
 pub(super) use rng::Rng;
