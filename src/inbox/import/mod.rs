@@ -96,6 +96,9 @@ const IN_WORK: u64 = 32 << 20;
 /// A letter takes so many times its length while it is parsed, cut and sealed.
 const COPIES: u64 = 3;
 
+/// Jobs that wait for each thread: else all of them wait for the one that walks.
+const AHEAD: usize = 16;
+
 /// What a worker is given.
 enum Job<'a> {
     File(Found, Share<'a>),
@@ -118,7 +121,7 @@ struct Shared<'a> {
 pub fn run(order: &Order, door: &Door, progress: &Progress, stop: &AtomicBool) -> Outcome {
     let shared =
         Shared { order, door, progress, stop, room: Room::new(IN_WORK), outcome: Mutex::default() };
-    let (jobs, waiting) = mpsc::sync_channel(order.workers);
+    let (jobs, waiting) = mpsc::sync_channel(order.workers * AHEAD);
     let waiting = Mutex::new(waiting);
     std::thread::scope(|scope| {
         for _ in 0..order.workers.max(1) {
