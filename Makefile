@@ -42,7 +42,7 @@ bench: ## measure the vault on this machine (docs/benchmarks.md)
 	@echo '==> measuring; keep the machine quiet'
 	@$(release) bench --locked --bench '*'
 
-bench-compare: ## measure kluis and other tools on the same bytes, and write docs/benchmarks.md (an hour)
+bench-compare: ## measure kluis and other tools on the same bytes, and write docs/benchmarks.md (20 minutes)
 	@bash .ci/packages compare
 	@echo '==> building kluis and the tools that Debian does not have'
 	@$(release) build --release --locked --bin kluis --example load

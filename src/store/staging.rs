@@ -22,7 +22,7 @@ use super::disk::File;
 use super::packs::PackId;
 use super::shared::Shared;
 use super::staged::{Closed, Pack, Run, Staged, lock, remove, row_at, write_unit};
-use super::unit::{self, Unit};
+use super::unit::{self, Sealed, Unit};
 use super::{Error, Source, Store};
 use crate::ids::Address;
 use crate::vault::chunk::{self, BODY, Base, ChunkKey};
@@ -219,7 +219,7 @@ impl Staging<'_> {
                 |number: usize, body: &mut [u8]| copy_body(source, length, number as u64, body);
             let wants = &mut |hashes: &[[u8; 32]]| wants(length, hashes);
             unit.seal_if(base, &lengths, fill, wants, is_there).map(|sealed| match sealed {
-                Some((keys, added)) => {
+                Some(Sealed { keys, added }) => {
                     ShortPut::Put(Short { stored: Stored { length, keys }, added })
                 }
                 None => ShortPut::Unwanted,

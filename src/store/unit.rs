@@ -37,6 +37,14 @@ pub(super) struct Row {
     pub(super) length: usize,
 }
 
+/// Several bodies, sealed.
+pub(super) struct Sealed {
+    /// Of all of them, in order.
+    pub(super) keys: Vec<ChunkKey>,
+    /// Of those that were added.
+    pub(super) added: Vec<Address>,
+}
+
 /// Records side by side, ready to be written.
 pub(super) struct Unit {
     buffer: Aligned,
@@ -97,7 +105,7 @@ impl Unit {
 
     /// Seals several chunks behind the others, if `wants` them once it knows their hashes. `fill` is
     /// given the number of a body and its room, all of which it fills; those that `is_there` knows are
-    /// left out. Gives the keys of all, and the addresses of those that were added.
+    /// left out.
     ///
     /// # Errors
     /// What `fill` says. What is not sealed is wiped.
@@ -108,7 +116,7 @@ impl Unit {
         fill: impl Fn(usize, &mut [u8]) -> Result<(), E>,
         wants: &mut dyn FnMut(&[[u8; 32]]) -> bool,
         is_there: &dyn Fn(&Address) -> bool,
-    ) -> Result<Option<(Vec<ChunkKey>, Vec<Address>)>, E> {
+    ) -> Result<Option<Sealed>, E> {
         let begin = self.end.next_multiple_of(GRAIN as usize);
         self.buffer[self.end..begin].fill(0);
         let mut starts = Vec::with_capacity(lengths.len());
@@ -155,7 +163,7 @@ impl Unit {
             self.put_header(start, start + whole, address);
             added.push(address);
         }
-        Ok(Some((keys, added)))
+        Ok(Some(Sealed { keys, added }))
     }
 
     /// Fills in the header of a sealed record, which is the last one now.
@@ -367,7 +375,7 @@ mod tests {
         let asked = std::cell::Cell::new(0);
         let is_second = |_: &Address| asked.replace(asked.get() + 1) == 1;
         let sealed = unit.seal_if(&base, &lengths, fill, &mut |_| true, &is_second);
-        let (keys, added) = sealed.expect("filled").expect("wanted");
+        let Sealed { keys, added } = sealed.expect("filled").expect("wanted");
         assert!(keys.iter().map(|key| *key.hash()).eq(seen) && !is_plain(&unit));
         assert_eq!(added, [keys[0].address(), keys[2].address()]);
         let rows = unit.rows().to_vec();
