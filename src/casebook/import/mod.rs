@@ -1,9 +1,10 @@
 //! What did not come over the wire: stored mail, scanned paper, files that were handed in.
 //!
 //! A [`Run`] takes letters from many threads. Each is sealed on the thread that brings it and laid
-//! on a pile; whoever makes the pile high enough commits it. (Single documents go by a [`lane`].) A letter counts when its pile is
-//! committed, at the latest when the run is [finished](Run::finish); one that did not come so far
-//! is new to the next run, one that did is recognised by its fingerprint (design §7).
+//! on a pile; whoever makes the pile high enough commits it. (A single document is sealed where it
+//! will be written from, by way of `lane`.) A letter counts when its pile is committed, at the latest
+//! when the run is [finished](Run::finish); one that did not come so far is new to the next run, one
+//! that did is recognised by its fingerprint (design §7).
 //!
 //! All attachments of a run share one base, so equal chunks are written once. No notice is composed:
 //! who wrote may have been answered long ago. `wire` is the same over the staff's socket.
