@@ -63,7 +63,7 @@ pub fn part(part: Part, source: &dyn Source, time: Duration) -> io::Result<f64> 
 /// # Errors
 /// See [`PutError`].
 pub fn put_nowhere(source: &dyn Source) -> Result<Stored, PutError> {
-    Staging::new(None, Repeats::Write).put(&Base::fresh(), source)
+    Staging::nowhere(Repeats::Write).put(&Base::fresh(), source)
 }
 
 /// Seals content on this thread, and writes it nowhere.
@@ -71,7 +71,7 @@ pub fn put_nowhere(source: &dyn Source) -> Result<Stored, PutError> {
 /// # Errors
 /// See [`PutError`].
 pub fn put_alone(source: &dyn Source) -> Result<Stored, PutError> {
-    Staging::new(None, Repeats::Write).writer().put(&Base::fresh(), source)
+    Staging::nowhere(Repeats::Write).writer().put(&Base::fresh(), source)
 }
 
 /// Seals content, writes it and makes it durable, with an entry that stands for those of a box.

@@ -152,8 +152,13 @@ pub(super) fn switch(place: &Place, next: Next) -> Result<(Slots, Tail), Error> 
 /// Makes sure of a switch that the ledger does not know of, to a cabinet that is as it was made. If
 /// the barrier of the directory failed after the rename, the system may take the name for durable
 /// that it has lost: so it is given once more. A crash between the two leaves all as before the
-/// switch.
+/// switch; where what was before is gone, the switch was durable and nothing is done.
 pub(super) fn switch_again(place: &Place, generation: u64) -> Result<(), Error> {
+    let keys = place.key_files()?;
+    let is_before = |g: &u64| *g != generation && keys.contains(g);
+    if !place.cabinets()?.iter().any(is_before) {
+        return Ok(());
+    }
     let (path, unfinished) = (place.cabinet(generation), unfinished(place, generation));
     let renamed = place.disk.rename(&path, &unfinished);
     renamed

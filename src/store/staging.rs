@@ -140,6 +140,12 @@ impl Staging<'_> {
         }
     }
 
+    /// One that writes nothing anywhere: to measure, or to look at content only.
+    #[must_use]
+    pub fn nowhere(repeats: Repeats) -> Self {
+        Self::new(None, repeats)
+    }
+
     /// Seals what `source` holds, on every core.
     ///
     /// # Errors
@@ -191,7 +197,7 @@ impl Staging<'_> {
     }
 
     /// Seals what `source` holds, on this thread, into a unit that is not written yet, if `wants` it
-    /// once it knows length and hashes: it can be taken back until something else is put. Chunks that
+    /// once it knows its length and what opens it: it can be taken back until something else is put. Chunks that
     /// `is_there` knows are left out.
     ///
     /// # Errors
@@ -200,35 +206,33 @@ impl Staging<'_> {
         &mut self,
         base: &Base,
         source: &dyn Source,
-        wants: &mut dyn FnMut(u64, &[[u8; 32]]) -> bool,
+        wants: &mut dyn FnMut(u64, &[ChunkKey]) -> bool,
         is_there: &dyn Fn(&Address) -> bool,
     ) -> Result<ShortPut, PutError> {
         let length = source.length().map_err(PutError::Source)?;
-        let (count, padded) = (chunk::bodies(length), chunk::padded(length));
+        let count = chunk::bodies(length);
+        let needed = Unit::needed(count, chunk::padded(length));
+        if needed > unit::ROOM as u64 {
+            return Ok(ShortPut::TooLong);
+        }
         let mut unit = match lock(&self.own).take() {
             Some(unit) => unit,
             None => self.unit()?,
         };
-        if !unit.has_room_for(count, padded) && !unit.is_empty() {
+        if unit.room() < needed {
             self.write(&mut unit)?;
         }
-        let sealed = if unit.has_room_for(count, padded) {
-            let lengths: Vec<usize> =
-                (0..count).map(|index| chunk::body_length(length, index)).collect();
-            let fill =
-                |number: usize, body: &mut [u8]| copy_body(source, length, number as u64, body);
-            let wants = &mut |hashes: &[[u8; 32]]| wants(length, hashes);
-            unit.seal_if(base, &lengths, fill, wants, is_there).map(|sealed| match sealed {
-                Some(Sealed { keys, added }) => {
-                    ShortPut::Put(Short { stored: Stored { length, keys }, added })
-                }
-                None => ShortPut::Unwanted,
-            })
-        } else {
-            Ok(ShortPut::TooLong)
-        };
+        let lengths: Vec<usize> =
+            (0..count).map(|index| chunk::body_length(length, index)).collect();
+        let fill = |number: usize, body: &mut [u8]| copy_body(source, length, number as u64, body);
+        let sealed = unit.seal_if(base, &lengths, fill, &mut |keys| wants(length, keys), is_there);
         *lock(&self.own) = Some(unit);
-        sealed.map_err(PutError::Source)
+        Ok(match sealed.map_err(PutError::Source)? {
+            Some(Sealed { keys, added }) => {
+                ShortPut::Put(Short { stored: Stored { length, keys }, added })
+            }
+            None => ShortPut::Unwanted,
+        })
     }
 
     /// Takes back what was put last.
@@ -274,9 +278,16 @@ impl Staging<'_> {
         };
         // Without a place there are none.
         if let Some(shared) = &self.place {
-            for pack in open {
-                let closed = self.close(pack, shared)?;
-                self.written().closed.push(closed);
+            let mut rest = open.into_iter();
+            while let Some(pack) = rest.next() {
+                match self.close(pack, shared) {
+                    Ok(closed) => self.written().closed.push(closed),
+                    Err(error) => {
+                        // Removed with the staging.
+                        self.written().open.extend(rest);
+                        return Err(error);
+                    }
+                }
             }
         }
         if let Some(error) = lock(&self.run.failed).as_ref() {
@@ -356,10 +367,10 @@ impl Staging<'_> {
                 pack.in_flight -= 1;
                 pack.rows.extend(unit.rows().iter().map(|row| row_at(row, id, offset)));
             }
+            result?;
             let ended = ending.iter().position(|pack| pack.in_flight == 0);
             ended.map(|at| ending.swap_remove(at))
         };
-        result?;
         let Some(pack) = ended else { return Ok(()) };
         // Beside what is still sealed, so that the commit has less to wait for.
         let mut closed = self.close(pack, shared)?;

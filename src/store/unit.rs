@@ -1,7 +1,7 @@
 //! A unit of chunks: sealed where they will be written from (vault-format §2).
 //!
 //! One aligned buffer of about 1 MiB, used again and again. A body is read into its place, sealed
-//! there and gets its header there; the unit is then written in one piece, past the page cache
+//! there and gets its header there (and is moved forward, if one before it was left out); the unit is then written in one piece, past the page cache
 //! where the file system takes that.
 
 use std::ops::{Deref, DerefMut};
@@ -66,10 +66,15 @@ impl Unit {
         self.end.next_multiple_of(GRAIN as usize) + HEADER + length + TAG <= ROOM
     }
 
-    /// Whether records with bodies of `length` bytes together still fit, `count` of them.
-    pub(super) fn has_room_for(&self, count: u64, length: u64) -> bool {
+    /// The most that records with bodies of `length` bytes together take, `count` of them.
+    pub(super) fn needed(count: u64, length: u64) -> u64 {
         let around = (GRAIN - 1) + (HEADER + TAG) as u64;
-        self.end as u64 + count * around + length <= ROOM as u64
+        count.saturating_mul(around).saturating_add(length)
+    }
+
+    /// Bytes that are still free.
+    pub(super) fn room(&self) -> u64 {
+        (ROOM - self.end) as u64
     }
 
     /// Seals one chunk behind the others. `fill` is given `most` bytes of room for the body, puts
@@ -103,9 +108,9 @@ impl Unit {
         Ok(Some((key, address)))
     }
 
-    /// Seals several chunks behind the others, if `wants` them once it knows their hashes. `fill` is
+    /// Seals several chunks behind the others, if `wants` them once it knows what opens them. `fill` is
     /// given the number of a body and its room, all of which it fills; those that `is_there` knows are
-    /// left out.
+    /// left out. There must be room.
     ///
     /// # Errors
     /// What `fill` says. What is not sealed is wiped.
@@ -114,7 +119,7 @@ impl Unit {
         base: &Base,
         lengths: &[usize],
         fill: impl Fn(usize, &mut [u8]) -> Result<(), E>,
-        wants: &mut dyn FnMut(&[[u8; 32]]) -> bool,
+        wants: &mut dyn FnMut(&[ChunkKey]) -> bool,
         is_there: &dyn Fn(&Address) -> bool,
     ) -> Result<Option<Sealed>, E> {
         let begin = self.end.next_multiple_of(GRAIN as usize);
@@ -126,27 +131,27 @@ impl Unit {
         for length in lengths {
             let end = start + HEADER + length + TAG;
             let next = end.next_multiple_of(GRAIN as usize);
-            let (record, behind) = rest.split_at_mut(next.min(ROOM) - start);
+            let (record, behind) = rest.split_at_mut(next - start);
             starts.push(start);
             records.push(&mut record[..end - start]);
             (rest, start) = (behind, next);
         }
-        let end = start.min(ROOM);
+        let end = start;
         let mut filled = Ok(());
         for (number, record) in records.iter_mut().enumerate() {
             let body = HEADER..record.len() - TAG;
             filled = filled.and_then(|()| fill(number, &mut record[body]));
         }
         let hashed: Vec<Hashed<'_>> = match filled {
-            Ok(()) => records.into_iter().map(Hashed::of).collect(),
+            Ok(()) => records.into_iter().map(|record| Hashed::of(base, record)).collect(),
             Err(_) => Vec::new(),
         };
-        let hashes: Vec<[u8; 32]> = hashed.iter().map(|hashed| *hashed.hash()).collect();
-        if filled.is_err() || !wants(&hashes) {
+        let keys: Vec<ChunkKey> = hashed.iter().map(|hashed| hashed.key().clone()).collect();
+        if filled.is_err() || !wants(&keys) {
             self.buffer[begin..end].zeroize();
             return filled.map(|()| None);
         }
-        let keys: Vec<ChunkKey> = hashed.into_iter().map(|hashed| hashed.seal(base)).collect();
+        let keys: Vec<ChunkKey> = hashed.into_iter().map(Hashed::seal).collect();
         let mut added = Vec::with_capacity(keys.len());
         for ((key, from), length) in keys.iter().zip(starts).zip(lengths) {
             let address = key.address();
@@ -354,8 +359,8 @@ mod tests {
             Ok::<_, ()>(())
         };
         let mut seen = Vec::new();
-        let no = &mut |hashes: &[[u8; 32]]| {
-            seen = hashes.to_vec();
+        let no = &mut |keys: &[ChunkKey]| {
+            seen = keys.to_vec();
             false
         };
         assert!(unit.seal_if(&base, &lengths, fill, no, &|_| false).expect("filled").is_none());
@@ -376,7 +381,7 @@ mod tests {
         let is_second = |_: &Address| asked.replace(asked.get() + 1) == 1;
         let sealed = unit.seal_if(&base, &lengths, fill, &mut |_| true, &is_second);
         let Sealed { keys, added } = sealed.expect("filled").expect("wanted");
-        assert!(keys.iter().map(|key| *key.hash()).eq(seen) && !is_plain(&unit));
+        assert!(keys == seen && !is_plain(&unit));
         assert_eq!(added, [keys[0].address(), keys[2].address()]);
         let rows = unit.rows().to_vec();
         let bytes = unit.bytes().to_vec();

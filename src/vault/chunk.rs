@@ -10,8 +10,8 @@
 //! changed between hash and cipher would otherwise give one key two messages. Each body of 256 KiB
 //! stays in the second-level cache meanwhile.
 //!
-//! [`seal_in_place`] is the one way a chunk is made. [`seal`] does it for content in memory (a
-//! letter); `store::Staging` for content of any size, in buffers of its own.
+//! [`Hashed`] is the one way a chunk is made. [`seal`] does it for content in memory (a letter);
+//! `store::Staging` for content of any size, in buffers of its own.
 
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
@@ -182,42 +182,42 @@ pub fn body_length(length: u64, index: u64) -> usize {
 /// If `record` is too short to hold a body.
 #[must_use]
 pub fn seal_in_place(base: &Base, record: &mut [u8]) -> ChunkKey {
-    Hashed::of(record).seal(base)
+    Hashed::of(base, record).seal()
 }
 
 /// A record whose body has been hashed and not sealed yet: for who wants to know what it is first.
+/// Nobody can change it between.
 pub struct Hashed<'a> {
     record: &'a mut [u8],
-    hash: [u8; 32],
+    key: ChunkKey,
 }
 
 impl<'a> Hashed<'a> {
-    /// Hashes the body in `record`, which is as for [`seal_in_place`]; nobody can change it between.
+    /// Hashes the body in `record`, which is as for [`seal_in_place`].
     ///
     /// # Panics
     /// If `record` is too short to hold a body.
     #[must_use]
-    pub fn of(record: &'a mut [u8]) -> Self {
+    pub fn of(base: &Base, record: &'a mut [u8]) -> Self {
         let body =
             record[HEADROOM..].split_last_chunk::<TAG>().expect("room for a body and a tag").0;
         let hash = *blake3::hash(body).as_bytes();
-        Self { record, hash }
+        let key = *blake3::keyed_hash(base.0.expose(), &hash).as_bytes();
+        Self { record, key: ChunkKey { hash, key } }
     }
 
-    /// H: BLAKE3 of the body with its padding.
+    /// What will open it.
     #[must_use]
-    pub fn hash(&self) -> &[u8; 32] {
-        &self.hash
+    pub fn key(&self) -> &ChunkKey {
+        &self.key
     }
 
     /// Seals the body where it lies.
     #[must_use]
-    pub fn seal(self, base: &Base) -> ChunkKey {
+    pub fn seal(self) -> ChunkKey {
         let (body, tag) = self.record[HEADROOM..].split_last_chunk_mut().expect("as it was hashed");
-        let hash = self.hash;
-        let key = ChunkKey { key: *blake3::keyed_hash(base.0.expose(), &hash).as_bytes(), hash };
-        *tag = seal_once(&key.key, &[], body);
-        key
+        *tag = seal_once(&self.key.key, &[], body);
+        self.key
     }
 }
 

@@ -6,21 +6,23 @@
 //! held in memory, and its packs are of a good length. Nothing may rest on what another lane has not
 //! committed; so what is on another lane already is put on that one.
 
-use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use zeroize::Zeroizing;
 
 use super::papers::Paper;
 use super::{About, Error, Fingerprint, PILE_LETTERS, Pile, Run, Taken, lock};
 use crate::ids::Address;
+use crate::secret::clear_stack;
 use crate::store::{Batch, PutError, Repeats, Short, ShortPut, Source, Staging};
-use crate::vault::chunk::{self, Base};
+use crate::vault::chunk::{self, Base, ChunkKey};
 
 /// A lane is committed when so many bytes of content are on it, with their padding.
 const LANE_BYTES: u64 = 96 << 20;
 /// Bytes of a document that are looked at to tell what it is.
-pub(super) const BEGINNING: u64 = 1024;
+const BEGINNING: u64 = 1024;
 
 /// All lanes of a run.
 #[derive(Default)]
@@ -83,6 +85,7 @@ impl Run {
             let other = Arc::clone(&lock(&self.lanes.all)[number]);
             taken = self.on_lane(&mut lock(&other), about, name, source, false);
         }
+        clear_stack();
         match taken {
             Ok(taken) => Ok(Ok(taken)),
             Err(Refusal::Source(error)) => Ok(Err(error)),
@@ -100,7 +103,7 @@ impl Run {
         may_move: bool,
     ) -> Result<Option<Taken>, Refusal> {
         let length = source.length().map_err(Refusal::Source)?;
-        let mut beginning = [0; BEGINNING as usize];
+        let mut beginning = Zeroizing::new([0; BEGINNING as usize]);
         let beginning = &mut beginning[..length.min(BEGINNING) as usize];
         source.copy_at(beginning, 0).map_err(Refusal::Source)?;
         let mut paper = Paper::of(name, length, beginning);
@@ -112,9 +115,9 @@ impl Run {
             &fresh
         };
         let mut asked = None;
-        let wants = &mut |length: u64, hashes: &[[u8; 32]]| {
+        let wants = &mut |length: u64, keys: &[ChunkKey]| {
             let mut fingerprint = Fingerprint::new();
-            fingerprint.add(name, length, hashes);
+            fingerprint.add(name, length, keys.iter().map(ChunkKey::hash));
             let fingerprint = fingerprint.finish(about);
             let place = self.place(fingerprint, about);
             let is_wanted = !self.is_dry && matches!(place, Ok(Some(_)));
@@ -122,13 +125,12 @@ impl Run {
             is_wanted
         };
         let put = lane.put(self, base, source, wants, may_move)?;
-        let (fingerprint, place) = match asked {
-            Some((fingerprint, place)) => (fingerprint, place?),
-            None => return Ok(None),
-        };
-        let (short, place) = match (put, place) {
+        if let Put::Elsewhere(number) = put {
+            return Err(Refusal::Elsewhere(number));
+        }
+        let Some((fingerprint, place)) = asked else { return Ok(None) };
+        let (short, place) = match (put, place?) {
             (Put::Short(short), Some(place)) => (short, place),
-            (Put::Elsewhere(number), _) => return Err(Refusal::Elsewhere(number)),
             (_, place) => {
                 return Ok(Some(place.map_or(Taken::There, super::Place::only_counted)));
             }
@@ -161,9 +163,8 @@ impl Run {
     /// A lane that nobody is on.
     fn lane(&self) -> Arc<Mutex<Lane>> {
         let mut lanes = lock(&self.lanes.all);
-        let is_free =
-            |lane: &&Arc<Mutex<Lane>>| !matches!(lane.try_lock(), Err(TryLockError::WouldBlock));
-        if let Some(lane) = lanes.iter().find(is_free) {
+        // Somebody may be faster; then it is waited for.
+        if let Some(lane) = lanes.iter().find(|lane| lane.try_lock().is_ok()) {
             return Arc::clone(lane);
         }
         let staging = self.casebook.store().lasting_staging(Repeats::Write);
@@ -193,41 +194,40 @@ impl Run {
 }
 
 impl Lane {
-    /// Seals a document into the unit, without chunks that this run has written already.
+    /// Seals a document into the unit, without chunks that this run has written already. It is asked
+    /// for its place only here, where it stays: whoever meets it in its place may count on it.
     fn put(
         &mut self,
         run: &Run,
         base: &Base,
         source: &dyn Source,
-        wants: &mut dyn FnMut(u64, &[[u8; 32]]) -> bool,
+        wants: &mut dyn FnMut(u64, &[ChunkKey]) -> bool,
         may_move: bool,
     ) -> Result<Put, PutError> {
         let here = &self.pile.shared;
-        let (claimed, elsewhere) = (RefCell::new(Vec::new()), Cell::new(None));
-        let is_there = |address: &Address| {
-            if here.contains(address) || lock(&run.written).contains(address) {
-                return true;
+        let is_there =
+            |address: &Address| here.contains(address) || lock(&run.written).contains(address);
+        let (mut claimed, mut elsewhere) = (Vec::new(), None);
+        let mut stays = |length: u64, keys: &[ChunkKey]| {
+            for address in keys.iter().map(ChunkKey::address) {
+                if is_there(&address) {
+                    continue;
+                }
+                let number = run.lanes.claim(address, self.number);
+                if number == self.number {
+                    claimed.push(address);
+                } else {
+                    elsewhere = Some(number);
+                }
             }
-            let number = run.lanes.claim(*address, self.number);
-            if number == self.number {
-                claimed.borrow_mut().push(*address);
-            } else {
-                elsewhere.set(Some(number));
-            }
-            false
+            (elsewhere.is_none() || !may_move) && wants(length, keys)
         };
-        let put = self.staging.put_short(base, source, wants, &is_there);
-        let put = match (put, elsewhere.get().filter(|_| may_move)) {
-            (Ok(ShortPut::Put(short)), None) => return Ok(Put::Short(short)),
-            (Ok(ShortPut::Put(short)), Some(number)) => {
-                self.staging.take_back(short);
-                Ok(Put::Elsewhere(number))
-            }
-            (Ok(ShortPut::TooLong | ShortPut::Unwanted), _) => Ok(Put::No),
-            (Err(error), _) => Err(error),
-        };
-        run.lanes.leave(&claimed.into_inner(), self.number);
-        put
+        let put = self.staging.put_short(base, source, &mut stays, &is_there);
+        if let Ok(ShortPut::Put(short)) = put {
+            return Ok(Put::Short(short));
+        }
+        run.lanes.leave(&claimed, self.number);
+        put.map(|_| elsewhere.filter(|_| may_move).map_or(Put::No, Put::Elsewhere))
     }
 
     fn take_back(&mut self, run: &Run, short: Short) {

@@ -9,7 +9,7 @@ use crate::casebook::{Casebook, Error};
 use crate::ids::{Digest, ItemId, LetterId};
 use crate::letter::{self, Envelope, Finding, Headers, Item, Protection};
 use crate::secret::Personal;
-use crate::store::{Batch, PutError, Repeats, Source, Staged};
+use crate::store::{Batch, PutError, Repeats, Source, Staged, Staging};
 use crate::vault::chunk::{self, Base, ChunkKey, SealedChunk};
 
 /// A document, its content sealed.
@@ -50,7 +50,11 @@ impl Run {
         let mut paper = Paper::of(name, length, beginning);
         let fresh = Base::fresh();
         let base = if paper.converges() { &*self.base } else { &fresh };
-        let mut staging = self.casebook.store().staging(Repeats::Skip);
+        let mut staging = if self.is_dry {
+            Staging::nowhere(Repeats::Skip)
+        } else {
+            self.casebook.store().staging(Repeats::Skip)
+        };
         let stored = staging.put(base, source)?;
         paper.staged = Some(staging.take()?);
         (paper.length, paper.keys) = (stored.length, stored.keys);
