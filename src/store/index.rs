@@ -4,11 +4,12 @@
 //! whatever is odd about it leads to making it again from the packs. sled may fail to open, panic,
 //! or answer wrongly after a crash; each of these ends here.
 
+use std::fs::TryLockError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Error;
 use super::disk::{Disk, free_name};
@@ -19,6 +20,8 @@ use crate::ids::Address;
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
 /// How the directory ends in which an index is begun beside one that hangs.
 const SPARE: &str = "spare";
+/// How long a lock is waited for that somebody else holds.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of cache.
 const CACHE: u64 = 32 << 20;
 /// Records put at once while the index is made again.
@@ -417,15 +420,29 @@ fn open_db(dir: &Path, patience: Duration) -> Result<sled::Db, Unopened> {
         .mode(sled::Mode::LowSpace)
         .flush_every_ms(Some(1000));
     let (answer, opened) = mpsc::sync_channel(1);
+    let file = dir.join("db");
     std::thread::Builder::new()
         .name("kluis-index".into())
-        .spawn(move || _ = answer.send(config.open()))
+        .spawn(move || {
+            wait_for_lock(&file);
+            let _ = answer.send(config.open());
+        })
         .map_err(|_| Unopened::Failed)?;
     match opened.recv_timeout(patience) {
         Ok(db) => db.map_err(|_| Unopened::Failed),
         // A panic ended the thread, and no more.
         Err(mpsc::RecvTimeoutError::Disconnected) => Err(Unopened::Failed),
         Err(mpsc::RecvTimeoutError::Timeout) => Err(Unopened::Hangs),
+    }
+}
+
+/// A process that ends, or a child between its fork and its exec, may hold sled's lock a moment longer
+/// than the vault's. sled does not wait; and an index that does not open is made again.
+fn wait_for_lock(file: &Path) {
+    let Ok(file) = std::fs::File::open(file) else { return };
+    let patience = Instant::now() + LOCK_PATIENCE;
+    while matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && Instant::now() < patience {
+        std::thread::sleep(LOCK_PATIENCE / 50);
     }
 }
 
@@ -518,6 +535,24 @@ mod tests {
             std::fs::write(place.dir().join("db"), log).expect("written");
             place
         }
+    }
+
+    #[test]
+    fn a_lock_that_is_held_a_moment_longer_is_waited_for() {
+        let place = Place::new();
+        let address = Address::new(random());
+        let kept = spot();
+        place.open().put(&[(address, kept)], &[]).expect("put");
+        let held = std::fs::File::open(place.dir().join("db")).expect("opens");
+        held.lock().expect("nobody else has it");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(LOCK_PATIENCE / 5);
+                held.unlock().expect("given back");
+            });
+            assert_eq!(place.open().spot(address), Ok(Some(kept)));
+        });
+        assert!(!place.was_set_aside());
     }
 
     #[test]
