@@ -52,8 +52,10 @@ impl Tail {
 
     /// Makes sure of the last group, which starts at `from`: an earlier process may have written it
     /// and not made it durable. If its barrier failed, the system takes what it lost for clean, and
-    /// a barrier alone would keep nothing; so the same bytes are written once more.
+    /// a barrier alone would keep nothing; so the same bytes are written once more. The length is set
+    /// once more, too: it may be that of a torn end that was cut off.
     pub(in crate::store) fn renew(&self, from: u64, group: &[u8]) -> Result<(), Error> {
+        self.file.set_len(self.end).map_err(Error::io("a file cannot be renewed"))?;
         match self.file.write_all_at(group, from).map_err(Error::write("a file cannot be renewed"))
         {
             // A file system that needs room for this has not lost it either.
