@@ -39,8 +39,8 @@ pub struct Foundation {
     pub config: String,
 }
 
-/// Makes the state directory `dir` and the cabinet key's directory; gives the public key that
-/// checkpoints are signed with.
+/// Makes the state directory `dir` and the cabinet key's directory, and keeps back `reserve_bytes`
+/// for a full disk if there is room; gives the public key that checkpoints are signed with.
 ///
 /// # Errors
 /// What the system or the store says. `dir` must be empty or absent.
@@ -48,10 +48,13 @@ pub fn lay(
     dir: &Path,
     cabinet_key: &Path,
     foundation: &Foundation,
+    reserve_bytes: u64,
     clock: Clock,
 ) -> Result<String, Error> {
     let vault = foundation.vault;
     let store = Store::create(dir, cabinet_key, vault)?;
+    // Now, where somebody waits anyway, and not at the first letter.
+    store.keep_reserve(reserve_bytes);
     let own = || -> io::Result<()> {
         for folder in ["roster", "epochs", "mailbox"] {
             fs::DirBuilder::new().mode(0o700).create(dir.join(folder))?;

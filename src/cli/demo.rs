@@ -52,6 +52,8 @@ pub(super) struct Demo {
 }
 
 const MAILBOX: &str = "backoffice@jobexpert.be";
+/// Bytes that its vault keeps back for a full disk: the least that is allowed.
+const RESERVE: u64 = 1 << 20;
 /// The passphrase of every key in a demo: they protect nothing.
 const PASSPHRASE: &str = "nothing here is secret";
 /// Binary logarithm of the scrypt cost of these keys.
@@ -245,11 +247,11 @@ impl Stage {
             .map_err(|error| Error::io(path.display(), &error))?;
         let config = Config::text_for(&self.state(), &[MAILBOX])
             .replace("\"127.0.0.1:2525\"", "\"127.0.0.1:0\"")
-            .replace("reserve_bytes = 67108864", "reserve_bytes = 1048576");
+            .replace("reserve_bytes = 67108864", &format!("reserve_bytes = {RESERVE}"));
         let foundation =
             found(&roster, &admin, MAILBOX, Some(&anna), config, Clock::System.seconds())?;
         let cabinet_key = self.dir.join("vault.cabinet-key");
-        founding::lay(&self.state(), &cabinet_key, &foundation, Clock::System)?;
+        founding::lay(&self.state(), &cabinet_key, &foundation, RESERVE, Clock::System)?;
         self.say(&format!(
             "made in {}: keys/ is the people's, vault/ the server's",
             self.dir.display()

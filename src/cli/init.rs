@@ -143,7 +143,7 @@ impl Init {
     pub(super) fn run(self) -> Result<Report, Error> {
         session::harden()?;
         let places = self.places()?;
-        let config = self.config(&places)?;
+        let (config, reserve) = self.config(&places)?;
         let mut people = self.people()?;
         people.fill(self.generate.is_some())?;
         let missing = people.missing(places.keys.as_deref())?;
@@ -174,7 +174,8 @@ impl Init {
         for (Missing { file, .. }, (key, passphrase)) in missing.iter().zip(&made) {
             key.save(file, passphrase, None).map_err(|e| Error::io(file.display(), &e))?;
         }
-        let vkey = founding::lay(&places.dir, &places.cabinet_key, &foundation, Clock::System)?;
+        let vkey =
+            founding::lay(&places.dir, &places.cabinet_key, &foundation, reserve, Clock::System)?;
         Ok(founded(&places, &missing, &roster, &vkey, foundation.proven_by.is_some()))
     }
 
@@ -207,9 +208,9 @@ impl Init {
         Ok(Places { dir, cabinet_key, keys, admin_key })
     }
 
-    /// The text of `kluis.toml`.
-    fn config(&self, places: &Places) -> Result<String, Error> {
-        Config::default_for(&places.dir, &self.addresses).map_err(|error| {
+    /// The text of `kluis.toml`, and the bytes it keeps back for a full disk.
+    fn config(&self, places: &Places) -> Result<(String, u64), Error> {
+        let config = Config::default_for(&places.dir, &self.addresses).map_err(|error| {
             Error::usage(format!("--address: {}", error.problem))
                 .hint("write it as backoffice@example.be")
         })?;
@@ -222,7 +223,7 @@ impl Init {
                 format!("{line}\n")
             }
         };
-        Ok(text.lines().map(line).collect())
+        Ok((text.lines().map(line).collect(), config.limits.reserve_bytes))
     }
 
     fn people(&self) -> Result<People, Error> {

@@ -23,7 +23,7 @@ const SPARE: &str = "spare";
 /// How long a lock is waited for that somebody else holds.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of cache.
-const CACHE: u64 = 32 << 20;
+const CACHE: u64 = 16 << 20;
 /// Records put at once while the index is made again.
 const PUT_AT_ONCE: usize = 4096;
 /// sled may use this much for every record before it is made again …

@@ -149,7 +149,7 @@ impl World {
                 .expect("founds");
         let cabinet_key = place.join("state.cabinet-key");
         let checkpoint_key =
-            founding::lay(&state, &cabinet_key, &foundation, clock).expect("is laid");
+            founding::lay(&state, &cabinet_key, &foundation, reserve, clock).expect("is laid");
         Self { root, place, vault, checkpoint_key, clock }
     }
 
