@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
@@ -150,8 +150,11 @@ impl Gateway {
             message_id: Box::new(move |case| compose.fresh(case)),
             mailbox,
             checkpoint_key: checkpoint::vkey(casebook.vault(), &public),
-            admin: admin.to_string(),
+            admin,
+            key_changes: Mutex::default(),
+            presence: Arc::default(),
         });
+        desk.finish_destroying()?;
         let transport = transport(&config)?;
         Ok(Self { casebook, opening, desk, config, transport })
     }

@@ -11,6 +11,8 @@ pub mod detail;
 mod forget;
 pub mod founding;
 pub mod import;
+pub mod keyring;
+mod presence;
 pub mod protocol;
 mod read;
 mod receive;
@@ -68,6 +70,9 @@ pub enum Error {
     /// The case does not allow it now.
     #[error(transparent)]
     Refused(#[from] crate::case::Refusal),
+    /// A change of keys was refused.
+    #[error(transparent)]
+    Keys(#[from] keyring::Refusal),
     /// Upkeep did nothing.
     #[error(transparent)]
     Upkeep(upkeep::Error),
@@ -142,6 +147,8 @@ pub struct Casebook {
     turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     /// Held from asking whether an act is allowed until it is recorded.
     acts: Mutex<()>,
+    /// Held by every batch; alone by what makes an epoch unusable.
+    sealing: RwLock<()>,
     outgoing: tokio::sync::Notify,
     /// The import that is at work.
     importing: Mutex<Weak<import::Run>>,
@@ -206,6 +213,7 @@ impl Casebook {
             contacts: RwLock::default(),
             turns: Mutex::default(),
             acts: Mutex::default(),
+            sealing: RwLock::default(),
             outgoing: tokio::sync::Notify::new(),
             importing: Mutex::default(),
             tests: Mutex::default(),
@@ -295,7 +303,23 @@ impl Casebook {
     }
 
     /// Commits a batch and folds what it recorded.
+    ///
+    /// # Errors
+    /// `NoEpoch` if it is sealed to an epoch whose secret is gone: whoever made it tries again.
     fn commit(&self, batch: Batch) -> Result<u64, Error> {
+        let _together = self.sealing.read().expect("no holder panics");
+        {
+            let state = self.state();
+            let is_over = |epoch: &EpochId| state.destroyed.contains(epoch);
+            if batch.entries.iter().filter_map(|entry| entry.epoch).any(|epoch| is_over(&epoch)) {
+                return Err(Error::NoEpoch);
+            }
+        }
+        self.commit_alone(batch)
+    }
+
+    /// Commits while nobody else does, or what concerns no epoch.
+    fn commit_alone(&self, batch: Batch) -> Result<u64, Error> {
         let entries = batch.entries.clone();
         let committed = self.store.commit(batch)?;
         self.take_in(committed.first_seq, entries)?;

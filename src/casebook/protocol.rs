@@ -11,8 +11,10 @@ use minicbor::{Decode, Encode};
 
 use super::SweepSummary;
 use super::forget::Certificate;
+use super::keyring::Resealed;
 use super::read::{CaseCard, Filter, Opened};
 use super::record::Recording;
+use super::state::Wrapped;
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::secret::Personal;
 use crate::store::Problem;
@@ -146,6 +148,63 @@ pub enum Request {
         #[n(0)]
         dry: bool,
     },
+    /// The signed roster in force, and what is to be wrapped anew.
+    #[n(19)]
+    Roster,
+    /// Take a newer roster over.
+    #[n(20)]
+    SignRoster {
+        /// The admin's signed note.
+        #[n(0)]
+        note: String,
+    },
+    /// Take a new epoch over.
+    #[n(21)]
+    AddEpoch {
+        /// The admin's signed note.
+        #[n(0)]
+        note: String,
+        /// Its secret, wrapped to the readers of the roster.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        file: Vec<u8>,
+    },
+    /// A secret as it is wrapped now.
+    #[n(22)]
+    WrappedFile {
+        /// Which.
+        #[n(0)]
+        what: Wrapped,
+    },
+    /// Take a secret over that was wrapped anew to the readers of the roster.
+    #[n(23)]
+    Rewrap {
+        /// Which.
+        #[n(0)]
+        what: Wrapped,
+        /// The age file.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        file: Vec<u8>,
+    },
+    /// Boxes of older epochs, to be sealed anew.
+    #[n(24)]
+    ToReseal {
+        /// At most so many.
+        #[n(0)]
+        most: u32,
+    },
+    /// Keep boxes that were sealed anew.
+    #[n(25)]
+    Reseal {
+        /// The boxes.
+        #[n(0)]
+        boxes: Vec<Resealed>,
+    },
+    /// Remove the secrets of epochs that nothing is sealed to any more.
+    #[n(26)]
+    DestroyEpochs,
+    /// A test for the highest epoch, if nobody proved it yet.
+    #[n(27)]
+    Test,
     /// Instead of `Hello`, from the user that the server runs as: begins or joins an import. What
     /// follows are the messages of `import::wire`.
     #[n(30)]
@@ -199,6 +258,9 @@ pub enum Response {
         /// The admin's public key as the server has it pinned.
         #[n(6)]
         admin: String,
+        /// Whether secrets are to be wrapped anew to the readers of the roster.
+        #[n(7)]
+        stale: bool,
     },
     /// Cases.
     #[n(2)]
@@ -309,6 +371,43 @@ pub enum Response {
         /// What was found, and what is gone.
         #[n(0)]
         summary: SweepSummary,
+    },
+    /// The roster.
+    #[n(16)]
+    Roster {
+        /// The admin's signed note.
+        #[n(0)]
+        note: String,
+        /// The number that a new member gets.
+        #[n(1)]
+        next: StaffId,
+        /// What was wrapped before it was signed.
+        #[n(2)]
+        stale: Vec<Wrapped>,
+        /// The highest epoch that was signed.
+        #[n(3)]
+        epoch: EpochId,
+    },
+    /// How many were kept.
+    #[n(17)]
+    Kept {
+        /// That many.
+        #[n(0)]
+        count: u64,
+    },
+    /// A test.
+    #[n(19)]
+    Test {
+        /// The epoch that nobody proved yet, and the test; none if it is proven.
+        #[n(0)]
+        unproven: Option<Unproven>,
+    },
+    /// Epochs.
+    #[n(18)]
+    Epochs {
+        /// Which.
+        #[n(0)]
+        epochs: Vec<EpochId>,
     },
 }
 

@@ -8,7 +8,7 @@ use minicbor::{Decode, Encode};
 
 use super::state::{BoxRecord, CaseRecord, Sending, days, item_of};
 use super::{Casebook, Error, digest_of};
-use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId};
+use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, SlotId, StaffId};
 use crate::ledger::entry::{Entry, Fact};
 use crate::request::deadline;
 use crate::store::{self, Batch};
@@ -75,6 +75,9 @@ pub struct Opened {
     /// Why there is no inner layer.
     #[n(7)]
     pub standing: Standing,
+    /// The slot of its key.
+    #[n(8)]
+    pub slot: SlotId,
 }
 
 /// Whether a box can be read.
@@ -317,7 +320,7 @@ impl Casebook {
         records.iter().map(|record| self.opened(record)).collect()
     }
 
-    fn opened(&self, record: &BoxRecord) -> Result<Opened, Error> {
+    pub(super) fn opened(&self, record: &BoxRecord) -> Result<Opened, Error> {
         let (inner, standing) = match self.open_box(record) {
             Ok(inner) => (Some(inner), Standing::Kept),
             Err(_) if record.forgotten => (None, Standing::Forgotten),
@@ -339,6 +342,7 @@ impl Casebook {
             case: record.case,
             minute: record.minute,
             standing,
+            slot: record.slot,
         })
     }
 
@@ -410,6 +414,7 @@ mod tests {
             case: CaseId::random(),
             minute: 0,
             standing: Standing::Kept,
+            slot: SlotId::random(),
         }
     }
 

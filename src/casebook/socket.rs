@@ -6,21 +6,26 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use minicbor::bytes::ByteVec;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::import::{RunId, wire};
+use super::keyring::MOST_RESEALED;
+pub use super::presence::Presence;
 use super::protocol::{Flaw, MAX_BEFORE_LOG_IN, MAX_MESSAGE, Request, Response, Unproven, frame};
 use super::record::Act;
+use super::state::Wrapped;
 use super::{Casebook, Error, blocking};
 use crate::case::{Approval, Ground};
 use crate::ids::{Address, CaseId, EpochId, StaffId, random};
 use crate::keys::challenge::Challenge;
+use crate::keys::note::Vkey;
 use crate::keys::roster::{Member, Roster};
 use crate::ledger::entry::Fact;
 
@@ -41,8 +46,12 @@ pub struct Desk {
     pub mailbox: String,
     /// The public key of checkpoints, as text.
     pub checkpoint_key: String,
-    /// The admin's pinned public key, as text.
-    pub admin: String,
+    /// The admin's pinned public key.
+    pub admin: Vkey,
+    /// Held while something signed or wrapped is taken over.
+    pub key_changes: Mutex<()>,
+    /// Who is connected.
+    pub presence: Arc<Presence>,
 }
 
 /// Connections at a time.
@@ -110,11 +119,48 @@ impl Connection {
         let Some(staff) = log_in.await.map_err(|_| io::ErrorKind::TimedOut)?? else {
             return Ok(());
         };
-        loop {
-            let request = tokio::time::timeout(IDLE_TIME, self.read(MAX_MESSAGE));
-            let request = request.await.map_err(|_| io::ErrorKind::TimedOut)??;
-            let response = self.answer(staff, request).await;
-            self.write(&response).await?;
+        let desk = Arc::clone(&self.desk);
+        let (_present, mut changed) = desk.presence.enter(staff);
+        // Who was dropped between the log-in and here is not told of it.
+        let Some(member) = desk.member(staff) else { return Ok(()) };
+        while self.turn(&member, &mut changed).await? {}
+        Ok(())
+    }
+
+    /// One request and its answer. Says whether there may be another: not once the member is not in
+    /// the roster as at the log-in, be it in the middle of a download.
+    async fn turn(
+        &mut self,
+        member: &Member,
+        changed: &mut watch::Receiver<()>,
+    ) -> io::Result<bool> {
+        let desk = Arc::clone(&self.desk);
+        let dropped = async {
+            while changed.changed().await.is_ok() {
+                if desk.member(member.id).as_ref() != Some(member) {
+                    return;
+                }
+            }
+        };
+        tokio::pin!(dropped);
+        let request = tokio::time::timeout(IDLE_TIME, self.read(MAX_MESSAGE));
+        let request = tokio::select! {
+            () = &mut dropped => return Ok(false),
+            request = request => request.map_err(|_| io::ErrorKind::TimedOut)??,
+        };
+        // Whoever takes themselves out of the roster is told so.
+        let is_own_change = matches!(request, Request::SignRoster { .. });
+        let answered = async {
+            let response = self.answer(member.id, request).await;
+            self.write(&response).await
+        };
+        if is_own_change {
+            answered.await?;
+            return Ok(true);
+        }
+        tokio::select! {
+            () = &mut dropped => Ok(false),
+            answered = answered => answered.map(|()| true),
         }
     }
 
@@ -171,16 +217,13 @@ impl Connection {
         let casebook = &desk.casebook;
         let with_note = |id| desk.epoch_note(id).map(|note| (id, note));
         let epoch = casebook.epoch().ok().and_then(|(id, _)| with_note(id));
-        let test = if epoch.is_none() { casebook.test_epoch() } else { None };
         Response::Welcome {
             staff,
             vault: casebook.vault(),
-            unproven: test.and_then(|(epoch, test)| {
-                let note = desk.epoch_note(epoch)?;
-                Some(Unproven { epoch, test, note })
-            }),
+            unproven: desk.unproven(),
             epoch,
-            admin: desk.admin.clone(),
+            stale: !casebook.stale().is_empty(),
+            admin: desk.admin.to_string(),
             checkpoint_key: desk.checkpoint_key.clone(),
             mailbox: desk.mailbox.clone(),
         }
@@ -194,10 +237,14 @@ impl Connection {
         }
         let desk = Arc::clone(&self.desk);
         let response = blocking(move || {
-            let member = {
-                let roster = desk.roster.read().expect("no holder panics");
-                roster.members.iter().find(|m| m.id == staff).cloned()
-            };
+            let roster = desk.roster.read().expect("no holder panics");
+            let member = roster.members.iter().find(|member| member.id == staff).cloned();
+            // What a member does is entered before the roster that drops them, or not at all.
+            let acts = matches!(
+                request,
+                Request::Record { .. } | Request::Forget { .. } | Request::Reseal { .. }
+            );
+            let _in_force = acts.then_some(roster);
             match member {
                 Some(member) => desk.answer(&member, request).unwrap_or_else(refused),
                 None => Response::Refused { why: "you are not in the roster any more".into() },
@@ -243,6 +290,12 @@ fn refused(error: Error) -> Response {
 }
 
 impl Desk {
+    /// A member as the roster in force has them.
+    fn member(&self, staff: StaffId) -> Option<Member> {
+        let roster = self.roster.read().expect("no holder panics");
+        roster.members.iter().find(|member| member.id == staff).cloned()
+    }
+
     fn answer(&self, member: &Member, request: Request) -> Result<Response, Error> {
         permitted(member, &request)?;
         bearable(&request)?;
@@ -304,6 +357,47 @@ impl Desk {
                 Response::Checked { looked_at, problems, more: report.more_problems }
             }
             Request::Sweep { dry } => Response::Swept { summary: casebook.sweep(dry)? },
+            Request::Roster => self.roster_note()?,
+            Request::SignRoster { note } => {
+                Response::Recorded { seq: self.take_roster(staff, &note)? }
+            }
+            Request::AddEpoch { note, file } => {
+                Response::Recorded { seq: self.take_epoch(staff, &note, &file)? }
+            }
+            Request::WrappedFile { what } => {
+                let bytes = std::fs::read(self.wrapped_file(what));
+                Response::Bytes { bytes: bytes.map_err(|_| Error::Unknown("wrapped secret"))? }
+            }
+            Request::Rewrap { what, file } => {
+                Response::Recorded { seq: self.take_wrapped(staff, what, &file)? }
+            }
+            Request::ToReseal { most } => {
+                Response::Boxes { boxes: casebook.to_reseal(staff, most as usize)? }
+            }
+            Request::Reseal { boxes } => Response::Kept { count: casebook.reseal(staff, &boxes)? },
+            Request::Test => Response::Test { unproven: self.unproven() },
+            Request::DestroyEpochs => Response::Epochs { epochs: self.destroy_epochs(staff)? },
+        })
+    }
+
+    /// A test for the highest epoch, if nobody proved it yet.
+    fn unproven(&self) -> Option<Unproven> {
+        let proven = self.casebook.state().epoch;
+        let (epoch, test) = self.casebook.test_epoch().filter(|(id, _)| Some(*id) > proven)?;
+        Some(Unproven { epoch, test, note: self.epoch_note(epoch)? })
+    }
+
+    fn roster_note(&self) -> Result<Response, Error> {
+        let roster = self.roster.read().expect("no holder panics");
+        let file = self.dir.join("roster").join(format!("{}.note", roster.version));
+        let note = std::fs::read_to_string(file).map_err(|_| Error::Unknown("roster"))?;
+        let casebook = &self.casebook;
+        let highest = casebook.state().epoch_notes.keys().max().copied();
+        Ok(Response::Roster {
+            note,
+            next: casebook.next_member(&roster),
+            stale: casebook.stale(),
+            epoch: highest.ok_or(Error::NoEpoch)?,
         })
     }
 
@@ -318,13 +412,14 @@ impl Desk {
     }
 
     fn mailbox_files(&self) -> Result<Vec<ByteVec>, Error> {
+        let number = |path: &PathBuf| path.file_stem()?.to_str()?.parse::<u32>().ok();
         let mut paths: Vec<PathBuf> = std::fs::read_dir(self.dir.join("mailbox"))
             .map_err(|_| Error::Unknown("mailbox key"))?
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .filter(|path| path.extension().is_some_and(|extension| extension == "age"))
+            .filter(|path| number(path).is_some())
             .collect();
         // The current one first: they are numbered.
-        let number = |path: &PathBuf| path.file_stem()?.to_str()?.parse::<u32>().ok();
         paths.sort_by_key(|path| std::cmp::Reverse(number(path)));
         let read = |path: &PathBuf| std::fs::read(path).map(ByteVec::from);
         paths.iter().map(read).collect::<io::Result<_>>().map_err(|_| Error::Unknown("mailbox key"))
@@ -340,20 +435,32 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         | Request::Log { .. }
         | Request::Checkpoint { .. }
         | Request::Status
+        | Request::Roster
         | Request::Check => true,
         Request::Queue { .. }
         | Request::Look { .. }
         | Request::Chunk { .. }
         | Request::Notes { .. }
         | Request::EpochFile { .. }
+        | Request::WrappedFile { what: Wrapped::Epoch(_) }
+        | Request::Rewrap { what: Wrapped::Epoch(_), .. }
+        | Request::ToReseal { .. }
+        | Request::Reseal { .. }
+        | Request::Test
         | Request::Prove { .. } => member.may_read(),
         Request::Record { recording } if recording.act == Act::Note => member.may_read(),
         Request::MailboxFiles
+        | Request::WrappedFile { what: Wrapped::Mailbox(_) }
+        | Request::Rewrap { what: Wrapped::Mailbox(_), .. }
         | Request::ReplyTo { .. }
         | Request::MessageId { .. }
         | Request::Record { .. }
         | Request::Forget { .. } => member.may_answer(),
-        Request::RotateCabinet | Request::Sweep { .. } => member.may_administer(),
+        Request::RotateCabinet
+        | Request::Sweep { .. }
+        | Request::SignRoster { .. }
+        | Request::AddEpoch { .. }
+        | Request::DestroyEpochs => member.may_administer(),
     };
     if allowed { Ok(()) } else { Err(Error::Forbidden) }
 }
@@ -369,6 +476,9 @@ fn bearable(request: &Request) -> Result<(), Error> {
                 && matches!(recording.act, Act::Note | Act::OpenLetter) =>
         {
             return Err(Error::Malformed("nothing is recorded"));
+        }
+        Request::Reseal { boxes } if boxes.len() > MOST_RESEALED => {
+            return Err(Error::Malformed("too many boxes at once"));
         }
         Request::Record { recording } | Request::Forget { reason: recording, .. } => recording,
         _ => return Ok(()),

@@ -3,13 +3,14 @@
 //! `apply` takes one entry after the other and is total: an order that nobody expected changes
 //! less, never panics. Deleting this state loses nothing; `Casebook::open` makes it again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::ToSpan as _;
 use jiff::civil::Date;
+use minicbor::{Decode, Encode};
 
 use crate::case::{self, Case, Event, Term};
-use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, SlotId, VaultId};
+use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, SlotId, StaffId, VaultId};
 use crate::ledger::entry::{Entry, Fact};
 use crate::request::deadline;
 use crate::vault::seal::{Kind, Place};
@@ -95,6 +96,17 @@ pub struct SweepRecord {
     pub waits: bool,
 }
 
+/// A secret that lies wrapped to the readers of the roster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub enum Wrapped {
+    /// That of an epoch.
+    #[n(0)]
+    Epoch(#[n(0)] EpochId),
+    /// One that mail to the mailbox is encrypted to, by its number.
+    #[n(1)]
+    Mailbox(#[n(0)] u32),
+}
+
 /// The fold.
 #[derive(Default)]
 pub struct State {
@@ -114,6 +126,14 @@ pub struct State {
     pub server_keys: HashMap<u64, (SlotId, Digest)>,
     /// Hash of the newest signed roster.
     pub roster: Option<Digest>,
+    /// The position of its entry.
+    roster_seq: u64,
+    /// Members who were dropped from the roster: their numbers are never given again.
+    pub revoked: BTreeSet<StaffId>,
+    /// The position at which each secret was wrapped last.
+    wrapped: BTreeMap<Wrapped, u64>,
+    /// Epochs whose secret is gone.
+    pub destroyed: BTreeSet<EpochId>,
     /// Hash of each epoch's signed note.
     pub epoch_notes: HashMap<EpochId, Digest>,
     /// When the cabinet was rotated last, in minutes since 1970; 0 if never.
@@ -150,6 +170,9 @@ impl State {
             Fact::EpochSigned => {
                 if let (Some(epoch), Some(hash)) = (entry.epoch, entry.hash) {
                     self.epoch_notes.insert(epoch, hash);
+                    self.wrapped.insert(Wrapped::Epoch(epoch), entry.seq);
+                    // The first secret of the mailbox is made with the first epoch.
+                    self.wrapped.entry(Wrapped::Mailbox(1)).or_insert(entry.seq);
                 }
             }
             Fact::SweepPlanned | Fact::Swept => {
@@ -166,7 +189,20 @@ impl State {
                 }
             }
             Fact::EpochProven => self.epoch = self.epoch.max(entry.epoch),
-            Fact::RosterSigned => self.roster = entry.hash,
+            Fact::RosterSigned => (self.roster, self.roster_seq) = (entry.hash, entry.seq),
+            Fact::MemberRevoked => self.revoked.extend(entry.staff),
+            Fact::ReWrapped => {
+                let mailbox = entry.count.and_then(|n| u32::try_from(n).ok()).map(Wrapped::Mailbox);
+                if let Some(what) = entry.epoch.map(Wrapped::Epoch).or(mailbox) {
+                    self.wrapped.insert(what, entry.seq);
+                }
+            }
+            Fact::EpochDestroyed => {
+                if let Some(epoch) = entry.epoch {
+                    self.destroyed.insert(epoch);
+                    self.wrapped.remove(&Wrapped::Epoch(epoch));
+                }
+            }
             Fact::ServerKey => {
                 if let (Some(number), Some(slot), Some(hash)) =
                     (entry.count, entry.slot, entry.hash)
@@ -183,6 +219,13 @@ impl State {
         }
     }
 
+    /// The secrets that were wrapped before the roster in force was signed.
+    #[must_use]
+    pub fn stale(&self) -> Vec<Wrapped> {
+        let is_old = |(_, seq): &(&Wrapped, &u64)| **seq < self.roster_seq;
+        self.wrapped.iter().filter(is_old).map(|(what, _)| *what).collect()
+    }
+
     /// The ledger position of this state: the number of entries it is the fold of.
     #[must_use]
     pub fn position(&self) -> u64 {
@@ -197,6 +240,9 @@ impl State {
         };
         let item = entry.item.unwrap_or_else(|| item_of(letter));
         let place = Place { kind, vault, letter, item };
+        if entry.kind == Fact::Resealed {
+            return self.resealed(place, slot, address, entry.epoch);
+        }
         let record = BoxRecord {
             place,
             slot,
@@ -232,6 +278,15 @@ impl State {
             }
             Kind::Letter => {}
         }
+    }
+
+    /// The same box with another key under another epoch: what it is and since when stays.
+    fn resealed(&mut self, place: Place, slot: SlotId, address: Address, epoch: Option<EpochId>) {
+        let Some(at) = self.places.get(&(place.kind, place.item)).copied() else { return };
+        let Some(record) = self.boxes.get_mut(at as usize) else { return };
+        self.slots.remove(&record.slot);
+        self.slots.insert(slot, at);
+        *record = BoxRecord { slot, address, epoch, ..*record };
     }
 
     fn open_case(&mut self, entry: &Entry) {

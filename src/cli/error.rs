@@ -292,7 +292,9 @@ impl From<client::Error> for Error {
             client::Error::OtherVault(_) => Self::new(text).hint(
                 "do not go on unless the admin says that the vault is new; then remove that file",
             ),
-            client::Error::OtherAdmin | client::Error::NotSigned => Self::new(text)
+            client::Error::OtherAdmin | client::Error::NotSigned | client::Error::OldRoster => Self::new(
+                text,
+            )
                 .hint("do not go on: ask the admin in person whether the key was handed over"),
             client::Error::Forked => Self::new(text).hint(
                 "do not go on: ask the admin, and compare with a checkpoint that was kept elsewhere",
@@ -318,6 +320,9 @@ fn refused(why: String) -> Error {
              is kept back, opening and answering letters wait",
         );
     }
+    if let Some(hint) = of_keys(&why) {
+        return Error::new(why).hint(hint);
+    }
     let hint = [
         (Refusal::Undecided, "`kluis decide CASE WORDS` or `kluis answer CASE` comes first"),
         (Refusal::Held, "`kluis hold --lift CASE WORDS` lifts it, if the law allows"),
@@ -330,6 +335,25 @@ fn refused(why: String) -> Error {
         it.1
     });
     Error::new(why).hint(hint)
+}
+
+/// What helps where a change of keys was refused.
+fn of_keys(why: &str) -> Option<&'static str> {
+    use casebook::keyring::Refusal;
+    let starts = |text: &str| why.contains(text);
+    if why == Refusal::NotNewer.to_string() || why == Refusal::OtherReaders.to_string() {
+        return Some("somebody else changed the roster meanwhile: look at it, and try again");
+    }
+    if starts("still sealed to older epochs") {
+        return Some("`kluis keys reseal` seals them to the newest one");
+    }
+    if starts("belonged to somebody who was revoked") || starts("throwaway key") {
+        return Some("`kluis keys list` shows the roster in force");
+    }
+    let is_refusal =
+        [Refusal::OtherVault, Refusal::OtherFile, Refusal::NotWrapped, Refusal::NotStale];
+    let hint = "use the same version of kluis on both sides, and try again";
+    is_refusal.iter().any(|refusal| why == refusal.to_string()).then_some(hint)
 }
 
 impl From<answers::Error> for Error {

@@ -97,7 +97,7 @@ impl FromStr for Person {
 
 /// A public key, written or in a file.
 #[derive(Clone)]
-struct Recipient(StaffRecipient);
+pub(super) struct Recipient(pub(super) StaffRecipient);
 
 impl FromStr for Recipient {
     type Err = String;
@@ -111,6 +111,14 @@ impl FromStr for Recipient {
         let found = lines.lines().find_map(|line| line.parse().ok());
         found.map(Self).ok_or_else(|| format!("{text}: holds no public key"))
     }
+}
+
+/// Reads a [`Recipient`] from the command line.
+///
+/// # Errors
+/// It is neither a public key nor a file that holds one.
+pub(super) fn recipient(text: &str) -> Result<Recipient, String> {
+    text.parse()
 }
 
 /// Everyone who will stand in the roster; who has no key yet gets one.

@@ -139,7 +139,7 @@ impl Command {
             Command::Answer(it) => it.run(),
             Command::Forget(it) => it.run(),
             Command::Close(it) => it.run(),
-            Command::Keys(it) => it.run(),
+            Command::Keys(it) => it.run(json),
             Command::Audit(it) => it.run(),
             Command::Deadline(it) => it.run(),
         }

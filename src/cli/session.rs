@@ -78,7 +78,8 @@ impl Connection {
         harden()?;
         let opener = self.opener(&home, &profile)?;
         let seen = Seen::in_dir(home.checkpoints());
-        Client::connect(&profile.socket, &profile.member, opener, Some(&seen)).map_err(|error| {
+        let client = Client::connect(&profile.socket, &profile.member, opener, Some(&seen));
+        let mut client = client.map_err(|error| {
             let is_refused = matches!(error, client::Error::Refused(_));
             let error = Error::from(error);
             if is_refused {
@@ -89,7 +90,20 @@ impl Connection {
             } else {
                 error
             }
-        })
+        })?;
+        // What the admin has signed since, and only a reader can do.
+        if client.stale {
+            client.rewrap(Some(&seen))?;
+        }
+        Ok(client)
+    }
+
+    /// What this member remembers of vaults.
+    ///
+    /// # Errors
+    /// There is no home.
+    pub(super) fn seen(&self) -> Result<Seen, Error> {
+        Ok(Seen::in_dir(Home::find()?.checkpoints()))
     }
 
     fn opener(&self, home: &Home, profile: &Profile) -> Result<Opener, Error> {

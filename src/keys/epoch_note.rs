@@ -42,17 +42,12 @@ impl EpochNote {
     /// The note of an epoch whose secret was wrapped, as `file`, to `roster`.
     #[must_use]
     pub fn new(number: EpochId, public: &EpochPublic, roster: &Roster, file: &[u8]) -> Self {
-        let mut readers: Vec<&Member> = roster.readers().collect();
-        readers.sort_by_key(|member| member.id);
         Self {
             vault: roster.vault,
             number,
             public: public.to_string(),
             file: Digest::new(*blake3::hash(file).as_bytes()),
-            readers: readers
-                .into_iter()
-                .map(|member| (member.name.clone(), member.recipient.clone()))
-                .collect(),
+            readers: Self::readers_of(roster),
             recovery: roster.recovery.clone(),
         }
     }
@@ -73,6 +68,21 @@ impl EpochNote {
     #[must_use]
     pub fn is_opened_by(&self, secret: &EpochSecret) -> bool {
         secret.public().to_string() == self.public
+    }
+
+    /// Whether it is wrapped to the readers of `roster` and to its recovery recipient, and to nobody
+    /// else.
+    #[must_use]
+    pub fn is_for(&self, roster: &Roster) -> bool {
+        let new = Self::readers_of(roster);
+        self.readers == new && self.recovery == roster.recovery
+    }
+
+    fn readers_of(roster: &Roster) -> Vec<(String, StaffRecipient)> {
+        let mut readers: Vec<&Member> = roster.readers().collect();
+        readers.sort_by_key(|member| member.id);
+        let named = |member: &Member| (member.name.clone(), member.recipient.clone());
+        readers.into_iter().map(named).collect()
     }
 
     /// Reads a note that the admin signed.

@@ -28,6 +28,21 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     put(path, bytes, RenameFlags::empty())
 }
 
+/// Overwrites a file in place and removes it; none is no error. What a file system that copies, or a
+/// flash device, keeps of the old blocks is out of reach.
+pub(crate) fn wipe(path: &Path) -> io::Result<()> {
+    let mut file = match OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    let zeros = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
+    file.write_all(&zeros)?;
+    file.sync_all()?;
+    fs::remove_file(path)?;
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
 /// Reads a file of at most `limit` bytes.
 ///
 /// # Errors
@@ -83,5 +98,8 @@ mod tests {
         assert_eq!(read(&path, 5).expect("reads").as_slice(), b"three");
         assert_eq!(read(&path, 4).expect_err("long").kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(fs::read_dir(folder.path()).expect("lists").count(), 1, "no draft is left");
+        wipe(&path).expect("wiped");
+        wipe(&path).expect("nothing to do");
+        assert!(!path.exists());
     }
 }

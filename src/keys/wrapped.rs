@@ -50,6 +50,24 @@ pub fn wrap_secret(kind: Kind, secret: &[u8], roster: &Roster) -> Vec<u8> {
     epoch::wrap_to(recipients, &message)
 }
 
+/// How many recipients an age file names in its header (age-encryption.org/v1): nobody can tell
+/// whom. `None` if it is no age file.
+#[must_use]
+pub fn stanzas(file: &[u8]) -> Option<usize> {
+    let mut lines = file.split(|byte| *byte == b'\n');
+    if lines.next()? != b"age-encryption.org/v1" {
+        return None;
+    }
+    let mut count = 0;
+    for line in lines {
+        if line.starts_with(b"--- ") {
+            return Some(count);
+        }
+        count += usize::from(line.starts_with(b"-> "));
+    }
+    None
+}
+
 /// Unwraps what [`wrap_secret`] wrapped.
 ///
 /// # Errors
@@ -126,6 +144,9 @@ mod tests {
         for key in [&keys.auditor, &keys.backup] {
             assert_eq!(unwrap_epoch(&file, key).err(), Some(NotForThisKey));
         }
+        // age may add one that is for nobody.
+        assert!(stanzas(&file).is_some_and(|count| (3..=4).contains(&count)));
+        assert_eq!((stanzas(b"age"), stanzas(b"age-encryption.org/v1\n-> X")), (None, None));
         for length in 0..file.len() {
             assert!(unwrap_epoch(&file[..length], &keys.lotte).is_err(), "cut at {length}");
         }

@@ -11,7 +11,7 @@ use super::Error;
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, SlotId, StaffId, VaultId};
 use crate::vault::seal::{Kind, Place, SealedBox};
 
-/// What happened. The numbers are fixed for ever; 34 to 63 are reserved (vault-format §8).
+/// What happened. The numbers are fixed for ever; what is free up to 63 is reserved (vault-format §8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Fact {
@@ -67,7 +67,8 @@ pub enum Fact {
     /// A box was forgotten: its slot must not be in the cabinet any more.
     #[n(16)]
     Forgotten,
-    /// A key of the server's own was replaced: its slot must not be in the cabinet any more.
+    /// A key was replaced, one of the server's own or that of a box that was sealed anew: its slot
+    /// must not be in the cabinet any more.
     #[n(17)]
     SlotDropped,
     /// The cabinet has a new key: `count` is its generation.
@@ -113,6 +114,23 @@ pub enum Fact {
     /// A second look agreed, and `count` records were removed; `position` is that of the plan.
     #[n(33)]
     Swept,
+    /// A box was sealed anew to a newer epoch: the fields of a box; its content is the same. The
+    /// slot of its old key is dropped by an entry behind this one.
+    #[n(38)]
+    Resealed,
+    /// A member is not in the roster any more: `staff` is the member's number.
+    #[n(39)]
+    MemberRevoked,
+    /// A secret was wrapped anew to the readers of the roster: `epoch`, or `count` for a secret of
+    /// the mailbox; `hash` of the file.
+    #[n(40)]
+    ReWrapped,
+    /// The wrapped secret of an epoch was removed: nothing that is kept is sealed to it.
+    #[n(41)]
+    EpochDestroyed,
+    /// A roster, an epoch or a wrapped secret was offered and refused: `hash` of what was offered.
+    #[n(45)]
+    KeyChangeRefused,
 }
 
 /// `count` of a [`Fact::ServerKey`] entry: the key that signs checkpoints.
@@ -184,7 +202,7 @@ pub struct Entry {
     #[n(18)]
     pub container: Option<ItemId>,
     /// What a listing was about: 1 open cases, 2 all cases, 3 one case, 4 the notes of one case,
-    /// 5 the open cases due soonest.
+    /// 5 the open cases due soonest, 6 boxes of older epochs.
     #[n(19)]
     pub filter: Option<u8>,
 }

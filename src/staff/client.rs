@@ -73,6 +73,9 @@ pub enum Error {
     /// Who takes the content does not.
     #[error("the content cannot be written: {0}")]
     Sink(#[source] io::Error),
+    /// The server offers a roster that the admin did not sign, or an older one than it did before.
+    #[error("the server offers a roster that the admin did not sign, or an older one than before")]
+    OldRoster,
     /// Nothing was found.
     #[error("there is no such {0}")]
     Unknown(&'static str),
@@ -180,7 +183,7 @@ pub struct NoteView {
 /// A logged-in connection.
 pub struct Client {
     stream: UnixStream,
-    opener: Opener,
+    pub(super) opener: Opener,
     /// The member's number.
     pub staff: StaffId,
     /// The vault.
@@ -189,8 +192,14 @@ pub struct Client {
     pub mailbox: String,
     /// The public key of checkpoints.
     pub checkpoint_key: String,
+    /// The admin's public key, pinned when this vault was first met.
+    pub(super) admin: Vkey,
+    /// Whether secrets wait to be wrapped anew to the readers of the roster.
+    pub stale: bool,
     sealing: Option<(EpochId, EpochPublic)>,
     epochs: HashMap<EpochId, EpochSecret>,
+    /// The newest roster that this member knows of.
+    pub(super) roster_version: u32,
 }
 
 /// How long the server may take for one answer.
@@ -229,6 +238,7 @@ impl Client {
             admin,
             checkpoint_key,
             mailbox,
+            stale,
         } = accepted(protocol::read(&mut stream)?)?
         else {
             return Err(Error::Unexpected);
@@ -248,27 +258,44 @@ impl Client {
             None => None,
         };
         let epochs = HashMap::new();
-        let mut client =
-            Self { stream, opener, staff, vault, mailbox, checkpoint_key, sealing, epochs };
+        let mut client = Self {
+            stream,
+            opener,
+            staff,
+            vault,
+            mailbox,
+            checkpoint_key,
+            admin,
+            stale,
+            sealing,
+            epochs,
+            roster_version: seen.map_or(Ok(0), |seen| seen.roster(vault))?,
+        };
         if let Some(seen) = seen {
             client.compare(seen)?;
         }
         if let Some(unproven) = unproven {
-            let note = signed(&admin, vault, unproven.epoch, &unproven.note)?;
+            let note = client.signed_note(unproven.epoch, &unproven.note)?;
             client.prove(&note, &unproven.test)?;
         }
         Ok(client)
     }
 
-    fn ask(&mut self, request: &Request) -> Result<Response, Error> {
+    /// An epoch's note, if the admin signed it.
+    pub(super) fn signed_note(&self, id: EpochId, note: &str) -> Result<EpochNote, Error> {
+        signed(&self.admin, self.vault, id, note)
+    }
+
+    pub(super) fn ask(&mut self, request: &Request) -> Result<Response, Error> {
         protocol::write(&mut self.stream, request)?;
         accepted(protocol::read(&mut self.stream)?)
     }
 
-    fn prove(&mut self, note: &EpochNote, test: &[u8]) -> Result<(), Error> {
+    /// Proves an epoch, if this member reads; says whether.
+    pub(super) fn prove(&mut self, note: &EpochNote, test: &[u8]) -> Result<bool, Error> {
         let epoch = note.number;
         // Not every member reads: an auditor proves nothing and needs no epoch.
-        let Ok(secret) = self.epoch(epoch) else { return Ok(()) };
+        let Ok(secret) = self.epoch(epoch) else { return Ok(false) };
         // A file that the server made up is not proven, whatever its test holds.
         if !note.is_opened_by(secret) {
             return Err(Error::NotSigned);
@@ -278,7 +305,7 @@ impl Client {
         let public = secret.public();
         self.ask(&Request::Prove { epoch, content })?;
         self.sealing = Some((epoch, public));
-        Ok(())
+        Ok(true)
     }
 
     /// Holds the server to the checkpoint seen last, and remembers the new one.
@@ -299,7 +326,7 @@ impl Client {
     ///
     /// # Errors
     /// `NoKey` if it is not wrapped to this member.
-    fn epoch(&mut self, id: EpochId) -> Result<&EpochSecret, Error> {
+    pub(super) fn epoch(&mut self, id: EpochId) -> Result<&EpochSecret, Error> {
         if !self.epochs.contains_key(&id) {
             let Response::Bytes { bytes } = self.ask(&Request::EpochFile { epoch: id })? else {
                 return Err(Error::Unexpected);

@@ -3,14 +3,15 @@
 //! `home` is where a member's files lie, `agent` holds the unlocked key, `client` logs in and opens
 //! what the server discloses, `letters` opens encrypted letters, `answers` composes, `sealing`
 //! makes boxes, `seen` remembers checkpoints, `verify` opens everything and keeps nothing, `found`
-//! makes what a new vault starts with. The
-//! gateway never imports any of it.
+//! makes what a new vault starts with, `keys` changes who may do what. The gateway never imports any
+//! of it.
 
 pub mod agent;
 pub mod answers;
 pub mod client;
 pub mod found;
 pub mod home;
+pub mod keys;
 pub mod letters;
 pub mod openpgp;
 pub mod sealing;

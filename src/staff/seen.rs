@@ -114,6 +114,30 @@ impl Seen {
         offered.trim().parse().map_err(|_| Error::Unexpected)
     }
 
+    /// The version of the newest roster that this member knows of; 0 if of none.
+    ///
+    /// # Errors
+    /// What the system says; `OldRoster` if the file was altered.
+    pub fn roster(&self, vault: VaultId) -> Result<u32, Error> {
+        match std::fs::read_to_string(self.roster_path(vault)) {
+            Ok(text) => text.trim().parse().map_err(|_| Error::OldRoster),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(Error::Broken(error)),
+        }
+    }
+
+    /// Remembers that there is a roster of this version.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn remember_roster(&self, vault: VaultId, version: u32) -> Result<(), Error> {
+        self.put(&self.roster_path(vault), &format!("{version}\n")).map_err(Error::Broken)
+    }
+
+    fn roster_path(&self, vault: VaultId) -> PathBuf {
+        self.dir.join(format!("{vault}.roster"))
+    }
+
     fn write(&self, vault: VaultId, text: &str) -> io::Result<()> {
         self.put(&self.path(vault), text)
     }

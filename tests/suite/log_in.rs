@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use kluis::casebook::protocol::{self, MAX_BEFORE_LOG_IN, Request, Response};
+use kluis::casebook::state::Wrapped;
 use kluis::casebook::{Act, Filter, Recording};
 use kluis::ids::{Address, CaseId, EpochId, ItemId, StaffId, VaultId, random};
 use kluis::keys::challenge;
@@ -24,7 +25,7 @@ use crate::world::{MAILBOX, World};
 const REFUSED: &str = "no such member, or not its key";
 
 /// A connection that speaks the protocol by hand.
-struct Line(UnixStream);
+pub(crate) struct Line(UnixStream);
 
 struct Challenged {
     file: Vec<u8>,
@@ -33,13 +34,13 @@ struct Challenged {
 }
 
 impl Line {
-    fn open(world: &World) -> Self {
+    pub(crate) fn open(world: &World) -> Self {
         let stream = UnixStream::connect(world.state().join("kluis.sock")).expect("connects");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("sets");
         Self(stream)
     }
 
-    fn ask(&mut self, request: &Request) -> Response {
+    pub(crate) fn ask(&mut self, request: &Request) -> Response {
         protocol::write(&mut self.0, request).expect("writes");
         protocol::read(&mut self.0).expect("answers")
     }
@@ -52,7 +53,7 @@ impl Line {
     }
 
     /// Logs in as this member with that person's key; what the server says to the answer.
-    fn log_in(&mut self, world: &World, member: &str) -> Response {
+    pub(crate) fn log_in(&mut self, world: &World, member: &str) -> Response {
         let challenged = self.hello(member);
         self.ask(&Request::Answer { response: answer(world, member, &challenged) })
     }
@@ -71,7 +72,7 @@ fn answer(world: &World, member: &str, challenged: &Challenged) -> [u8; 32] {
     challenge::answer(&message, challenged.vault, &challenged.nonce, member).expect("a challenge")
 }
 
-fn refusal(response: Response) -> String {
+pub(crate) fn refusal(response: Response) -> String {
     match response {
         Response::Refused { why } => why,
         _ => panic!("something was disclosed"),
@@ -171,6 +172,17 @@ fn every_request(case: CaseId, item: ItemId, chunk: Address, note: Recording) ->
         Request::Check,
         Request::Sweep { dry: true },
         Request::Sweep { dry: false },
+        Request::Roster,
+        Request::SignRoster { note: String::new() },
+        Request::AddEpoch { note: String::new(), file: Vec::new() },
+        Request::WrappedFile { what: Wrapped::Epoch(EpochId(1)) },
+        Request::WrappedFile { what: Wrapped::Mailbox(1) },
+        Request::Rewrap { what: Wrapped::Epoch(EpochId(1)), file: Vec::new() },
+        Request::Rewrap { what: Wrapped::Mailbox(1), file: Vec::new() },
+        Request::ToReseal { most: 1 },
+        Request::Reseal { boxes: Vec::new() },
+        Request::DestroyEpochs,
+        Request::Test,
     ]
 }
 
@@ -251,7 +263,11 @@ fn who_has_no_right_to_something_is_told_nothing_of_it() {
     for request in every_request(case, item, chunk, nothing_in(case)) {
         let is_public = matches!(
             request,
-            Request::Log { .. } | Request::Checkpoint { .. } | Request::Status | Request::Check
+            Request::Log { .. }
+                | Request::Checkpoint { .. }
+                | Request::Status
+                | Request::Check
+                | Request::Roster
         );
         let is_chunk = matches!(request, Request::Chunk { .. });
         match olga.ask(&request) {
@@ -264,9 +280,9 @@ fn who_has_no_right_to_something_is_told_nothing_of_it() {
         }
         refused += 1;
     }
-    assert_eq!(refused, 18);
+    assert_eq!(refused, 28);
     assert_eq!(entries(&server).len(), before, "nothing was looked at, recorded or forgotten");
-    // The cabinet's key is rotated by an admin, and nobody here is one.
+    // The cabinet's key is rotated by an admin, and none of these is one.
     for name in ["anna", "bert", "olga"] {
         let mut line = Line::open(&world);
         line.log_in(&world, name);

@@ -17,6 +17,7 @@ mod import;
 mod imports;
 mod inbox;
 mod index;
+mod keyring;
 mod keys;
 mod letters;
 mod log_in;

@@ -30,6 +30,8 @@ use kluis::staff::seen::Seen;
 pub(crate) const MAILBOX: &str = "backoffice@jobexpert.be";
 /// What each vault of the tests keeps back for a full disk, in bytes.
 pub(crate) const RESERVE: u64 = 1 << 20;
+/// The admin's key file.
+const ADMIN: &str = "admin-signing";
 /// The program under test.
 pub(crate) const KLUIS: &str = env!("CARGO_BIN_EXE_kluis");
 
@@ -120,6 +122,7 @@ impl World {
             recipient: key.recipient().clone(),
         };
         let (anna, bert, olga, dora) = (key("anna"), key("bert"), key("olga"), key("dora"));
+        let adam = key("adam");
         let vault = VaultId::random();
         let roster = Roster {
             version: 1,
@@ -129,6 +132,7 @@ impl World {
                 member(2, "bert", Role::Backoffice, &bert),
                 member(3, "olga", Role::Auditor, &olga),
                 member(4, "dora", Role::Dpo, &dora),
+                member(5, "adam", Role::Admin, &adam),
             ],
             recovery: key("recovery").recipient().clone(),
             backups: ["carla", "dirk"]
@@ -144,6 +148,7 @@ impl World {
             .replace("lmtp = []", "lmtp = [\"127.0.0.1:0\"]")
             .replace("reserve_bytes = 67108864", &format!("reserve_bytes = {reserve}"));
         let admin = AdminKey::generate();
+        admin.save(&key_file(root.path(), ADMIN), &passphrase(), Some(1)).expect("is saved");
         let foundation =
             found(&roster, &admin, MAILBOX, proven.then_some(&anna), config, clock.seconds())
                 .expect("founds");
@@ -166,6 +171,21 @@ impl World {
     /// Where answers are delivered.
     pub(crate) fn outgoing(&self) -> PathBuf {
         self.state().join("outgoing")
+    }
+
+    /// The admin's key, which signs.
+    pub(crate) fn admin(&self) -> AdminKey {
+        AdminKey::unlock(&key_file(self.root.path(), ADMIN), &passphrase()).expect("unlocks")
+    }
+
+    /// A new key for somebody of this name.
+    pub(crate) fn make_key(&self, name: &str) -> StaffKey {
+        let key = StaffKey::generate();
+        let file = key_file(self.root.path(), name);
+        // Somebody who comes back has a new one.
+        let _ = std::fs::remove_file(&file);
+        key.save(&file, &passphrase(), Some(1)).expect("is saved");
+        key
     }
 
     /// A person's key, unlocked.

@@ -394,7 +394,7 @@ def sealed():
     built("an unknown key in a letter", SUCCESS, {f"{inner} detail": put(31, [[]])})
     built("an unknown key in a skeleton", SUCCESS, {f"{inner} skeleton": put(31, 5)})
     built("a fact of a later version", FUTURE, {"looked entry": put(2, 30)}, *BASE.at["looked entry"])
-    built("a reserved fact", FUTURE, {"delivered entry": put(2, 40)}, *BASE.at["delivered entry"])
+    built("a reserved fact", FUTURE, {"delivered entry": put(2, 34)}, *BASE.at["delivered entry"])
     built("a kind of box of a later version", FUTURE, {"note entry": put(9, 6)}, *BASE.at["note entry"])
     built("a filter of a later version", SUCCESS, {"listed entry": put(19, 200)})
     built("a key of the server's own of a later version", SUCCESS, {"key message-id entry": put(16, 9)})

@@ -190,6 +190,10 @@ class Vault:
         for entry in self.entries:
             if entry.fact == ledger.EPOCH_SIGNED:
                 self.epochs[entry.epoch] = self._epoch(entry, name, key)
+            elif entry.fact == ledger.REWRAPPED and entry.epoch in self.epochs:
+                self.epochs[entry.epoch] = self.epochs[entry.epoch][0], entry.hash
+            elif entry.fact == ledger.DESTROYED:
+                self.epochs.pop(entry.epoch, None)
 
     def _epoch(self, entry, name, key):
         file = f"epochs/{entry.epoch}.note"

@@ -1,4 +1,7 @@
-//! The vault's keys: who has one, what is sealed to which epoch, and a new key for the cabinet.
+//! The vault's keys: who has one, what is sealed to which epoch, and changing either.
+
+mod change;
+mod reseal;
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +25,10 @@ pub(super) struct Keys {
 enum KeysCommand {
     List(List),
     Status(Status),
-    Rotate(Rotate),
+    Add(change::Add),
+    Revoke(change::Revoke),
+    Rotate(change::Rotate),
+    Reseal(reseal::Reseal),
 }
 
 /// List the members, backup keys and the recovery key of the signed roster
@@ -44,30 +50,19 @@ struct Status {
     connection: Connection,
 }
 
-/// Give the cabinet a new key: what was forgotten dies in every older copy of the cabinet
-///
-/// The server does so by itself in the night after something was forgotten. Needs a member with the
-/// admin role.
-#[derive(Args)]
-#[command(after_help = "Example:\n  kluis keys rotate --cabinet")]
-struct Rotate {
-    /// The cabinet's key
-    #[arg(long, required = true)]
-    cabinet: bool,
-    #[command(flatten)]
-    connection: Connection,
-}
-
 impl Keys {
     /// Runs it.
     ///
     /// # Errors
     /// See [`Error`].
-    pub(super) fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self, json: bool) -> Result<Report, Error> {
         match self.command {
             KeysCommand::List(list) => list.run(),
             KeysCommand::Status(status) => status.run(),
+            KeysCommand::Add(add) => add.run(),
+            KeysCommand::Revoke(revoke) => revoke.run(),
             KeysCommand::Rotate(rotate) => rotate.run(),
+            KeysCommand::Reseal(reseal) => reseal.run(json),
         }
     }
 }
@@ -192,12 +187,5 @@ impl Status {
                 "horizon_days": status.horizon_days,
             }),
         ))
-    }
-}
-
-impl Rotate {
-    fn run(self) -> Result<Report, Error> {
-        self.connection.open()?.rotate_cabinet()?;
-        Ok(Report::new("the cabinet has a new key", json!({ "rotated": "cabinet" })))
     }
 }

@@ -1,0 +1,424 @@
+//! Taking over what the admin signed: rosters and epochs; and what readers wrapped or sealed anew.
+//!
+//! The signature of the pinned admin key is the authority, and nothing that is older than what is in
+//! force is taken: a roster counts up, and so does an epoch. What is refused is entered. A file is
+//! durable before the entry that names it; the entry decides. Left to others: who may ask
+//! (`socket`), and everything secret (`staff::keys`), which this side never sees.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::PoisonError;
+
+use minicbor::{Decode, Encode};
+
+use super::read::Opened;
+use super::socket::Desk;
+use super::state::{BoxRecord, Wrapped};
+use super::{Casebook, Error, digest_of, lock};
+use crate::ids::{EpochId, ItemId, SlotId, StaffId};
+use crate::keys::epoch_note::EpochNote;
+use crate::keys::file;
+use crate::keys::roster::{self, Member, Roster, Standing};
+use crate::ledger::entry::{Entry, Fact};
+use crate::store::Batch;
+use crate::vault::seal::{self, Inner, Kind};
+
+/// Why a change of keys was refused. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The admin did not sign it, or it is not written as it must be.
+    #[error(transparent)]
+    Signed(#[from] roster::Error),
+    /// It is of another vault.
+    #[error("signed for another vault")]
+    OtherVault,
+    /// It is older than what is in force, or the same.
+    #[error("not newer than what is in force: it would bring back who was revoked")]
+    NotNewer,
+    /// A number that somebody else had.
+    #[error("member number {} belonged to somebody who was revoked", .0.0)]
+    NumberTaken(StaffId),
+    /// A key that everybody can read.
+    #[error("it holds a throwaway key that everybody can read")]
+    Throwaway,
+    /// The wrapped secret is not the one that the note speaks of.
+    #[error("the wrapped secret is not the one that its note names")]
+    OtherFile,
+    /// The readers of the note are not those of the roster.
+    #[error("it is wrapped to others than the readers of the roster in force")]
+    OtherReaders,
+    /// It is no age file to so many recipients as there are readers.
+    #[error("no age file to every reader of the roster and to recovery")]
+    NotWrapped,
+    /// It was wrapped to the readers of the roster in force already.
+    #[error("it is wrapped to the readers of the roster already")]
+    NotStale,
+    /// Boxes are still sealed to it.
+    #[error("{0} boxes are still sealed to older epochs")]
+    StillUsed(u64),
+}
+
+/// A box that was sealed anew to the newest epoch.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct Resealed {
+    /// What it is.
+    #[n(0)]
+    pub kind: Kind,
+    /// Its id.
+    #[n(1)]
+    pub item: ItemId,
+    /// The slot of the key that it had.
+    #[n(2)]
+    pub slot: SlotId,
+    /// The new inner layer, of the same content.
+    #[n(3)]
+    pub inner: Inner,
+    /// The epoch that it is sealed to.
+    #[n(4)]
+    pub epoch: EpochId,
+}
+
+/// Boxes handed out for sealing anew at a time.
+pub(super) const MOST_RESEALED: usize = 256;
+/// The longest wrapped secret, in bytes.
+const LONGEST_FILE: usize = 2 << 20;
+/// The filter of a listing of boxes to be sealed anew, as a `Listed` entry says it.
+const BOXES_OF_OLDER_EPOCHS: u8 = 6;
+
+impl Desk {
+    /// Takes a newer roster over. Whoever is not in it any more, or may less than before, gets
+    /// nothing more on any connection from before the entry is written.
+    ///
+    /// # Errors
+    /// [`Refusal`], which is entered; what the store says.
+    pub(super) fn take_roster(&self, by: StaffId, note: &str) -> Result<u64, Error> {
+        let _turn = lock(&self.key_changes);
+        let (known, new) = {
+            let known = self.roster.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let checked = self.checked_roster(&known, note);
+            (known, self.or_refused(by, note.as_bytes(), checked)?)
+        };
+        let path = self.dir.join("roster").join(format!("{}.note", new.version));
+        file::replace(&path, note.as_bytes()).map_err(cannot_write)?;
+        let gone: Vec<StaffId> = known
+            .members
+            .iter()
+            .filter(|member| new.members.iter().all(|other| other.id != member.id))
+            .map(|member| member.id)
+            .collect();
+        let lessened: Vec<StaffId> = known
+            .members
+            .iter()
+            .filter(|member| !new.members.iter().any(|other| keeps(member, other)))
+            .map(|member| member.id)
+            .collect();
+        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = new;
+        // Before the entry: what was on its way to them when it is written is cut off.
+        self.presence.dismiss(&lessened, by);
+        let casebook = &self.casebook;
+        let hash = Some(roster::digest(note));
+        let mut entries =
+            vec![Entry { hash, staff: Some(by), ..casebook.entry(Fact::RosterSigned) }];
+        entries.extend(
+            gone.iter().map(|id| Entry { staff: Some(*id), ..casebook.entry(Fact::MemberRevoked) }),
+        );
+        casebook.commit(Batch::of(entries)).inspect_err(|_| {
+            // The ledger decides, and it says what it said before.
+            *self.roster.write().unwrap_or_else(PoisonError::into_inner) = known;
+        })
+    }
+
+    fn checked_roster(&self, known: &Roster, note: &str) -> Result<Roster, Refusal> {
+        let new = Roster::parse_signed(note, &self.admin.public)?;
+        match new.standing(known) {
+            Standing::Newer => {}
+            Standing::OtherVault => return Err(Refusal::OtherVault),
+            Standing::Same | Standing::Older | Standing::Conflicting => {
+                return Err(Refusal::NotNewer);
+            }
+        }
+        if new.is_throwaway() {
+            return Err(Refusal::Throwaway);
+        }
+        let state = self.casebook.state();
+        let given_again = |member: &&Member| {
+            state.revoked.contains(&member.id)
+                || known.members.iter().any(|m| m.id == member.id && m.name != member.name)
+        };
+        let taken = new.members.iter().find(given_again);
+        taken.map_or(Ok(new.clone()), |member| Err(Refusal::NumberTaken(member.id)))
+    }
+
+    /// Takes a new epoch over: its signed note and its wrapped secret. It is sealed to once a member
+    /// has proven that it opens.
+    ///
+    /// # Errors
+    /// [`Refusal`], which is entered; what the store says.
+    pub(super) fn take_epoch(&self, by: StaffId, note: &str, secret: &[u8]) -> Result<u64, Error> {
+        let _turn = lock(&self.key_changes);
+        let checked = self.checked_epoch(note, secret);
+        let new = self.or_refused(by, note.as_bytes(), checked)?;
+        let folder = self.dir.join("epochs");
+        file::replace(&folder.join(format!("{}.age", new.number.0)), secret)
+            .and_then(|()| {
+                file::replace(&folder.join(format!("{}.note", new.number.0)), note.as_bytes())
+            })
+            .map_err(cannot_write)?;
+        let entry = Entry {
+            epoch: Some(new.number),
+            hash: Some(roster::digest(note)),
+            staff: Some(by),
+            ..self.casebook.entry(Fact::EpochSigned)
+        };
+        let seq = self.casebook.record_fact(entry)?;
+        self.casebook.add_epoch(new.number, new.public());
+        Ok(seq)
+    }
+
+    fn checked_epoch(&self, note: &str, secret: &[u8]) -> Result<EpochNote, Refusal> {
+        let new = EpochNote::parse_signed(note, &self.admin.public)?;
+        let known = self.roster.read().unwrap_or_else(PoisonError::into_inner);
+        if new.vault != known.vault {
+            return Err(Refusal::OtherVault);
+        }
+        let highest = self.casebook.state().epoch_notes.keys().max().copied();
+        if highest.is_some_and(|highest| new.number <= highest) {
+            return Err(Refusal::NotNewer);
+        }
+        if !new.is_for(&known) {
+            return Err(Refusal::OtherReaders);
+        }
+        if secret.len() > LONGEST_FILE || !new.is_of(secret) {
+            return Err(Refusal::OtherFile);
+        }
+        Ok(new)
+    }
+
+    /// Takes a secret over that a reader wrapped anew to the readers of the roster in force. The file
+    /// before it stays beside it: whether the new one opens only a reader can say.
+    ///
+    /// # Errors
+    /// [`Refusal`], which is entered; what the store says.
+    pub(super) fn take_wrapped(
+        &self,
+        by: StaffId,
+        what: Wrapped,
+        secret: &[u8],
+    ) -> Result<u64, Error> {
+        let _turn = lock(&self.key_changes);
+        let checked = self.checked_wrapped(what, secret);
+        self.or_refused(by, secret, checked)?;
+        let path = self.wrapped_file(what);
+        let before = path.with_extension("before.age");
+        let keep = || -> io::Result<()> {
+            file::replace(&before, &file::read(&path, LONGEST_FILE)?)?;
+            file::replace(&path, secret)
+        };
+        keep().map_err(cannot_write)?;
+        let (epoch, count) = match what {
+            Wrapped::Epoch(epoch) => (Some(epoch), None),
+            Wrapped::Mailbox(number) => (None, Some(u64::from(number))),
+        };
+        let hash = Some(crate::ids::Digest::new(*blake3::hash(secret).as_bytes()));
+        let staff = Some(by);
+        let entry = self.casebook.entry(Fact::ReWrapped);
+        self.casebook.record_fact(Entry { epoch, count, hash, staff, ..entry })
+    }
+
+    fn checked_wrapped(&self, what: Wrapped, secret: &[u8]) -> Result<(), Refusal> {
+        if !self.casebook.state().stale().contains(&what) {
+            return Err(Refusal::NotStale);
+        }
+        let readers = self.roster.read().unwrap_or_else(PoisonError::into_inner).readers().count();
+        let is_wrapped = secret.len() <= LONGEST_FILE
+            && crate::keys::wrapped::stanzas(secret).is_some_and(|count| count > readers);
+        if is_wrapped { Ok(()) } else { Err(Refusal::NotWrapped) }
+    }
+
+    pub(super) fn wrapped_file(&self, what: Wrapped) -> PathBuf {
+        match what {
+            Wrapped::Epoch(epoch) => self.dir.join("epochs").join(format!("{}.age", epoch.0)),
+            Wrapped::Mailbox(number) => self.dir.join("mailbox").join(format!("{number}.age")),
+        }
+    }
+
+    /// Removes the wrapped secrets of all epochs that nothing is sealed to and that a newer one
+    /// follows. Gives them.
+    ///
+    /// # Errors
+    /// [`Refusal::StillUsed`] if there is none and boxes are why; what the store says.
+    pub(super) fn destroy_epochs(&self, by: StaffId) -> Result<Vec<EpochId>, Error> {
+        let _turn = lock(&self.key_changes);
+        let gone = self.casebook.destroy_epochs(by)?;
+        self.finish_destroying()?;
+        Ok(gone)
+    }
+
+    /// Removes the files of epochs that the ledger calls destroyed: also what a crash has left.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn finish_destroying(&self) -> Result<(), Error> {
+        let destroyed = self.casebook.state().destroyed.clone();
+        for epoch in destroyed {
+            let path = self.wrapped_file(Wrapped::Epoch(epoch));
+            for path in [path.with_extension("before.age"), path] {
+                file::wipe(&path).map_err(cannot_write)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Enters a refusal.
+    fn or_refused<T>(
+        &self,
+        by: StaffId,
+        offered: &[u8],
+        checked: Result<T, Refusal>,
+    ) -> Result<T, Error> {
+        let refusal = match checked {
+            Ok(taken) => return Ok(taken),
+            Err(refusal) => refusal,
+        };
+        let hash = Some(crate::ids::Digest::new(*blake3::hash(offered).as_bytes()));
+        let entry = self.casebook.entry(Fact::KeyChangeRefused);
+        self.casebook.record_fact(Entry { hash, staff: Some(by), ..entry })?;
+        Err(refusal.into())
+    }
+}
+
+/// Whether `other` is the same member, who may still do what `member` may with the same key.
+fn keeps(member: &Member, other: &Member) -> bool {
+    member.id == other.id
+        && member.name == other.name
+        && member.recipient == other.recipient
+        && member.roles.is_subset(&other.roles)
+}
+
+fn cannot_write(source: io::Error) -> Error {
+    Error::Store(crate::store::Error::Io { what: "writing the keys' files", source })
+}
+
+impl Casebook {
+    /// Boxes that are sealed to an older epoch than the newest proven one, oldest first, without the
+    /// server's layer. A listing: one entry.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn to_reseal(&self, staff: StaffId, most: usize) -> Result<Vec<Opened>, Error> {
+        let (records, position) = {
+            let state = self.state();
+            let newest = state.epoch.ok_or(Error::NoEpoch)?;
+            let is_old = |r: &&BoxRecord| !r.forgotten && r.epoch.is_some_and(|e| e < newest);
+            let records: Vec<BoxRecord> =
+                state.boxes().filter(is_old).take(most.min(MOST_RESEALED)).copied().collect();
+            (records, state.position())
+        };
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.record_fact(Entry {
+            staff: Some(staff),
+            count: Some(records.len() as u64),
+            hash: Some(digest_of(records.iter().map(|r| r.place.item.as_bytes().as_slice()))),
+            position: Some(position),
+            filter: Some(BOXES_OF_OLDER_EPOCHS),
+            ..self.entry(Fact::Listed)
+        })?;
+        records.iter().map(|record| self.opened(record)).collect()
+    }
+
+    /// Keeps boxes that a reader sealed anew, each under a new key; the old keys are dropped. One
+    /// that was forgotten or sealed anew meanwhile is passed over. Gives how many were kept.
+    ///
+    /// # Errors
+    /// `Malformed` if one refers to other chunks than before, or is not sealed to the newest epoch;
+    /// nothing is kept then.
+    pub fn reseal(&self, staff: StaffId, boxes: &[Resealed]) -> Result<u64, Error> {
+        // Nothing is forgotten meanwhile.
+        let _turn = lock(&self.acts);
+        let (newest, _) = self.epoch()?;
+        let mut batch = Batch::default();
+        for new in boxes {
+            if new.epoch != newest {
+                return Err(Error::Malformed("not sealed to the newest epoch"));
+            }
+            let known = self.state().boxed(new.kind, new.item).copied();
+            let record = known.ok_or(Error::Unknown("box"))?;
+            if record.forgotten || record.slot != new.slot {
+                continue;
+            }
+            if record.epoch.is_none_or(|epoch| epoch >= newest) {
+                return Err(Error::Malformed("the box is not sealed to an older epoch"));
+            }
+            if self.open_box(&record)?.chunks != new.inner.chunks {
+                return Err(Error::Malformed("a box that refers to other chunks than before"));
+            }
+            let sealed = seal::outer(&new.inner, record.place);
+            batch.entries.push(Entry {
+                staff: Some(staff),
+                container: record.container,
+                size: Some(record.size),
+                ..self.entry_of(Fact::Resealed, record.case, &sealed, record.content, Some(newest))
+            });
+            let slot = Some(record.slot);
+            batch.entries.push(Entry { slot, ..self.entry(Fact::SlotDropped) });
+            batch.boxes.push(sealed);
+        }
+        let kept = batch.boxes.len() as u64;
+        if kept > 0 {
+            self.commit(batch)?;
+        }
+        Ok(kept)
+    }
+
+    /// Enters which epochs are over: older than the newest proven one, and nothing that is kept is
+    /// sealed to them.
+    fn destroy_epochs(&self, by: StaffId) -> Result<Vec<EpochId>, Error> {
+        // No batch is on its way that is sealed to one of them; one that comes later is refused.
+        let _alone = self.sealing.write().unwrap_or_else(PoisonError::into_inner);
+        let (over, used) = {
+            let state = self.state();
+            let newest = state.epoch.ok_or(Error::NoEpoch)?;
+            let kept = state.boxes().filter(|record| !record.forgotten);
+            let mut used: Vec<EpochId> = kept.filter_map(|record| record.epoch).collect();
+            let count = used.iter().filter(|epoch| **epoch < newest).count() as u64;
+            used.sort_unstable();
+            used.dedup();
+            let is_over = |epoch: &EpochId| {
+                *epoch < newest && !state.destroyed.contains(epoch) && !used.contains(epoch)
+            };
+            let mut over: Vec<EpochId> =
+                state.epoch_notes.keys().copied().filter(is_over).collect();
+            over.sort_unstable();
+            (over, count)
+        };
+        if over.is_empty() && used > 0 {
+            return Err(Refusal::StillUsed(used).into());
+        }
+        if !over.is_empty() {
+            let entries = over.iter().map(|epoch| Entry {
+                epoch: Some(*epoch),
+                staff: Some(by),
+                ..self.entry(Fact::EpochDestroyed)
+            });
+            self.commit_alone(Batch::of(entries.collect()))?;
+        }
+        Ok(over)
+    }
+
+    /// The secrets that are to be wrapped anew.
+    #[must_use]
+    pub fn stale(&self) -> Vec<Wrapped> {
+        self.state().stale()
+    }
+
+    /// The number that a new member gets.
+    pub(super) fn next_member(&self, roster: &Roster) -> StaffId {
+        let state = self.state();
+        let known = roster.members.iter().map(|member| member.id);
+        let highest = known.chain(state.revoked.iter().copied()).max();
+        StaffId(highest.map_or(1, |id| id.0.saturating_add(1)))
+    }
+}

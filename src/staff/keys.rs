@@ -1,0 +1,214 @@
+//! Changing who may do what: rosters, epochs, wrapping and sealing anew, on the side that has the
+//! secrets.
+//!
+//! The admin's key signs rosters and epochs; a reader's key opens what is to be wrapped or sealed
+//! anew. They may be two persons: what only the other can do waits for their next log-in. The server
+//! sees public keys, wrapped secrets and inner layers, as ever.
+
+use zeroize::Zeroizing;
+
+use super::client::{Client, Error};
+use super::seen::Seen;
+use crate::casebook::keyring::Resealed;
+use crate::casebook::protocol::{Request, Response};
+use crate::casebook::state::Wrapped;
+use crate::casebook::{Opened, Standing};
+use crate::ids::{EpochId, StaffId};
+use crate::keys::admin::AdminKey;
+use crate::keys::epoch::EpochSecret;
+use crate::keys::epoch_note::EpochNote;
+use crate::keys::roster::Roster;
+use crate::keys::wrapped;
+use crate::vault::{self, seal};
+
+/// The roster in force, as the admin signed it.
+pub struct InForce {
+    /// The roster.
+    pub roster: Roster,
+    /// The number that a new member gets.
+    pub next: StaffId,
+    /// Secrets that were wrapped before it was signed.
+    pub stale: Vec<Wrapped>,
+    /// The highest epoch that was signed.
+    pub epoch: EpochId,
+}
+
+/// Boxes that are asked for and handed in at a time.
+const AT_ONCE: u32 = 64;
+
+impl Client {
+    /// The roster in force.
+    ///
+    /// # Errors
+    /// `OldRoster` if the admin did not sign it, or it is older than one that this member knows of.
+    pub fn roster(&mut self, seen: Option<&Seen>) -> Result<InForce, Error> {
+        let Response::Roster { note, next, stale, epoch } = self.ask(&Request::Roster)? else {
+            return Err(Error::Unexpected);
+        };
+        let roster = Roster::parse_signed(&note, &self.admin.public)
+            .ok()
+            .filter(|roster| roster.vault == self.vault && roster.version >= self.roster_version)
+            .ok_or(Error::OldRoster)?;
+        if roster.version > self.roster_version {
+            self.roster_version = roster.version;
+            if let Some(seen) = seen {
+                seen.remember_roster(self.vault, roster.version)?;
+            }
+        }
+        Ok(InForce { roster, next, stale, epoch })
+    }
+
+    /// Whether `admin` is the key that this vault was first met with.
+    #[must_use]
+    pub fn is_admin(&self, admin: &AdminKey) -> bool {
+        admin.public() == self.admin.public
+    }
+
+    /// Puts a roster in force.
+    ///
+    /// # Errors
+    /// A rule that it breaks; what the server says.
+    pub fn sign_roster(&mut self, roster: &Roster, admin: &AdminKey) -> Result<(), Error> {
+        let note = roster.sign(admin).map_err(|error| Error::Refused(error.to_string()))?;
+        self.ask(&Request::SignRoster { note })?;
+        self.roster_version = roster.version;
+        Ok(())
+    }
+
+    /// Makes an epoch, wrapped to the readers of `roster`. It is sealed to once a reader has proven
+    /// it: at once if this member reads. Says whether it was.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn add_epoch(
+        &mut self,
+        in_force: &InForce,
+        admin: &AdminKey,
+    ) -> Result<(EpochId, bool), Error> {
+        let number = EpochId(in_force.epoch.0.checked_add(1).ok_or(Error::Unexpected)?);
+        let secret = EpochSecret::generate();
+        let file = wrapped::wrap_epoch(&secret, &in_force.roster);
+        let note = EpochNote::new(number, &secret.public(), &in_force.roster, &file);
+        let note = note.sign(admin).map_err(|error| Error::Refused(error.to_string()))?;
+        self.ask(&Request::AddEpoch { note, file })?;
+        Ok((number, self.prove_newest()?))
+    }
+
+    /// Opens a copy of the newest epoch's secret and shows that it does, if this member reads.
+    fn prove_newest(&mut self) -> Result<bool, Error> {
+        match self.ask(&Request::Test) {
+            Ok(Response::Test { unproven: Some(unproven) }) => {
+                let note = self.signed_note(unproven.epoch, &unproven.note)?;
+                self.prove(&note, &unproven.test)
+            }
+            Ok(Response::Test { unproven: None }) => Ok(true),
+            Ok(_) => Err(Error::Unexpected),
+            // Not every member reads.
+            Err(Error::Refused(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Wraps every secret that this member may open, and that was wrapped before the roster in force
+    /// was signed, to its readers. Gives how many, and how many wait for somebody else.
+    ///
+    /// # Errors
+    /// See [`Error`]; what was wrapped stays so.
+    pub fn rewrap(&mut self, seen: Option<&Seen>) -> Result<(usize, usize), Error> {
+        let InForce { roster, stale, .. } = self.roster(seen)?;
+        let (mut done, mut left) = (0, 0);
+        for what in stale {
+            match self.rewrap_one(&roster, what) {
+                Ok(()) => done += 1,
+                // Not this member's to open, or somebody else was faster.
+                Err(Error::NoKey | Error::Refused(_)) => left += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        self.stale = left > 0;
+        Ok((done, left))
+    }
+
+    fn rewrap_one(&mut self, roster: &Roster, what: Wrapped) -> Result<(), Error> {
+        let Response::Bytes { bytes } = self.ask(&Request::WrappedFile { what })? else {
+            return Err(Error::Unexpected);
+        };
+        let message = self.opener.unwrap(&bytes).map_err(|_| Error::NoKey)?;
+        let kind = match what {
+            Wrapped::Epoch(_) => wrapped::Kind::Epoch,
+            Wrapped::Mailbox(_) => wrapped::Kind::Mailbox,
+        };
+        let secret = wrapped::secret_in(kind, &message).map_err(|_| Error::NoKey)?;
+        let file = wrapped::wrap_secret(kind, &secret, roster);
+        self.ask(&Request::Rewrap { what, file }).map(drop)
+    }
+
+    /// Seals boxes of older epochs anew to the newest, `most` at the most; `tell` hears how many are
+    /// done. Gives how many were, and how many do not open and were left as they are. Whoever
+    /// stops it loses nothing: the next call goes on.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn reseal(&mut self, most: u64, tell: &mut dyn FnMut(u64)) -> Result<(u64, u64), Error> {
+        let mut done = 0;
+        while done < most {
+            let asked = u32::try_from(most - done).unwrap_or(u32::MAX).min(AT_ONCE);
+            let Response::Boxes { boxes } = self.ask(&Request::ToReseal { most: asked })? else {
+                return Err(Error::Unexpected);
+            };
+            let mut sealed = Vec::with_capacity(boxes.len());
+            let mut unopened = 0;
+            for opened in &boxes {
+                match self.sealed_anew(opened) {
+                    Ok(new) => sealed.push(new),
+                    Err(Error::NoKey | Error::Vault(_)) => unopened += 1,
+                    Err(error) => return Err(error),
+                }
+            }
+            if sealed.is_empty() {
+                return Ok((done, unopened));
+            }
+            let Response::Kept { count } = self.ask(&Request::Reseal { boxes: sealed })? else {
+                return Err(Error::Unexpected);
+            };
+            done += count;
+            tell(done);
+            // What does not open comes again with every question.
+            if unopened > 0 {
+                return Ok((done, unopened));
+            }
+        }
+        Ok((done, 0))
+    }
+
+    /// The same manifest, sealed to the newest epoch and opened again to see that it is.
+    fn sealed_anew(&mut self, opened: &Opened) -> Result<Resealed, Error> {
+        let inner = match (opened.standing, &opened.inner) {
+            (Standing::Kept, Some(inner)) if opened.place.vault == self.vault => inner,
+            _ => return Err(vault::Error::Missing.into()),
+        };
+        let old = opened.epoch.ok_or(Error::Unexpected)?;
+        let (epoch, public) = self.sealing()?;
+        let message: Zeroizing<Vec<u8>> = {
+            let secret = self.epoch(old)?;
+            // Compares with what the ledger recorded.
+            seal::open_inner(inner, secret, opened.content)?;
+            secret.unwrap(&inner.sealed).map_err(|_| Error::NoKey)?
+        };
+        let new = seal::Inner { chunks: inner.chunks.clone(), sealed: public.wrap(&message) };
+        seal::open_inner(&new, self.epoch(epoch)?, opened.content)?;
+        let place = opened.place;
+        Ok(Resealed { kind: place.kind, item: place.item, slot: opened.slot, inner: new, epoch })
+    }
+
+    /// Has the server remove the secrets of epochs that nothing is sealed to any more.
+    ///
+    /// # Errors
+    /// What the server says: boxes may still be sealed to them.
+    pub fn destroy_epochs(&mut self) -> Result<Vec<EpochId>, Error> {
+        match self.ask(&Request::DestroyEpochs)? {
+            Response::Epochs { epochs } => Ok(epochs),
+            _ => Err(Error::Unexpected),
+        }
+    }
+}

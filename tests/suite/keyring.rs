@@ -1,0 +1,639 @@
+//! Staff come and go, epochs change, and at every step who can open what is what the admin signed.
+
+use std::path::Path;
+use std::process::Command;
+
+use kluis::casebook::Filter;
+use kluis::casebook::protocol::{Request, Response};
+use kluis::casebook::state::Wrapped;
+use kluis::ids::{EpochId, ItemId, StaffId};
+use kluis::keys::admin::AdminKey;
+use kluis::keys::epoch::EpochSecret;
+use kluis::keys::epoch_note::EpochNote;
+use kluis::keys::roster::{Member, Role, Roster};
+use kluis::keys::wrapped;
+use kluis::ledger::entry::{Entry, Fact};
+use kluis::staff::client::{Client, Error};
+use kluis::vault::seal::Kind;
+
+use crate::forget::recording;
+use crate::log_in::{Line, refusal};
+use crate::mail_client::letter;
+use crate::thief::{Thief, copy};
+use crate::way::{count, deliver, entries, runtime};
+use crate::world::{MAILBOX, Server, World};
+
+fn items(server: &Server) -> Vec<ItemId> {
+    let all = entries(server);
+    let items = all.iter().filter(|entry| entry.box_kind == Some(Kind::Item));
+    let mut items: Vec<ItemId> = items.filter_map(|entry| entry.item).collect();
+    items.sort_unstable();
+    items.dedup();
+    items
+}
+
+/// The roster with one change, signed and in force.
+fn change(world: &World, adam: &mut Client, edit: impl FnOnce(&mut Roster, StaffId)) -> Roster {
+    let in_force = adam.roster(None).expect("is in force");
+    let mut new = Roster { version: in_force.roster.version + 1, ..in_force.roster };
+    edit(&mut new, in_force.next);
+    adam.sign_roster(&new, &world.admin()).expect("is taken");
+    new
+}
+
+fn hire(world: &World, adam: &mut Client, name: &str, role: Role) -> StaffId {
+    let recipient = world.make_key(name).recipient().clone();
+    let mut number = StaffId(0);
+    change(world, adam, |roster, next| {
+        number = next;
+        let (name, roles) = (name.to_owned(), [role].into());
+        roster.members.push(Member { id: next, name, roles, recipient });
+    });
+    number
+}
+
+fn dismiss(world: &World, adam: &mut Client, name: &str) {
+    change(world, adam, |roster, _| roster.members.retain(|member| member.name != name));
+}
+
+/// A new epoch, as an admin who reads nothing makes it.
+fn rotate(world: &World, adam: &mut Client) -> EpochId {
+    let in_force = adam.roster(None).expect("is in force");
+    let (epoch, proven) = adam.add_epoch(&in_force, &world.admin()).expect("is taken");
+    assert!(!proven, "adam does not read");
+    epoch
+}
+
+fn opens_everything(client: &mut Client, server: &Server) -> usize {
+    let items = items(server);
+    client.look(&items).expect("every item opens").len()
+}
+
+#[test]
+fn a_new_member_reads_what_was_there_before_as_soon_as_a_reader_has_logged_in() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    assert_eq!(deliver(&server, false, &[MAILBOX], &letter(1, 1, 3000)), [250]);
+    let mut adam = world.log_in("adam").expect("logs in");
+    let number = hire(&world, &mut adam, "fatima", Role::Backoffice);
+    assert_eq!(number, StaffId(6));
+
+    let mut fatima = world.log_in("fatima").expect("logs in");
+    let first = fatima.queue(Filter::All);
+    assert!(matches!(first, Err(Error::NoKey)), "epoch 1 is not wrapped to her yet");
+    assert_eq!(fatima.rewrap(None).expect("asks"), (0, 2), "she cannot do it herself");
+
+    let mut anna = world.log_in("anna").expect("logs in");
+    assert!(anna.stale);
+    assert_eq!(anna.rewrap(None).expect("wraps"), (2, 0), "the epoch, and the mailbox's secret");
+    assert!(!world.log_in("bert").expect("logs in").stale);
+    let mut fatima = world.log_in("fatima").expect("logs in");
+    assert_eq!(opens_everything(&mut fatima, &server), items(&server).len());
+    assert_eq!(fatima.mailbox_keys().expect("opens").len(), 1);
+    assert_eq!(count(&server, Fact::ReWrapped), 2);
+    // It all holds after a restart.
+    runtime.block_on(server.stop());
+    let server = runtime.block_on(world.serve());
+    let mut fatima = world.log_in("fatima").expect("logs in");
+    assert!(!fatima.stale);
+    assert_eq!(opens_everything(&mut fatima, &server), items(&server).len());
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn who_is_revoked_in_the_middle_of_a_download_gets_nothing_more() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    assert_eq!(deliver(&server, false, &[MAILBOX], &letter(2, 1, 20 << 20)), [250]);
+    let mut adam = world.log_in("adam").expect("logs in");
+    let mut bert = world.log_in("bert").expect("logs in");
+    let mut idle = world.log_in("bert").expect("logs in twice");
+    let mut anna = world.log_in("anna").expect("logs in");
+    let sealed = bert.look_at(&items(&server)).expect("looks");
+    let large = sealed.iter().max_by_key(|item| item.length()).expect("has items");
+    let (mut got, mut revoked) = (0, false);
+    let fetched = bert.fetch(large, &mut |part| {
+        if !revoked {
+            dismiss(&world, &mut adam, "bert");
+            revoked = true;
+        }
+        got += part.len() as u64;
+        Ok(())
+    });
+    assert!(matches!(fetched, Err(Error::Broken(_))), "{:?}", fetched.err());
+    // What lay in the socket already is all he got: the requests that were ahead.
+    assert!(got < large.length() / 2, "{got} of {}", large.length());
+    assert!(idle.queue(Filter::All).is_err());
+    assert!(matches!(world.log_in("bert"), Err(Error::Refused(_))));
+    assert!(anna.queue(Filter::All).is_ok(), "others go on");
+
+    let all = entries(&server);
+    let at = all.iter().position(|e| e.kind == Fact::MemberRevoked).expect("is entered");
+    assert_eq!(all[at].staff, Some(StaffId(2)));
+    assert!(
+        all[at..].iter().all(|e| e.staff != Some(StaffId(2)) || e.kind == Fact::MemberRevoked),
+        "nothing of his is entered after it"
+    );
+    // His number is nobody else's, ever.
+    assert_eq!(hire(&world, &mut adam, "bert", Role::Backoffice), StaffId(6));
+    let reused = Roster {
+        version: 9,
+        members: {
+            let roster = adam.roster(None).expect("is in force").roster;
+            let mut members = roster.members;
+            members.last_mut().expect("has members").id = StaffId(2);
+            members
+        },
+        ..adam.roster(None).expect("is in force").roster
+    };
+    let refused = adam.sign_roster(&reused, &world.admin());
+    assert!(matches!(refused, Err(Error::Refused(why)) if why.contains("number 2")));
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn whoever_takes_themselves_out_is_told_so_and_then_is_out() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut adam = world.log_in("adam").expect("logs in");
+    hire(&world, &mut adam, "eve", Role::Admin);
+    dismiss(&world, &mut adam, "adam");
+    assert!(adam.status().is_err());
+    assert!(world.log_in("eve").expect("logs in").status().is_ok());
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn no_roster_is_taken_that_the_admin_did_not_sign_or_that_is_not_newer() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut adam = world.log_in("adam").expect("logs in");
+    let admin = world.admin();
+    let first = std::fs::read_to_string(world.state().join("roster/1.note")).expect("is there");
+    let one = adam.roster(None).expect("is in force").roster;
+    let two = change(&world, &mut adam, |roster, _| roster.members.retain(|m| m.name != "olga"));
+    let version = |version, of: &Roster| Roster { version, ..of.clone() };
+    let other_vault = Roster { vault: kluis::ids::VaultId::random(), ..version(3, &two) };
+    let unsigned = version(3, &two).sign(&AdminKey::generate()).expect("follows the rules");
+    let one_reader = {
+        let mut roster = version(3, &two);
+        roster.members.retain(|member| !matches!(member.name.as_str(), "anna" | "bert"));
+        admin.sign_note(&roster.to_text())
+    };
+    let sign = |roster: &Roster| roster.sign(&admin).expect("follows the rules");
+    let mut line = Line::open(&world);
+    line.log_in(&world, "adam");
+    let offers = [
+        (first.clone(), "not newer"),
+        (sign(&version(2, &one)), "not newer"),
+        (sign(&two), "not newer"),
+        (sign(&other_vault), "another vault"),
+        (unsigned, "did not sign"),
+        (one_reader, "at least two members"),
+        (first.replace("anna", "eve"), "did not sign"),
+        (String::new(), "did not sign"),
+    ];
+    let before = entries(&server).len();
+    for (note, why) in &offers {
+        let refused = refusal(line.ask(&Request::SignRoster { note: note.clone() }));
+        assert!(refused.contains(why), "{refused}");
+    }
+    let after = entries(&server);
+    assert_eq!(after.len(), before + offers.len(), "each is entered, and nothing else");
+    assert!(after[before..].iter().all(|entry| entry.kind == Fact::KeyChangeRefused));
+    assert_eq!(adam.roster(None).expect("is in force").roster, two);
+    // Not even on disk: what the ledger does not name is not the roster.
+    runtime.block_on(server.stop());
+    std::fs::write(world.state().join("roster/2.note"), first).expect("written");
+    let opened = std::panic::catch_unwind(|| world.open());
+    assert!(opened.is_err(), "a roster that was rolled back on disk stops the start");
+}
+
+#[test]
+fn no_epoch_is_taken_that_is_older_unsigned_for_others_or_with_another_file() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut adam = world.log_in("adam").expect("logs in");
+    let admin = world.admin();
+    let roster = adam.roster(None).expect("is in force").roster;
+    let secret = EpochSecret::generate();
+    let file = wrapped::wrap_epoch(&secret, &roster);
+    let note = |number, by: &AdminKey, roster: &Roster| {
+        let made = EpochNote::new(EpochId(number), &secret.public(), roster, &file);
+        made.sign(by).expect("follows the rules")
+    };
+    let fewer = Roster {
+        members: roster.members.iter().filter(|m| m.name != "bert").cloned().collect(),
+        ..roster.clone()
+    };
+    let other_vault = Roster { vault: kluis::ids::VaultId::random(), ..roster.clone() };
+    let offers = [
+        (note(1, &admin, &roster), file.clone(), "not newer"),
+        (note(2, &AdminKey::generate(), &roster), file.clone(), "did not sign"),
+        (note(2, &admin, &fewer), file.clone(), "others than the readers"),
+        (note(2, &admin, &other_vault), file.clone(), "another vault"),
+        (note(2, &admin, &roster), file[..file.len() - 1].to_vec(), "not the one that its note"),
+    ];
+    let mut line = Line::open(&world);
+    line.log_in(&world, "adam");
+    let before = entries(&server).len();
+    for (note, file, why) in offers.clone() {
+        let refused = refusal(line.ask(&Request::AddEpoch { note, file }));
+        assert!(refused.contains(why), "{refused}");
+    }
+    let after = entries(&server);
+    assert_eq!(after.len(), before + offers.len());
+    assert!(after[before..].iter().all(|entry| entry.kind == Fact::KeyChangeRefused));
+    assert!(!world.state().join("epochs/2.age").exists());
+
+    // The right one is taken once, and sealed to only after a reader has opened a copy of it.
+    let good = Request::AddEpoch { note: note(2, &admin, &roster), file };
+    assert!(matches!(line.ask(&good), Response::Recorded { .. }));
+    assert!(refusal(line.ask(&good)).contains("not newer"), "a replay");
+    let epoch_of = |n: u64| {
+        assert_eq!(deliver(&server, false, &[MAILBOX], &letter(3, n, 500)), [250]);
+        entries(&server).last().and_then(|entry| entry.epoch)
+    };
+    let epochs = || -> Vec<EpochId> {
+        let all = entries(&server);
+        all.iter().filter(|e| e.box_kind == Some(Kind::Letter)).filter_map(|e| e.epoch).collect()
+    };
+    epoch_of(1);
+    assert_eq!(epochs(), [EpochId(1)]);
+    world.log_in("olga").expect("an auditor proves nothing");
+    epoch_of(2);
+    assert_eq!(epochs(), [EpochId(1); 2]);
+    world.log_in("dora").expect("logs in");
+    epoch_of(3);
+    assert_eq!(epochs(), [EpochId(1), EpochId(1), EpochId(2)]);
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn a_public_key_that_was_swapped_on_disk_stops_the_start() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut adam = world.log_in("adam").expect("logs in");
+    rotate(&world, &mut adam);
+    runtime.block_on(server.stop());
+    let path = world.state().join("epochs/2.note");
+    let text = std::fs::read_to_string(&path).expect("is there");
+    let own = EpochSecret::generate().public().to_string();
+    let public = text.lines().find_map(|line| line.strip_prefix("public ")).expect("names it");
+    std::fs::write(&path, text.replace(public, &own)).expect("written");
+    assert!(std::panic::catch_unwind(|| world.open()).is_err());
+}
+
+#[test]
+fn after_a_reseal_the_old_secret_is_gone_and_opens_nothing() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    for n in 0..3 {
+        assert_eq!(deliver(&server, false, &[MAILBOX], &letter(4, n, 40_000)), [250]);
+    }
+    let mut anna = world.log_in("anna").expect("logs in");
+    let case = anna.queue(Filter::All).expect("lists")[0].card.case;
+    let note = recording(&anna, case, kluis::casebook::Act::Decide);
+    anna.record(note).expect("decides");
+    let forgotten = items(&server)[0];
+    let case_of = |item| {
+        let all = entries(&server);
+        let entry = all.iter().find(|entry| entry.item == Some(item)).cloned();
+        entry.and_then(|entry| entry.case).expect("has a case")
+    };
+    let reason = recording(&anna, case_of(forgotten), kluis::casebook::Act::Note);
+    anna.forget(vec![forgotten], reason, false).expect("forgets");
+    let old_secret =
+        wrapped::unwrap_epoch(&read(&world, "epochs/1.age"), &world.key("bert")).expect("opens");
+    let contents = |client: &mut Client| -> Vec<(ItemId, Vec<u8>)> {
+        let kept = items(&server).into_iter().filter(|item| *item != forgotten);
+        let kept: Vec<ItemId> = kept.collect();
+        let looked = client.look(&kept).expect("opens");
+        looked.into_iter().map(|item| (item.id, item.stored.to_vec())).collect()
+    };
+    let before = contents(&mut anna);
+    let stolen = tempfile::tempdir().expect("a folder");
+    copy(&world.state(), &stolen.path().join("state"));
+    copy(&world.cabinet_key(), &stolen.path().join("key"));
+    let again = EpochSecret::from_text(&old_secret.to_text()).expect("reads");
+    let thief = Thief::default().with(stolen.path()).knowing(again);
+    assert!(opened_by(&thief) > 0, "before, both keys opened what was there");
+
+    let mut adam = world.log_in("adam").expect("logs in");
+    dismiss(&world, &mut adam, "bert");
+    rotate(&world, &mut adam);
+    let mut anna = world.log_in("anna").expect("logs in and proves");
+    assert_eq!(anna.rewrap(None).expect("wraps"), (2, 0), "epoch 2 was made for this roster");
+    let status = anna.status().expect("tells");
+    let old = status.by_epoch.iter().find(|(epoch, _)| *epoch == EpochId(1)).expect("is used").1;
+    let refused = adam.destroy_epochs();
+    assert!(matches!(refused, Err(Error::Refused(why)) if why.contains("still sealed")));
+
+    // In two goes, a letter between them.
+    let mut told = Vec::new();
+    assert_eq!(anna.reseal(2, &mut |done| told.push(done)).expect("seals"), (2, 0));
+    assert_eq!(deliver(&server, false, &[MAILBOX], &letter(4, 9, 40_000)), [250]);
+    assert_eq!(anna.reseal(u64::MAX, &mut |done| told.push(done)).expect("seals"), (old - 2, 0));
+    assert_eq!(anna.reseal(u64::MAX, &mut |_| ()).expect("nothing is left"), (0, 0));
+    assert_eq!(told.last(), Some(&(old - 2)));
+    assert_eq!(adam.destroy_epochs().expect("none is used"), [EpochId(1)]);
+    assert_eq!(adam.destroy_epochs().expect("once"), []);
+    for name in ["1.age", "1.before.age"] {
+        assert!(!world.state().join("epochs").join(name).exists(), "{name}");
+    }
+    assert_eq!(count(&server, Fact::Resealed) as u64, old);
+    assert_eq!(anna.status().expect("tells").by_epoch.len(), 1);
+
+    // Whoever seals to it still is refused: nobody could read it.
+    let stale = {
+        let mut sealing = kluis::staff::sealing::Sealing::new(
+            case,
+            kluis::casebook::Act::Note,
+            (EpochId(1), old_secret.public()),
+        );
+        let subject = kluis::casebook::detail::NoteSubject::Remark;
+        sealing.note(subject, "too late", None, Vec::new());
+        sealing.finish()
+    };
+    assert!(matches!(anna.record(stale), Err(Error::Refused(why)) if why.contains("epoch")));
+
+    // Content is what it was, also after a restart; so is what was forgotten.
+    let mut all = contents(&mut anna);
+    all.retain(|(id, _)| before.iter().any(|(known, _)| known == id));
+    assert_eq!(all, before);
+    adam.rotate_cabinet().expect("rotates");
+    runtime.block_on(server.stop());
+    let server = runtime.block_on(world.serve());
+    let mut dora = world.log_in("dora").expect("logs in");
+    let kept: Vec<ItemId> = before.iter().map(|(id, _)| *id).collect();
+    assert_eq!(dora.look(&kept).expect("opens").len(), before.len());
+    assert!(matches!(dora.look(&[forgotten]), Err(Error::Forgotten)));
+    let (_, problems, _) = dora.check().expect("checks");
+    assert_eq!(problems, []);
+    let case_of_note = dora.notes(case).expect("opens");
+    assert!(!case_of_note.is_empty(), "notes were sealed anew, too");
+
+    // Bert kept the secret of epoch 1 and gets a copy of everything that lies there today.
+    runtime.block_on(server.stop());
+    let copies = tempfile::tempdir().expect("a folder");
+    copy(&world.state(), &copies.path().join("state"));
+    copy(&world.cabinet_key(), &copies.path().join("key"));
+    let thief = Thief::default().with(copies.path()).knowing(old_secret);
+    let opened = opened_by(&thief);
+    assert_eq!(opened, 0, "two keys, and the cabinet's old one is gone");
+}
+
+/// Boxes for staff that a thief opens.
+fn opened_by(thief: &Thief) -> usize {
+    let boxes = thief.boxes();
+    boxes.iter().filter(|entry| entry.epoch.is_some() && thief.open(entry).is_some()).count()
+}
+
+fn read(world: &World, name: &str) -> Vec<u8> {
+    std::fs::read(world.state().join(name)).expect("is there")
+}
+
+#[test]
+fn what_is_sealed_anew_must_be_the_same_content_and_the_newest_epoch() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    assert_eq!(deliver(&server, false, &[MAILBOX], &letter(5, 1, 90_000)), [250]);
+    let mut adam = world.log_in("adam").expect("logs in");
+    rotate(&world, &mut adam);
+    let mut line = Line::open(&world);
+    world.log_in("anna").expect("logs in and proves");
+    line.log_in(&world, "anna");
+    let Response::Boxes { boxes } = line.ask(&Request::ToReseal { most: 9999 }) else {
+        panic!("boxes are handed out")
+    };
+    let with_chunks = boxes
+        .iter()
+        .find(|opened| opened.inner.as_ref().is_some_and(|inner| !inner.chunks.is_empty()))
+        .expect("an item has chunks");
+    let resealed = |change: &dyn Fn(&mut kluis::casebook::keyring::Resealed)| {
+        let mut new = kluis::casebook::keyring::Resealed {
+            kind: with_chunks.place.kind,
+            item: with_chunks.place.item,
+            slot: with_chunks.slot,
+            inner: with_chunks.inner.clone().expect("opens"),
+            epoch: EpochId(2),
+        };
+        change(&mut new);
+        Request::Reseal { boxes: vec![new] }
+    };
+    let before = entries(&server).len();
+    for (request, why) in [
+        (resealed(&|new| new.epoch = EpochId(1)), "newest epoch"),
+        (resealed(&|new| new.epoch = EpochId(3)), "newest epoch"),
+        (resealed(&|new| new.inner.chunks.clear()), "other chunks"),
+        (resealed(&|new| new.item = ItemId::random()), "no such box"),
+    ] {
+        let refused = refusal(line.ask(&request));
+        assert!(refused.contains(why), "{refused}");
+    }
+    let kept = line.ask(&resealed(&|new| new.slot = kluis::ids::SlotId::random()));
+    assert!(matches!(kept, Response::Kept { count: 0 }), "somebody else was faster");
+    assert_eq!(entries(&server).len(), before);
+    // Who reads nothing gets no boxes and keeps none.
+    let mut line = Line::open(&world);
+    line.log_in(&world, "adam");
+    assert!(refusal(line.ask(&Request::ToReseal { most: 1 })).contains("role"));
+    assert!(refusal(line.ask(&resealed(&|_| ()))).contains("role"));
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn a_secret_is_wrapped_anew_only_when_the_roster_changed_and_to_as_many_as_read() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut adam = world.log_in("adam").expect("logs in");
+    let roster = adam.roster(None).expect("is in force").roster;
+    let secret = EpochSecret::generate();
+    let good = wrapped::wrap_epoch(&secret, &roster);
+    let what = Wrapped::Epoch(EpochId(1));
+    let mut line = Line::open(&world);
+    line.log_in(&world, "anna");
+    let offer = |line: &mut Line, what, file: &[u8]| {
+        refusal(line.ask(&Request::Rewrap { what, file: file.to_vec() }))
+    };
+    assert!(offer(&mut line, what, &good).contains("already"));
+    hire(&world, &mut adam, "fatima", Role::Dpo);
+    for (what, file, why) in [
+        (what, &b"age-encryption.org/v1\n-> X25519 a\nb\n--- c\n"[..], "no age file to every"),
+        (what, &b"nothing"[..], "no age file"),
+        (Wrapped::Epoch(EpochId(7)), &good[..], "already"),
+        (Wrapped::Mailbox(2), &good[..], "already"),
+    ] {
+        let refused = offer(&mut line, what, file);
+        assert!(refused.contains(why), "{refused}");
+    }
+    // The data protection officer does not get the mailbox's secret, and so wraps none.
+    let mut dora = world.log_in("dora").expect("logs in");
+    assert_eq!(dora.rewrap(None).expect("wraps"), (1, 1));
+    assert_eq!(world.log_in("anna").expect("logs in").rewrap(None).expect("wraps"), (1, 0));
+    // The file before stays: if a reader wrapped rubbish, it is there.
+    let before = read(&world, "epochs/1.before.age");
+    assert!(wrapped::unwrap_epoch(&before, &world.key("bert")).is_ok());
+    runtime.block_on(server.stop());
+}
+
+/// Runs the program as this member.
+fn kluis(world: &World, member: &str, arguments: &[&str]) -> std::process::Output {
+    let keys = world.root.path().join("keys");
+    let words = world.root.path().join("words");
+    std::fs::write(&words, "correct horse battery staple\n").expect("written");
+    let socket = world.state().join("kluis.sock");
+    let own = keys.join(format!("{member}.key"));
+    let home = world.root.path().join(format!("home-{member}"));
+    let text = |path: &Path| path.display().to_string();
+    Command::new(crate::world::KLUIS)
+        .args(arguments)
+        .args(["--server", &text(&socket), "--member", member, "--key-file", &text(&own)])
+        .args(["--passphrase-file", &text(&words), "--json"])
+        .env("KLUIS_HOME", home)
+        .output()
+        .expect("kluis runs")
+}
+
+fn done(world: &World, member: &str, arguments: &[&str]) -> serde_json::Value {
+    let output = kluis(world, member, arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {error}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn an_administrator_adds_rotates_revokes_and_a_reader_reseals_from_the_command_line() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    assert_eq!(deliver(&server, false, &[MAILBOX], &letter(6, 1, 3000)), [250]);
+    let keys = world.root.path().join("keys");
+    let fatima = world.make_key("fatima").recipient().to_string();
+    let admin = keys.join("admin-signing.key").display().to_string();
+    let words = world.root.path().join("words").display().to_string();
+    let signing = ["--admin-key", &admin, "--admin-passphrase-file", &words];
+    let with = |arguments: &[&str]| [arguments, &signing[..]].concat().join("\u{0}");
+    let as_admin = |arguments: &[&str]| {
+        let all = with(arguments);
+        let all: Vec<&str> = all.split('\u{0}').collect();
+        done(&world, "adam", &all)
+    };
+
+    let planned =
+        as_admin(&["keys", "add", "fatima", &fatima, "--role", "backoffice", "--dry-run"]);
+    assert_eq!((planned["dry_run"].as_bool(), planned["number"].as_u64()), (Some(true), Some(6)));
+    assert_eq!(count(&server, Fact::RosterSigned), 1);
+    let added = as_admin(&["keys", "add", "fatima", &fatima, "--role", "backoffice"]);
+    assert_eq!(
+        (added["version"].as_u64(), added["rewrapped"]["left"].as_u64()),
+        (Some(2), Some(2))
+    );
+    // Anna's next command wraps what is old, whatever it is about.
+    done(&world, "anna", &["queue"]);
+    let seen = done(&world, "fatima", &["queue"]);
+    assert_eq!(seen["cases"].as_array().map(Vec::len), Some(1), "{seen}");
+
+    let rotated = as_admin(&["keys", "rotate"]);
+    assert_eq!((rotated["epoch"].as_u64(), rotated["proven"].as_bool()), (Some(2), Some(false)));
+    done(&world, "fatima", &["queue"]);
+    assert_eq!(done(&world, "anna", &["keys", "status"])["epoch"].as_u64(), Some(2));
+
+    let revoked = as_admin(&["keys", "revoke", "fatima"]);
+    assert_eq!(revoked["number"].as_u64(), Some(6));
+    assert_eq!(revoked["listings"].as_u64(), Some(2), "{revoked}");
+    assert_eq!(revoked["epoch"].as_u64(), Some(3));
+    assert_eq!(kluis(&world, "fatima", &["queue"]).status.code(), Some(77));
+
+    let looked = done(&world, "anna", &["keys", "reseal", "--dry-run"]);
+    assert!(looked["boxes"].as_u64() > Some(0), "{looked}");
+    let resealed = done(&world, "anna", &["keys", "reseal"]);
+    assert_eq!(resealed["left"].as_u64(), Some(0));
+    assert_eq!(resealed["destroyed"].as_array().map(Vec::len), Some(0), "anna is no admin");
+    let removed = done(&world, "adam", &["keys", "reseal"]);
+    assert_eq!(removed["destroyed"], serde_json::json!([1, 2]), "{removed}");
+    assert!(!world.state().join("epochs/1.age").exists());
+
+    // Bad input: nothing is changed, and the next command is named.
+    let before = entries(&server).len();
+    let fails = |arguments: &[&str]| {
+        let all = with(arguments);
+        let all: Vec<&str> = all.split('\u{0}').collect();
+        let output = kluis(&world, "adam", &all);
+        assert!(!output.status.success(), "{arguments:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for (arguments, word) in [
+        (&["keys", "add", "eve", "age1nonsense", "--role", "dpo"][..], "public key"),
+        (&["keys", "add", "Eve", &fatima, "--role", "dpo"][..], "no name"),
+        (&["keys", "add", "anna", &fatima, "--role", "dpo"][..], "already"),
+        (&["keys", "add", "eve", &fatima, "--role", "dpo", "--role", "backup"][..], "backup key"),
+        (&["keys", "revoke", "nobody"][..], "not in the roster"),
+        (&["keys", "revoke", "carla", "--backup"][..], "at least two backup keys"),
+    ] {
+        let error = fails(arguments);
+        assert!(error.contains(word), "{arguments:?}: {error}");
+        assert!(error.contains("hint"), "{error}");
+    }
+    let changed = entries(&server);
+    let log_ins = changed[before..].iter().filter(|entry| entry.kind == Fact::LoggedIn).count();
+    assert_eq!(changed.len() - before, log_ins, "they logged in and did nothing else");
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn stock_age_opens_an_epoch_that_was_wrapped_anew() {
+    if !crate::disks::has_program("age") {
+        return crate::way::skipped("stock age", "age is not installed");
+    }
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut adam = world.log_in("adam").expect("logs in");
+    let path = world.root.path().join("clear.key");
+    let fatima = {
+        let output = Command::new("age-keygen").output().expect("runs");
+        std::fs::write(&path, &output.stdout).expect("written");
+        let text = String::from_utf8(output.stdout).expect("text");
+        let public = text.lines().find_map(|l| l.strip_prefix("# public key: ")).expect("is there");
+        public.parse().expect("a recipient")
+    };
+    change(&world, &mut adam, |roster, next| {
+        let (name, roles) = ("fatima".to_owned(), [Role::Dpo].into());
+        roster.members.push(Member { id: next, name, roles, recipient: fatima });
+    });
+    world.log_in("anna").expect("logs in").rewrap(None).expect("wraps");
+    let output = Command::new("age")
+        .args(["-d", "-i"])
+        .arg(&path)
+        .arg(world.state().join("epochs/1.age"))
+        .output()
+        .expect("runs");
+    assert!(output.status.success());
+    let opened = String::from_utf8(output.stdout).expect("text");
+    let secret = EpochSecret::from_text(&opened).expect("an identity");
+    let note = read(&world, "epochs/1.note");
+    let note =
+        EpochNote::parse_signed(std::str::from_utf8(&note).expect("text"), &world.admin().public());
+    assert!(note.expect("is signed").is_opened_by(&secret));
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn a_member_who_may_less_than_before_is_held_to_it_at_once() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    assert_eq!(deliver(&server, false, &[MAILBOX], &letter(8, 1, 500)), [250]);
+    let mut adam = world.log_in("adam").expect("logs in");
+    let mut bert = world.log_in("bert").expect("logs in");
+    hire(&world, &mut adam, "fatima", Role::Backoffice);
+    assert!(bert.queue(Filter::All).is_ok(), "a change that is not about him ends nothing");
+    change(&world, &mut adam, |roster, _| {
+        let bert = roster.members.iter_mut().find(|m| m.name == "bert").expect("is there");
+        bert.roles = [Role::Auditor].into();
+    });
+    assert!(bert.queue(Filter::All).is_err());
+    let mut bert = world.log_in("bert").expect("logs in as an auditor");
+    assert!(matches!(bert.queue(Filter::All), Err(Error::Refused(why)) if why.contains("role")));
+    let all: Vec<Entry> = entries(&server);
+    assert!(all.iter().all(|entry| entry.kind != Fact::MemberRevoked), "he is still a member");
+    runtime.block_on(server.stop());
+}
