@@ -154,7 +154,7 @@ impl Gateway {
             key_changes: Mutex::default(),
             presence: Arc::default(),
         });
-        desk.finish_destroying()?;
+        desk.finish_key_changes()?;
         let transport = transport(&config)?;
         Ok(Self { casebook, opening, desk, config, transport })
     }

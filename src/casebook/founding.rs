@@ -31,6 +31,8 @@ pub struct Foundation {
     pub epoch_file: Vec<u8>,
     /// The member whose key opened `1.age` in this very process; none if there was none.
     pub proven_by: Option<StaffId>,
+    /// The signed note of the mailbox's first key.
+    pub mailbox_note: String,
     /// The mailbox's wrapped OpenPGP secret.
     pub mailbox_file: Vec<u8>,
     /// The mailbox's certificate, armored.
@@ -64,6 +66,8 @@ pub fn lay(
         write_new(&dir.join("epochs/1.age"), &foundation.epoch_file)?;
         write_new(&dir.join("epochs/1.note"), foundation.epoch_note.as_bytes())?;
         write_new(&dir.join("mailbox/1.age"), &foundation.mailbox_file)?;
+        write_new(&dir.join("mailbox/1.note"), foundation.mailbox_note.as_bytes())?;
+        write_new(&dir.join("mailbox/1.asc"), foundation.mailbox_certificate.as_bytes())?;
         write_new(&dir.join("mailbox.asc"), foundation.mailbox_certificate.as_bytes())
     };
     own().map_err(|source| store::Error::Io { what: "writing the keys' files", source })?;
@@ -103,6 +107,11 @@ fn first_batch(
             epoch,
             hash: hash_of(&foundation.epoch_note),
             ..Entry::new(Fact::EpochSigned, now)
+        },
+        Entry {
+            count: Some(1),
+            hash: hash_of(&foundation.mailbox_note),
+            ..Entry::new(Fact::MailboxSigned, now)
         },
         own_key(CHECKPOINT_KEY, signing_slot, Digest::new(public)),
         own_key(

@@ -18,6 +18,8 @@ use super::{Casebook, Error, digest_of, lock};
 use crate::ids::{EpochId, ItemId, SlotId, StaffId};
 use crate::keys::epoch_note::EpochNote;
 use crate::keys::file;
+use crate::keys::mailbox_note::MailboxNote;
+use crate::keys::readers::Readers;
 use crate::keys::roster::{self, Member, Roster, Standing};
 use crate::ledger::entry::{Entry, Fact};
 use crate::store::Batch;
@@ -186,13 +188,93 @@ impl Desk {
         if highest.is_some_and(|highest| new.number <= highest) {
             return Err(Refusal::NotNewer);
         }
-        if !new.is_for(&known) {
+        if new.readers != Readers::of(&known) {
             return Err(Refusal::OtherReaders);
         }
         if secret.len() > LONGEST_FILE || !new.is_of(secret) {
             return Err(Refusal::OtherFile);
         }
         Ok(new)
+    }
+
+    /// Takes a new key of the mailbox over: its signed note, its certificate, its wrapped secret. It
+    /// is in force from then on; the older ones still decrypt.
+    ///
+    /// # Errors
+    /// [`Refusal`], which is entered; what the store says.
+    pub(super) fn take_mailbox(
+        &self,
+        by: StaffId,
+        note: &str,
+        certificate: &str,
+        secret: &[u8],
+    ) -> Result<u64, Error> {
+        let _turn = lock(&self.key_changes);
+        let checked = self.checked_mailbox(note, certificate, secret);
+        let new = self.or_refused(by, note.as_bytes(), checked)?;
+        let file = |kind: &str| self.dir.join("mailbox").join(format!("{}.{kind}", new.number));
+        file::replace(&file("age"), secret)
+            .and_then(|()| file::replace(&file("asc"), certificate.as_bytes()))
+            .and_then(|()| file::replace(&file("note"), note.as_bytes()))
+            .map_err(cannot_write)?;
+        let seq = self.casebook.record_fact(Entry {
+            count: Some(u64::from(new.number)),
+            hash: Some(roster::digest(note)),
+            staff: Some(by),
+            ..self.casebook.entry(Fact::MailboxSigned)
+        })?;
+        self.publish_mailbox()?;
+        Ok(seq)
+    }
+
+    fn checked_mailbox(
+        &self,
+        note: &str,
+        certificate: &str,
+        secret: &[u8],
+    ) -> Result<MailboxNote, Refusal> {
+        let new = MailboxNote::parse_signed(note, &self.admin.public)?;
+        let known = self.roster.read().unwrap_or_else(PoisonError::into_inner);
+        if new.vault != known.vault {
+            return Err(Refusal::OtherVault);
+        }
+        let highest = self.casebook.state().mailbox_notes.keys().max().copied();
+        if highest.is_some_and(|highest| new.number <= highest) {
+            return Err(Refusal::NotNewer);
+        }
+        if new.readers != Readers::of(&known) {
+            return Err(Refusal::OtherReaders);
+        }
+        if secret.len() > LONGEST_FILE || !new.is_of(certificate, secret) {
+            return Err(Refusal::OtherFile);
+        }
+        Ok(new)
+    }
+
+    /// Puts the certificate of the mailbox's newest key where it is published from: also what a crash
+    /// has left undone.
+    fn publish_mailbox(&self) -> Result<(), Error> {
+        let highest = self.casebook.state().mailbox_notes.keys().max().copied();
+        let Some(number) = highest else { return Ok(()) };
+        let newest = self.dir.join("mailbox").join(format!("{number}.asc"));
+        let published = self.dir.join("mailbox.asc");
+        let publish = || -> io::Result<()> {
+            let certificate = file::read(&newest, LONGEST_FILE)?;
+            if file::read(&published, LONGEST_FILE).is_ok_and(|there| *there == *certificate) {
+                return Ok(());
+            }
+            file::replace(&published, &certificate)
+        };
+        publish().map_err(cannot_write)
+    }
+
+    /// Finishes what a crash may have left undone of changes that the ledger has.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn finish_key_changes(&self) -> Result<(), Error> {
+        self.publish_mailbox()?;
+        self.finish_destroying()
     }
 
     /// Takes a secret over that a reader wrapped anew to the readers of the roster in force. The file
@@ -259,7 +341,7 @@ impl Desk {
     ///
     /// # Errors
     /// What the system says.
-    pub fn finish_destroying(&self) -> Result<(), Error> {
+    fn finish_destroying(&self) -> Result<(), Error> {
         let destroyed = self.casebook.state().destroyed.clone();
         for epoch in destroyed {
             let path = self.wrapped_file(Wrapped::Epoch(epoch));

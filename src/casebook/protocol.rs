@@ -205,6 +205,19 @@ pub enum Request {
     /// A test for the highest epoch, if nobody proved it yet.
     #[n(27)]
     Test,
+    /// Take a new key of the mailbox over.
+    #[n(28)]
+    AddMailbox {
+        /// The admin's signed note.
+        #[n(0)]
+        note: String,
+        /// The certificate, in armor.
+        #[n(1)]
+        certificate: String,
+        /// Its secret, wrapped to the readers of the roster.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        file: Vec<u8>,
+    },
     /// Instead of `Hello`, from the user that the server runs as: begins or joins an import. What
     /// follows are the messages of `import::wire`.
     #[n(30)]
@@ -289,6 +302,9 @@ pub enum Response {
         /// The files.
         #[n(0)]
         files: Vec<minicbor::bytes::ByteVec>,
+        /// The admin's signed note of each.
+        #[n(1)]
+        notes: Vec<String>,
     },
     /// Where an answer goes.
     #[n(6)]
@@ -387,6 +403,9 @@ pub enum Response {
         /// The highest epoch that was signed.
         #[n(3)]
         epoch: EpochId,
+        /// The number of the mailbox's newest key.
+        #[n(4)]
+        mailbox: u32,
     },
     /// How many were kept.
     #[n(17)]

@@ -312,7 +312,7 @@ impl Desk {
             Request::Notes { case } => Response::Boxes { boxes: casebook.notes(staff, case)? },
             Request::Chunk { address } => Response::Bytes { bytes: casebook.chunk(&address)? },
             Request::EpochFile { epoch } => Response::Bytes { bytes: self.epoch_file(epoch)? },
-            Request::MailboxFiles => Response::Files { files: self.mailbox_files()? },
+            Request::MailboxFiles => self.mailbox_files()?,
             Request::ReplyTo { case } => {
                 let contact = casebook.reply_to(staff, case)?;
                 let address = contact.address.ok_or(Error::Unknown("address to answer to"))?;
@@ -375,6 +375,9 @@ impl Desk {
                 Response::Boxes { boxes: casebook.to_reseal(staff, most as usize)? }
             }
             Request::Reseal { boxes } => Response::Kept { count: casebook.reseal(staff, &boxes)? },
+            Request::AddMailbox { note, certificate, file } => {
+                Response::Recorded { seq: self.take_mailbox(staff, &note, &certificate, &file)? }
+            }
             Request::Test => Response::Test { unproven: self.unproven() },
             Request::DestroyEpochs => Response::Epochs { epochs: self.destroy_epochs(staff)? },
         })
@@ -398,6 +401,7 @@ impl Desk {
             next: casebook.next_member(&roster),
             stale: casebook.stale(),
             epoch: highest.ok_or(Error::NoEpoch)?,
+            mailbox: casebook.state().mailbox_notes.keys().max().copied().unwrap_or(0),
         })
     }
 
@@ -411,18 +415,20 @@ impl Desk {
         std::fs::read_to_string(self.dir.join("epochs").join(format!("{}.note", epoch.0))).ok()
     }
 
-    fn mailbox_files(&self) -> Result<Vec<ByteVec>, Error> {
-        let number = |path: &PathBuf| path.file_stem()?.to_str()?.parse::<u32>().ok();
-        let mut paths: Vec<PathBuf> = std::fs::read_dir(self.dir.join("mailbox"))
-            .map_err(|_| Error::Unknown("mailbox key"))?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| path.extension().is_some_and(|extension| extension == "age"))
-            .filter(|path| number(path).is_some())
-            .collect();
-        // The current one first: they are numbered.
-        paths.sort_by_key(|path| std::cmp::Reverse(number(path)));
-        let read = |path: &PathBuf| std::fs::read(path).map(ByteVec::from);
-        paths.iter().map(read).collect::<io::Result<_>>().map_err(|_| Error::Unknown("mailbox key"))
+    /// The mailbox's wrapped secrets with their signed notes, the current one first.
+    fn mailbox_files(&self) -> Result<Response, Error> {
+        let numbers: Vec<u32> = self.casebook.state().mailbox_notes.keys().rev().copied().collect();
+        let (mut files, mut notes) = (Vec::new(), Vec::new());
+        for number in numbers {
+            let path = self.wrapped_file(Wrapped::Mailbox(number));
+            let read = || -> io::Result<(Vec<u8>, String)> {
+                Ok((std::fs::read(&path)?, std::fs::read_to_string(path.with_extension("note"))?))
+            };
+            let (file, note) = read().map_err(|_| Error::Unknown("mailbox key"))?;
+            files.push(ByteVec::from(file));
+            notes.push(note);
+        }
+        Ok(Response::Files { files, notes })
     }
 }
 
@@ -460,6 +466,7 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         | Request::Sweep { .. }
         | Request::SignRoster { .. }
         | Request::AddEpoch { .. }
+        | Request::AddMailbox { .. }
         | Request::DestroyEpochs => member.may_administer(),
     };
     if allowed { Ok(()) } else { Err(Error::Forbidden) }

@@ -136,6 +136,8 @@ pub struct State {
     pub destroyed: BTreeSet<EpochId>,
     /// Hash of each epoch's signed note.
     pub epoch_notes: HashMap<EpochId, Digest>,
+    /// Hash of the signed note of each of the mailbox's keys.
+    pub mailbox_notes: BTreeMap<u32, Digest>,
     /// When the cabinet was rotated last, in minutes since 1970; 0 if never.
     pub rotated: u64,
     /// Whether a key was dropped since.
@@ -171,8 +173,13 @@ impl State {
                 if let (Some(epoch), Some(hash)) = (entry.epoch, entry.hash) {
                     self.epoch_notes.insert(epoch, hash);
                     self.wrapped.insert(Wrapped::Epoch(epoch), entry.seq);
-                    // The first secret of the mailbox is made with the first epoch.
-                    self.wrapped.entry(Wrapped::Mailbox(1)).or_insert(entry.seq);
+                }
+            }
+            Fact::MailboxSigned => {
+                let number = entry.count.and_then(|number| u32::try_from(number).ok());
+                if let (Some(number), Some(hash)) = (number, entry.hash) {
+                    self.mailbox_notes.insert(number, hash);
+                    self.wrapped.insert(Wrapped::Mailbox(number), entry.seq);
                 }
             }
             Fact::SweepPlanned | Fact::Swept => {

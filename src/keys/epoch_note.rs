@@ -15,10 +15,8 @@
 
 use super::admin::AdminKey;
 use super::epoch::{EpochPublic, EpochSecret};
-use super::roster::{
-    Error, LAYOUT, Lines, MOST_MEMBERS, Member, Roster, Rule, is_name, named, signed_text, unique,
-};
-use super::staff::StaffRecipient;
+use super::readers::Readers;
+use super::roster::{Error, LAYOUT, Lines, Roster, Rule, signed_text};
 use crate::ids::{Digest, EpochId, VaultId};
 
 /// What the admin says of an epoch.
@@ -32,10 +30,8 @@ pub struct EpochNote {
     public: String,
     /// BLAKE3 of `<n>.age`.
     pub file: Digest,
-    /// Whom the secret is wrapped to, besides recovery: names and keys, by number of the member.
-    pub readers: Vec<(String, StaffRecipient)>,
-    /// The recovery recipient.
-    pub recovery: StaffRecipient,
+    /// Whom the secret was wrapped to.
+    pub readers: Readers,
 }
 
 impl EpochNote {
@@ -47,8 +43,7 @@ impl EpochNote {
             number,
             public: public.to_string(),
             file: Digest::new(*blake3::hash(file).as_bytes()),
-            readers: Self::readers_of(roster),
-            recovery: roster.recovery.clone(),
+            readers: Readers::of(roster),
         }
     }
 
@@ -68,21 +63,6 @@ impl EpochNote {
     #[must_use]
     pub fn is_opened_by(&self, secret: &EpochSecret) -> bool {
         secret.public().to_string() == self.public
-    }
-
-    /// Whether it is wrapped to the readers of `roster` and to its recovery recipient, and to nobody
-    /// else.
-    #[must_use]
-    pub fn is_for(&self, roster: &Roster) -> bool {
-        let new = Self::readers_of(roster);
-        self.readers == new && self.recovery == roster.recovery
-    }
-
-    fn readers_of(roster: &Roster) -> Vec<(String, StaffRecipient)> {
-        let mut readers: Vec<&Member> = roster.readers().collect();
-        readers.sort_by_key(|member| member.id);
-        let named = |member: &Member| (member.name.clone(), member.recipient.clone());
-        readers.into_iter().map(named).collect()
     }
 
     /// Reads a note that the admin signed.
@@ -105,13 +85,9 @@ impl EpochNote {
         let number = EpochId(lines.number("number ")?);
         let public = lines.parsed::<EpochPublic>("public ")?.to_string();
         let file = lines.parsed("file ")?;
-        let mut readers = Vec::new();
-        while let Some(rest) = lines.optional("reader ") {
-            readers.push(named(rest)?);
-        }
-        let recovery = lines.parsed("recovery ")?;
+        let readers = Readers::parse(&mut lines)?;
         lines.end()?;
-        Ok(Self { vault, number, public, file, readers, recovery })
+        Ok(Self { vault, number, public, file, readers })
     }
 
     /// The one way to write it.
@@ -120,10 +96,7 @@ impl EpochNote {
         let mut text = format!("kluis epoch {LAYOUT}\nvault {}\n", self.vault);
         text.push_str(&format!("number {}\npublic {}\n", self.number.0, self.public));
         text.push_str(&format!("file {}\n", self.file));
-        for (name, recipient) in &self.readers {
-            text.push_str(&format!("reader {name} {recipient}\n"));
-        }
-        text.push_str(&format!("recovery {}\n", self.recovery));
+        self.readers.write(&mut text);
         text
     }
 
@@ -137,18 +110,8 @@ impl EpochNote {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let keys = self.readers.iter().map(|(_, recipient)| recipient);
-        let keys = keys.chain([&self.recovery]).map(ToString::to_string);
-        let checks = [
-            (Rule::TooMany, self.readers.len() > MOST_MEMBERS),
-            (Rule::Version, self.number.0 == 0),
-            (Rule::Name, !self.readers.iter().all(|(name, _)| is_name(name))),
-            (Rule::Unique, !unique(self.readers.iter().map(|(name, _)| name))),
-            (Rule::SameKey, !unique(keys)),
-            (Rule::TwoReaders, self.readers.len() < 2),
-        ];
-        let broken = checks.into_iter().find_map(|(rule, is_broken)| is_broken.then_some(rule));
-        broken.map_or(Ok(()), |rule| Err(Error::Rule(rule)))
+        let zero = (self.number.0 == 0).then_some(Rule::Version);
+        zero.or_else(|| self.readers.broken_rule()).map_or(Ok(()), |rule| Err(Error::Rule(rule)))
     }
 }
 
@@ -170,7 +133,7 @@ mod tests {
         let read = EpochNote::parse_signed(&note, &admin.public()).expect("reads");
         assert_eq!(read, made);
         assert_eq!((read.number, read.vault), (EpochId(4), roster.vault));
-        assert_eq!(read.readers.len(), 2, "the auditor reads nothing");
+        assert_eq!(read.readers.members.len(), 2, "the auditor reads nothing");
         assert!(read.is_of(&file) && !read.is_of(b"other"));
         let opened = wrapped::unwrap_epoch(&file, &keys.dpo).expect("opens");
         assert!(read.is_opened_by(&opened) && !read.is_opened_by(&EpochSecret::generate()));

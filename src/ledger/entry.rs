@@ -128,9 +128,12 @@ pub enum Fact {
     /// The wrapped secret of an epoch was removed: nothing that is kept is sealed to it.
     #[n(41)]
     EpochDestroyed,
-    /// A roster, an epoch or a wrapped secret was offered and refused: `hash` of what was offered.
+    /// A roster, an epoch, a key of the mailbox or a wrapped secret was offered and refused: `hash` of what was offered.
     #[n(45)]
     KeyChangeRefused,
+    /// A key of the mailbox was signed: `count` is its number, `hash` that of the note's file.
+    #[n(46)]
+    MailboxSigned,
 }
 
 /// `count` of a [`Fact::ServerKey`] entry: the key that signs checkpoints.

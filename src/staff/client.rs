@@ -23,6 +23,7 @@ use crate::casebook::{CaseCard, Certificate, Filter, LetterCard, Opened, Standin
 use crate::ids::{CaseId, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::keys::epoch::{EpochPublic, EpochSecret};
 use crate::keys::epoch_note::EpochNote;
+use crate::keys::mailbox_note::MailboxNote;
 use crate::keys::note::Vkey;
 use crate::keys::{challenge, wrapped};
 use crate::reply::openpgp::MailboxKey;
@@ -67,8 +68,8 @@ pub enum Error {
     /// The server offers another admin's key than it did before.
     #[error("the server names another admin than before: who may do what is not to be believed")]
     OtherAdmin,
-    /// The server offers an epoch that the admin did not sign.
-    #[error("the server offers an epoch that the admin did not sign")]
+    /// The server offers an epoch, or a key of the mailbox, that the admin did not sign.
+    #[error("the server offers a key that the admin did not sign")]
     NotSigned,
     /// Who takes the content does not.
     #[error("the content cannot be written: {0}")]
@@ -535,17 +536,31 @@ impl Client {
     /// The mailbox's OpenPGP keys, the current one first.
     ///
     /// # Errors
-    /// `NoKey` if none opens.
+    /// `NoKey` if one does not open, `NotSigned` if it is not the one that the admin signed.
     pub fn mailbox_keys(&mut self) -> Result<Vec<MailboxKey>, Error> {
-        let Response::Files { files } = self.ask(&Request::MailboxFiles)? else {
+        let Response::Files { files, notes } = self.ask(&Request::MailboxFiles)? else {
             return Err(Error::Unexpected);
         };
+        if files.len() != notes.len() {
+            return Err(Error::Unexpected);
+        }
         let mut keys = Vec::with_capacity(files.len());
-        for file in files {
-            let message = self.opener.unwrap(&file).map_err(|_| Error::NoKey)?;
+        let mut newest = u32::MAX;
+        for (file, note) in files.iter().zip(&notes) {
+            let note = MailboxNote::parse_signed(note, &self.admin.public)
+                .ok()
+                // Each older than the one before: none twice, and the newest first.
+                .filter(|note| note.vault == self.vault && note.number < newest)
+                .ok_or(Error::NotSigned)?;
+            newest = note.number;
+            let message = self.opener.unwrap(file).map_err(|_| Error::NoKey)?;
             let secret =
                 wrapped::secret_in(wrapped::Kind::Mailbox, &message).map_err(|_| Error::NoKey)?;
-            keys.push(MailboxKey::from_secret_bytes(&secret).map_err(|_| Error::NoKey)?);
+            let key = MailboxKey::from_secret_bytes(&secret).map_err(|_| Error::NoKey)?;
+            if !key.certificate().fingerprint().expose().eq_ignore_ascii_case(&note.fingerprint) {
+                return Err(Error::NotSigned);
+            }
+            keys.push(key);
         }
         Ok(keys)
     }

@@ -8,6 +8,7 @@ use crate::ids::EpochId;
 use crate::keys::admin::AdminKey;
 use crate::keys::epoch::EpochSecret;
 use crate::keys::epoch_note::EpochNote;
+use crate::keys::mailbox_note::MailboxNote;
 use crate::keys::roster::{self, Roster};
 use crate::keys::staff::StaffKey;
 use crate::keys::wrapped::{self, Kind};
@@ -52,6 +53,14 @@ pub fn found(
     });
     let key = MailboxKey::generate(mailbox, now)?;
     let mailbox_file = wrapped::wrap_secret(Kind::Mailbox, &key.to_secret_bytes()?, roster);
+    let mailbox_certificate = key.public_armored()?;
+    let mailbox_note = MailboxNote::new(
+        1,
+        key.certificate().fingerprint().expose(),
+        &mailbox_certificate,
+        &mailbox_file,
+        roster,
+    );
     Ok(Foundation {
         vault: roster.vault,
         admin: format!("{}\n", admin.vkey()),
@@ -59,8 +68,9 @@ pub fn found(
         epoch_note: note.sign(admin)?,
         epoch_file,
         proven_by,
+        mailbox_note: mailbox_note.sign(admin)?,
         mailbox_file,
-        mailbox_certificate: key.public_armored()?,
+        mailbox_certificate,
         config,
     })
 }

@@ -17,8 +17,11 @@ use crate::ids::{EpochId, StaffId};
 use crate::keys::admin::AdminKey;
 use crate::keys::epoch::EpochSecret;
 use crate::keys::epoch_note::EpochNote;
+use crate::keys::mailbox_note::MailboxNote;
 use crate::keys::roster::Roster;
 use crate::keys::wrapped;
+use crate::reply::openpgp::MailboxKey;
+use crate::secret::Personal;
 use crate::vault::{self, seal};
 
 /// The roster in force, as the admin signed it.
@@ -31,6 +34,8 @@ pub struct InForce {
     pub stale: Vec<Wrapped>,
     /// The highest epoch that was signed.
     pub epoch: EpochId,
+    /// The number of the mailbox's newest key.
+    pub mailbox: u32,
 }
 
 /// Boxes that are asked for and handed in at a time.
@@ -42,7 +47,8 @@ impl Client {
     /// # Errors
     /// `OldRoster` if the admin did not sign it, or it is older than one that this member knows of.
     pub fn roster(&mut self, seen: Option<&Seen>) -> Result<InForce, Error> {
-        let Response::Roster { note, next, stale, epoch } = self.ask(&Request::Roster)? else {
+        let Response::Roster { note, next, stale, epoch, mailbox } = self.ask(&Request::Roster)?
+        else {
             return Err(Error::Unexpected);
         };
         let roster = Roster::parse_signed(&note, &self.admin.public)
@@ -55,7 +61,7 @@ impl Client {
                 seen.remember_roster(self.vault, roster.version)?;
             }
         }
-        Ok(InForce { roster, next, stale, epoch })
+        Ok(InForce { roster, next, stale, epoch, mailbox })
     }
 
     /// Whether `admin` is the key that this vault was first met with.
@@ -107,6 +113,30 @@ impl Client {
             Err(Error::Refused(_)) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes a new OpenPGP key of the mailbox, wrapped to the readers of the roster; gives its
+    /// fingerprint. The older ones still decrypt.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn add_mailbox(
+        &mut self,
+        in_force: &InForce,
+        admin: &AdminKey,
+        now: u64,
+    ) -> Result<Personal<String>, Error> {
+        let number = in_force.mailbox.checked_add(1).ok_or(Error::Unexpected)?;
+        let refused = |error: &dyn std::fmt::Display| Error::Refused(error.to_string());
+        let key = MailboxKey::generate(&self.mailbox, now).map_err(|error| refused(&error))?;
+        let secret = key.to_secret_bytes().map_err(|error| refused(&error))?;
+        let file = wrapped::wrap_secret(wrapped::Kind::Mailbox, &secret, &in_force.roster);
+        let certificate = key.public_armored().map_err(|error| refused(&error))?;
+        let print = key.certificate().fingerprint();
+        let note = MailboxNote::new(number, print.expose(), &certificate, &file, &in_force.roster);
+        let note = note.sign(admin).map_err(|error| refused(&error))?;
+        self.ask(&Request::AddMailbox { note, certificate, file })?;
+        Ok(print)
     }
 
     /// Wraps every secret that this member may open, and that was wrapped before the roster in force

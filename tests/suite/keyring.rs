@@ -637,3 +637,44 @@ fn a_member_who_may_less_than_before_is_held_to_it_at_once() {
     assert!(all.iter().all(|entry| entry.kind != Fact::MemberRevoked), "he is still a member");
     runtime.block_on(server.stop());
 }
+
+#[test]
+fn the_mailbox_gets_a_new_key_that_the_admin_signed_and_the_old_one_still_decrypts() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut adam = world.log_in("adam").expect("logs in");
+    let first = read(&world, "mailbox.asc");
+    let in_force = adam.roster(None).expect("is in force");
+    let print = adam.add_mailbox(&in_force, &world.admin(), 1_793_610_000).expect("is taken");
+    let again = adam.add_mailbox(&in_force, &world.admin(), 1_793_610_000);
+    assert!(matches!(again, Err(Error::Refused(why)) if why.contains("not newer")));
+    let mut anna = world.log_in("anna").expect("logs in");
+    let keys = anna.mailbox_keys().expect("opens");
+    let prints: Vec<String> =
+        keys.iter().map(|key| key.certificate().fingerprint().expose().clone()).collect();
+    assert_eq!((prints.len(), &prints[0]), (2, print.expose()));
+    assert_eq!(keys[1].public_armored().expect("writes").into_bytes(), first);
+    let published = read(&world, "mailbox.asc");
+    assert_eq!(published, keys[0].public_armored().expect("writes").into_bytes());
+
+    // A crash between the entry and the publishing is made good at the next start.
+    runtime.block_on(server.stop());
+    std::fs::write(world.state().join("mailbox.asc"), first).expect("written");
+    let server = runtime.block_on(world.serve());
+    assert_eq!(read(&world, "mailbox.asc"), published);
+
+    // Whoever has the server can wrap a key of their own to everyone; nobody takes it for ours.
+    let own = kluis::reply::openpgp::MailboxKey::generate(MAILBOX, 1_793_610_000).expect("is made");
+    let secret = own.to_secret_bytes().expect("writes");
+    let file = wrapped::wrap_secret(wrapped::Kind::Mailbox, &secret, &in_force.roster);
+    let genuine = read(&world, "mailbox/2.age");
+    std::fs::write(world.state().join("mailbox/2.age"), file).expect("written");
+    let mut anna = world.log_in("anna").expect("logs in");
+    assert!(matches!(anna.mailbox_keys(), Err(Error::NotSigned)));
+    std::fs::write(world.state().join("mailbox/2.age"), genuine).expect("written");
+    assert_eq!(anna.mailbox_keys().expect("opens").len(), 2);
+    let note = String::from_utf8(read(&world, "mailbox/1.note")).expect("text");
+    std::fs::write(world.state().join("mailbox/2.note"), note).expect("written");
+    assert!(matches!(anna.mailbox_keys(), Err(Error::NotSigned)), "a note of an older key");
+    runtime.block_on(server.stop());
+}

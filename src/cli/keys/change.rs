@@ -268,21 +268,27 @@ impl Revoke {
     }
 }
 
-/// Make a new epoch, or give the cabinet a new key
+/// Make a new epoch, a new key of the mailbox, or give the cabinet a new key
 ///
 /// Without an option: a new epoch, wrapped to everyone who reads; what comes from now on is sealed to
 /// it, once a reader has opened a copy of it (at once if you read yourself). What is there already
 /// stays under the older one until `kluis keys reseal`. Needs the admin's key, and a member with the
 /// admin role.
 ///
-/// With --cabinet: what was forgotten dies in every older copy of the cabinet. The server does so by
-/// itself in the night after something was forgotten.
+/// With --mailbox: a new OpenPGP key, which mail to the mailbox is encrypted to once its certificate is
+/// published again; the older keys still decrypt. With --cabinet: what was forgotten dies in every older
+/// copy of the cabinet. The server does so by itself in the night after something was forgotten.
 #[derive(Args)]
-#[command(after_help = "Example:\n  kluis keys rotate\n  kluis keys rotate --cabinet")]
+#[command(
+    after_help = "Example:\n  kluis keys rotate\n  kluis keys rotate --mailbox\n  kluis keys rotate --cabinet"
+)]
 pub(super) struct Rotate {
     /// The cabinet's key, not the epoch
     #[arg(long)]
     cabinet: bool,
+    /// The mailbox's OpenPGP key, not the epoch
+    #[arg(long, conflicts_with = "cabinet")]
+    mailbox: bool,
     #[command(flatten)]
     signing: Signing,
 }
@@ -303,6 +309,9 @@ impl Rotate {
             ));
         }
         let (mut client, in_force) = self.signing.begin()?;
+        if self.mailbox {
+            return self.mailbox(client, &in_force);
+        }
         if self.signing.dry_run {
             let number = in_force.epoch.0 + 1;
             let readers = in_force.roster.readers().count() as u64;
@@ -319,6 +328,28 @@ impl Rotate {
         Ok(Report::new(
             epoch_words(epoch),
             json!({ "rotated": "epoch", "epoch": epoch.0.0, "proven": epoch.1 }),
+        ))
+    }
+}
+
+impl Rotate {
+    fn mailbox(&self, mut client: Client, in_force: &InForce) -> Result<Report, Error> {
+        let number = in_force.mailbox + 1;
+        if self.signing.dry_run {
+            return Ok(Report::new(
+                format!("the mailbox would get key {number}; nothing was changed"),
+                json!({ "mailbox": number, "dry_run": true }),
+            ));
+        }
+        let admin = self.signing.admin(&client)?;
+        let print = client.add_mailbox(in_force, &admin, crate::cli::session::now())?;
+        Ok(Report::new(
+            format!(
+                "the mailbox has key {number}, {}\nnext: publish `mailbox.asc` again; the older keys \
+                 still decrypt",
+                print.expose()
+            ),
+            json!({ "rotated": "mailbox", "mailbox": number, "fingerprint": print.expose() }),
         ))
     }
 }

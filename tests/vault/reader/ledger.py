@@ -15,7 +15,7 @@ BITS = {"case": 35, "epoch": 32, "staff": 16, "size": 8, "filter": 8}
 SERVER_KEY, FORGOTTEN, SLOT_DROPPED, ROTATED, REWRAPPED, DESTROYED = 4, 16, 17, 18, 40, 41
 ROSTER_SIGNED, EPOCH_SIGNED = 1, 2
 LETTER, ITEM, CONTACT, NOTE, OUTGOING = 1, 2, 3, 4, 5
-FACTS, LAST_KIND = {*range(30), 32, 33, 38, 39, 40, 41, 45}, 5
+FACTS, LAST_KIND = {*range(30), 32, 33, 38, 39, 40, 41, 45, 46}, 5
 
 
 class Entry:
