@@ -21,6 +21,7 @@ use crate::keys::file;
 use crate::keys::mailbox_note::MailboxNote;
 use crate::keys::readers::Readers;
 use crate::keys::roster::{self, Member, Roster, Standing};
+use crate::lab::step;
 use crate::ledger::entry::{Entry, Fact};
 use crate::store::Batch;
 use crate::vault::seal::{self, Inner, Kind};
@@ -103,6 +104,7 @@ impl Desk {
         };
         let path = self.dir.join("roster").join(format!("{}.note", new.version));
         file::replace(&path, note.as_bytes()).map_err(cannot_write)?;
+        step("keys:roster-written");
         let gone: Vec<StaffId> = known
             .members
             .iter()
@@ -167,6 +169,7 @@ impl Desk {
                 file::replace(&folder.join(format!("{}.note", new.number.0)), note.as_bytes())
             })
             .map_err(cannot_write)?;
+        step("keys:epoch-written");
         let entry = Entry {
             epoch: Some(new.number),
             hash: Some(roster::digest(note)),
@@ -217,12 +220,14 @@ impl Desk {
             .and_then(|()| file::replace(&file("asc"), certificate.as_bytes()))
             .and_then(|()| file::replace(&file("note"), note.as_bytes()))
             .map_err(cannot_write)?;
+        step("keys:mailbox-written");
         let seq = self.casebook.record_fact(Entry {
             count: Some(u64::from(new.number)),
             hash: Some(roster::digest(note)),
             staff: Some(by),
             ..self.casebook.entry(Fact::MailboxSigned)
         })?;
+        step("keys:mailbox-entered");
         self.publish_mailbox()?;
         Ok(seq)
     }
@@ -298,6 +303,7 @@ impl Desk {
             file::replace(&path, secret)
         };
         keep().map_err(cannot_write)?;
+        step("keys:wrapped-written");
         let (epoch, count) = match what {
             Wrapped::Epoch(epoch) => (Some(epoch), None),
             Wrapped::Mailbox(number) => (None, Some(u64::from(number))),
@@ -333,6 +339,7 @@ impl Desk {
     pub(super) fn destroy_epochs(&self, by: StaffId) -> Result<Vec<EpochId>, Error> {
         let _turn = lock(&self.key_changes);
         let gone = self.casebook.destroy_epochs(by)?;
+        step("keys:destroying-entered");
         self.finish_destroying()?;
         Ok(gone)
     }

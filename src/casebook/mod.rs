@@ -537,6 +537,19 @@ impl Casebook {
             epoch: state.epoch,
             by_epoch: by_epoch.into_iter().collect(),
             horizon_days: forget::BACKUP_DAYS + forget::ROTATION_DAYS,
+            cabinet_since: state.rotated.max(state.founded.unwrap_or(0)),
+            unproven: state
+                .epoch_notes
+                .keys()
+                .max()
+                .copied()
+                .filter(|newest| Some(*newest) > state.epoch),
+            epochs: {
+                let mut epochs: Vec<EpochId> = state.epoch_notes.keys().copied().collect();
+                epochs.retain(|epoch| !state.destroyed.contains(epoch));
+                epochs.sort_unstable();
+                epochs
+            },
         }
     }
 

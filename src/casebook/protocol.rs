@@ -532,6 +532,15 @@ pub struct Status {
     /// Days from forgetting until the last copy of a key is gone.
     #[n(7)]
     pub horizon_days: u64,
+    /// When the cabinet got its key, in minutes since 1970.
+    #[n(8)]
+    pub cabinet_since: u64,
+    /// An epoch that was signed and is not in use: no reader has opened it yet.
+    #[n(9)]
+    pub unproven: Option<EpochId>,
+    /// Epochs whose secret lies here.
+    #[n(10)]
+    pub epochs: Vec<EpochId>,
 }
 
 /// The longest message before the log-in, in bytes.

@@ -64,6 +64,12 @@ impl Client {
         Ok(InForce { roster, next, stale, epoch, mailbox })
     }
 
+    /// The admin's public key, as this vault was first met with.
+    #[must_use]
+    pub fn admin_key(&self) -> String {
+        self.admin.to_string()
+    }
+
     /// Whether `admin` is the key that this vault was first met with.
     #[must_use]
     pub fn is_admin(&self, admin: &AdminKey) -> bool {

@@ -678,3 +678,95 @@ fn the_mailbox_gets_a_new_key_that_the_admin_signed_and_the_old_one_still_decryp
     assert!(matches!(anna.mailbox_keys(), Err(Error::NotSigned)), "a note of an older key");
     runtime.block_on(server.stop());
 }
+
+/// What is done to the keys, as far as the server lives; and whether it lived to the end.
+#[cfg(kluis_lab)]
+fn change_everything(world: &World) -> Result<(), Error> {
+    let mut adam = world.log_in("adam")?;
+    let in_force = adam.roster(None)?;
+    if in_force.roster.member("bert").is_some() {
+        let mut new = in_force.roster.clone();
+        new.version += 1;
+        new.members.retain(|member| member.name != "bert");
+        adam.sign_roster(&new, &world.admin())?;
+    }
+    let in_force = adam.roster(None)?;
+    if in_force.epoch == EpochId(1) {
+        adam.add_epoch(&in_force, &world.admin())?;
+    }
+    if in_force.mailbox == 1 {
+        adam.add_mailbox(&in_force, &world.admin(), 1_793_610_000)?;
+    }
+    let mut anna = world.log_in("anna")?;
+    anna.rewrap(None)?;
+    while anna.reseal(3, &mut |_| ())? != (0, 0) {}
+    adam.destroy_epochs().map(drop)
+}
+
+/// A roster, an epoch, a key of the mailbox, wrapping anew, a reseal, and an epoch that is destroyed:
+/// the server is killed at every step of it, and the same commands go on where it stood.
+#[cfg(kluis_lab)]
+#[test]
+fn killed_at_any_step_of_changing_keys_the_vault_is_whole_and_the_change_goes_on() {
+    let prepared = World::found();
+    {
+        let runtime = runtime();
+        let server = runtime.block_on(prepared.serve());
+        for n in 0..2 {
+            assert_eq!(deliver(&server, false, &[MAILBOX], &letter(9, n, 3000)), [250]);
+        }
+        runtime.block_on(server.stop());
+    }
+    let base = tempfile::tempdir().expect("a folder");
+    copy(prepared.root.path(), base.path());
+    let restore = || {
+        std::fs::remove_dir_all(prepared.state()).expect("removed");
+        std::fs::remove_dir_all(prepared.cabinet_key()).expect("removed");
+        let _ = std::fs::remove_dir_all(prepared.root.path().join("seen"));
+        copy(base.path(), prepared.root.path());
+    };
+    let steps = prepared.root.path().join("steps");
+    let process = prepared.spawn(&[("KLUIS_LAB_STEPS", &steps.display().to_string())]);
+    std::fs::write(&steps, "").expect("emptied: what the start did is not of it");
+    change_everything(&prepared).expect("all of it");
+    process.kill();
+    let reached = std::fs::read_to_string(&steps).expect("is read");
+    let mut counts = std::collections::BTreeMap::<&str, u64>::new();
+    reached.lines().for_each(|name| *counts.entry(name).or_default() += 1);
+    assert!(counts.keys().filter(|name| name.starts_with("keys:")).count() >= 6, "{counts:?}");
+
+    // Every step of its own at least once; of the commits, the first, one in the middle, the last.
+    let mut killed = 0;
+    for (name, count) in &counts {
+        let mut visits = vec![1, count.div_ceil(2), *count];
+        visits.dedup();
+        for visit in visits {
+            restore();
+            let process = prepared.spawn(&[("KLUIS_LAB_KILL", &format!("{name}:{visit}"))]);
+            let mut process = process;
+            let _ = change_everything(&prepared);
+            match process.ended_within(std::time::Duration::from_millis(10)) {
+                Some(_) => killed += 1,
+                None => process.kill(),
+            }
+            let process = prepared.spawn(&[]);
+            change_everything(&prepared)
+                .unwrap_or_else(|error| panic!("killed at {name}:{visit}, then: {error}"));
+            let mut anna = prepared.log_in("anna").expect("logs in");
+            for case in anna.queue(Filter::All).expect("lists") {
+                for letter in &case.letters {
+                    let items: Vec<ItemId> = letter.card.items.iter().map(|item| item.0).collect();
+                    assert_eq!(anna.look(&items).expect("opens").len(), items.len(), "{name}");
+                }
+            }
+            let (_, problems, _) = anna.check().expect("checks");
+            assert_eq!(problems, [], "killed at {name}:{visit}");
+            let status = anna.status().expect("tells");
+            assert_eq!(status.epochs, [EpochId(2)], "killed at {name}:{visit}");
+            assert!(!prepared.state().join("epochs/1.age").exists());
+            process.kill();
+        }
+    }
+    println!("killed {killed} times at {} steps", counts.len());
+    assert!(killed >= counts.len(), "{killed} of {}", counts.len());
+}

@@ -10,9 +10,12 @@ use serde_json::{Value, json};
 
 use super::session::Connection;
 use super::{Error, Report, STATE_DIR, print};
+use crate::casebook::protocol;
+use crate::casebook::state::Wrapped;
 use crate::cli::error::USAGE;
 use crate::keys::note::Vkey;
 use crate::keys::roster::Roster;
+use crate::staff::keys::InForce;
 
 /// The keys of the vault: who may what, epochs, the cabinet's key
 #[derive(Args)]
@@ -42,7 +45,7 @@ struct List {
     dir: PathBuf,
 }
 
-/// Say how many boxes are sealed to which epoch, and what is kept and forgotten
+/// Say which epochs there are, who opens them, how much is sealed to each, and what is kept
 #[derive(Args)]
 #[command(after_help = "Example:\n  kluis keys status")]
 struct Status {
@@ -143,49 +146,88 @@ impl List {
 
 impl Status {
     fn run(self) -> Result<Report, Error> {
-        let status = self.connection.open()?.status()?;
-        let epoch = status.epoch.map_or_else(
-            || "none is proven yet: nothing can be received".into(),
-            |epoch| epoch.0.to_string(),
-        );
-        let by_epoch: Vec<String> =
-            status.by_epoch.iter().map(|(epoch, boxes)| format!("{} ({boxes})", epoch.0)).collect();
+        let mut client = self.connection.open()?;
+        let status = client.status()?;
+        let in_force = client.roster(Some(&self.connection.seen()?))?;
+        let roster = &in_force.roster;
         let (due, failed, held) = status.outgoing;
         let rows = [
-            ("epoch", epoch),
-            ("boxes by epoch", by_epoch.join(", ")),
+            ("roster", format!("version {}", roster.version)),
+            ("admin", client.admin_key()),
             ("boxes", format!("{} kept, {} forgotten", status.boxes.0, status.boxes.1)),
             ("cases", format!("{}, {} open", status.cases.0, status.cases.1)),
             ("letters", status.letters.to_string()),
             ("mail", format!("{due} due, {failed} refused, {held} held")),
             ("ledger", print::count(status.entries, "entry", "entries")),
+            ("cabinet", format!("its key is of {}", print::moment(status.cabinet_since))),
             (
                 "horizon",
                 format!("{} after forgetting", print::count(status.horizon_days, "day", "days")),
             ),
         ];
-        let lines: Vec<String> = rows
-            .iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(word, value)| format!("{word:<15} {value}"))
-            .collect();
-        let by_epoch: Vec<Value> = status
-            .by_epoch
-            .iter()
-            .map(|(epoch, boxes)| json!({ "epoch": epoch.0, "boxes": boxes }))
-            .collect();
+        let mut text: String =
+            rows.iter().map(|(word, value)| format!("{word:<15} {value}\n")).collect();
+        let (lines, epochs) = by_epoch(&status, &in_force);
+        text.push_str(&format!("\n{lines}"));
+        let halves = both_halves(roster);
+        for name in &halves {
+            text.push_str(&format!(
+                "\n{name} reads, and has a backup key: with the server's disk, both halves"
+            ));
+        }
         Ok(Report::new(
-            lines.join("\n"),
+            text.trim_end(),
             json!({
+                "roster": roster.version,
                 "epoch": status.epoch.map(|epoch| epoch.0),
-                "by_epoch": by_epoch,
+                "unproven": status.unproven.map(|epoch| epoch.0),
+                "epochs": epochs,
+                "by_epoch": status
+                    .by_epoch
+                    .iter()
+                    .map(|(epoch, boxes)| json!({ "epoch": epoch.0, "boxes": boxes }))
+                    .collect::<Vec<_>>(),
+                "both_halves": halves,
                 "boxes": { "kept": status.boxes.0, "forgotten": status.boxes.1 },
                 "cases": { "all": status.cases.0, "open": status.cases.1 },
                 "letters": status.letters,
                 "outgoing": { "due": due, "failed": failed, "held": held },
                 "entries": status.entries,
+                "cabinet_since": print::timestamp(status.cabinet_since),
                 "horizon_days": status.horizon_days,
             }),
         ))
     }
+}
+
+/// A line for each epoch whose secret lies there: what is sealed to it, and who opens it.
+fn by_epoch(status: &protocol::Status, in_force: &InForce) -> (String, Vec<Value>) {
+    let names: Vec<&str> = in_force.roster.readers().map(|member| member.name.as_str()).collect();
+    let mut rows = Vec::new();
+    let mut json = Vec::new();
+    for epoch in &status.epochs {
+        let boxes = status.by_epoch.iter().find(|(known, _)| known == epoch);
+        let boxes = boxes.map_or(0, |(_, boxes)| *boxes);
+        let use_ = match (Some(*epoch) == status.epoch, Some(*epoch) == status.unproven) {
+            (true, _) => "sealed to",
+            (_, true) => "no reader has opened it yet",
+            _ => "older",
+        };
+        let waits = in_force.stale.contains(&Wrapped::Epoch(*epoch));
+        let opens = if waits {
+            "the readers before the last change; wrapped anew when one logs in".to_owned()
+        } else {
+            format!("{}, recovery", names.join(", "))
+        };
+        json.push(json!({ "epoch": epoch.0, "boxes": boxes, "waits_to_be_wrapped": waits }));
+        rows.push(vec![epoch.0.to_string(), boxes.to_string(), use_.to_owned(), opens]);
+    }
+    (print::table(&["EPOCH", "BOXES", "", "OPENS FOR"], &rows), json)
+}
+
+/// Names that read and have a backup key, too: it opens the box keys in a backup.
+fn both_halves(roster: &Roster) -> Vec<String> {
+    let reads = |name: &str| roster.readers().any(|member| member.name == name);
+    let names = roster.backups.iter().map(|backup| &backup.name);
+    names.filter(|name| reads(name)).cloned().collect()
 }
