@@ -21,10 +21,10 @@ use crate::casebook::socket::{self, Desk};
 use crate::casebook::{self, Casebook, Lent, NoticeFacts};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Endpoint, Outgoing as Way, SmtpTls};
-use crate::ids::{CaseId, random};
+use crate::ids::{CaseId, Digest, random};
 use crate::inbox::budget::Budget;
 use crate::inbox::{self, Delivery, Kind, Listener, Recipients, Verdict};
-use crate::keys::epoch_note::EpochNote;
+use crate::keys::admins::Admins;
 use crate::keys::note::Vkey;
 use crate::keys::roster::{self, Roster};
 use crate::ledger::checkpoint;
@@ -137,7 +137,7 @@ impl Gateway {
         casebook.store().keep_reserve(config.limits.reserve_bytes);
         let own = casebook.server_key(MESSAGE_ID_KEY)?;
         key.set(own).map_err(|_| Error::Dead)?;
-        let (roster, admin) = signed_files(dir, &casebook)?;
+        let (roster, founding_admin, admins) = signed_files(dir, &casebook)?;
         if roster.is_throwaway() {
             return Err(Error::Throwaway);
         }
@@ -150,7 +150,8 @@ impl Gateway {
             message_id: Box::new(move |case| compose.fresh(case)),
             mailbox,
             checkpoint_key: checkpoint::vkey(casebook.vault(), &public),
-            admin,
+            founding_admin,
+            admins: RwLock::new(admins),
             key_changes: Mutex::default(),
             presence: Arc::default(),
         });
@@ -312,38 +313,43 @@ fn bind_socket(path: &Path) -> Result<UnixListener, Error> {
     bind().map_err(|source| cannot_listen(path.display(), source))
 }
 
-/// Reads roster and epochs: the admin signed them, and the ledger names them.
-fn signed_files(dir: &Path, casebook: &Casebook) -> Result<(Roster, Vkey), Error> {
+/// Reads admin keys, roster and epochs: an admin signed them, and the ledger names them.
+fn signed_files(dir: &Path, casebook: &Casebook) -> Result<(Roster, Vkey, Admins), Error> {
     let read = |path: &Path| {
         std::fs::read_to_string(path)
             .map_err(|source| Error::Io { what: format!("reading {}", path.display()), source })
     };
+    let named = |file: PathBuf, hash: Digest| -> Result<(PathBuf, String), Error> {
+        let text = read(&file)?;
+        if roster::digest(&text) == hash { Ok((file, text)) } else { Err(Error::NotInLedger(file)) }
+    };
     let pinned = dir.join("admin.pub");
-    let admin: Vkey = read(&pinned)?.trim().parse().map_err(|_| Error::Io {
+    let founding: Vkey = read(&pinned)?.trim().parse().map_err(|_| Error::Io {
         what: format!("{}: not a public key", pinned.display()),
         source: io::ErrorKind::InvalidData.into(),
     })?;
-    let (roster_hash, epochs) = casebook.signed();
-    for (id, hash) in epochs {
-        let file = dir.join("epochs").join(format!("{}.note", id.0));
-        let text = read(&file)?;
-        if roster::digest(&text) != hash {
-            return Err(Error::NotInLedger(file));
-        }
-        let note = EpochNote::parse_signed(&text, &admin.public)
-            .map_err(|source| Error::Signed { file: file.clone(), source })?;
+    let signed = casebook.signed();
+    let mut admins = Admins::founding(casebook.vault(), founding.clone());
+    for (number, hash) in signed.admins {
+        let (file, text) = named(dir.join("admin").join(format!("{number}.note")), hash)?;
+        admins.follow(&text).map_err(|source| Error::Signed { file, source })?;
+    }
+    for (id, hash) in signed.epochs {
+        let (file, text) = named(dir.join("epochs").join(format!("{}.note", id.0)), hash)?;
+        let note =
+            admins.epoch(&text).map_err(|source| Error::Signed { file: file.clone(), source })?;
         if note.vault != casebook.vault() || note.number != id {
             return Err(Error::NotInLedger(file));
         }
         casebook.add_epoch(id, note.public());
     }
-    Ok((newest_roster(dir, &admin, roster_hash, casebook)?, admin))
+    Ok((newest_roster(dir, &admins, signed.roster, casebook)?, founding, admins))
 }
 
 fn newest_roster(
     dir: &Path,
-    admin: &Vkey,
-    named: Option<crate::ids::Digest>,
+    admins: &Admins,
+    named: Option<Digest>,
     casebook: &Casebook,
 ) -> Result<Roster, Error> {
     let folder = dir.join("roster");
@@ -355,8 +361,8 @@ fn newest_roster(
         if Some(roster::digest(&text)) != named {
             continue;
         }
-        let roster = Roster::parse_signed(&text, &admin.public)
-            .map_err(|source| Error::Signed { file: file.clone(), source })?;
+        let roster =
+            admins.roster(&text).map_err(|source| Error::Signed { file: file.clone(), source })?;
         if roster.vault != casebook.vault() {
             return Err(Error::NotInLedger(file));
         }

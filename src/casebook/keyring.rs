@@ -16,6 +16,7 @@ use super::socket::Desk;
 use super::state::{BoxRecord, Wrapped};
 use super::{Casebook, Error, digest_of, lock};
 use crate::ids::{EpochId, ItemId, SlotId, StaffId};
+use crate::keys::admins::Admins;
 use crate::keys::epoch_note::EpochNote;
 use crate::keys::file;
 use crate::keys::mailbox_note::MailboxNote;
@@ -97,33 +98,93 @@ impl Desk {
     /// [`Refusal`], which is entered; what the store says.
     pub(super) fn take_roster(&self, by: StaffId, note: &str) -> Result<u64, Error> {
         let _turn = lock(&self.key_changes);
-        let (known, new) = {
-            let known = self.roster.read().unwrap_or_else(PoisonError::into_inner).clone();
-            let checked = self.checked_roster(&known, note);
-            (known, self.or_refused(by, note.as_bytes(), checked)?)
+        let known = self.roster.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let checked = self.checked_roster(&self.admins(), &known, note);
+        let new = self.or_refused(by, note.as_bytes(), checked)?;
+        self.put_in_force(by, known, new, note, Vec::new())
+    }
+
+    /// Takes a new admin key over, and the roster that it signed.
+    ///
+    /// # Errors
+    /// [`Refusal`], which is entered; what the store says.
+    pub(super) fn take_hand_over(
+        &self,
+        by: StaffId,
+        note: &str,
+        roster_note: &str,
+    ) -> Result<u64, Error> {
+        let _turn = lock(&self.key_changes);
+        let known = self.roster.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let checked = self.checked_hand_over(&known, note, roster_note);
+        let (admins, new) = self.or_refused(by, note.as_bytes(), checked)?;
+        let folder = self.dir.join("admin");
+        std::fs::create_dir_all(&folder)
+            .and_then(|()| {
+                file::replace(&folder.join(format!("{}.note", admins.number())), note.as_bytes())
+            })
+            .map_err(cannot_write)?;
+        step("keys:hand-over-written");
+        let entry = Entry {
+            count: Some(u64::from(admins.number())),
+            hash: Some(roster::digest(note)),
+            staff: Some(by),
+            ..self.casebook.entry(Fact::AdminSigned)
         };
+        let seq = self.put_in_force(by, known, new, roster_note, vec![entry])?;
+        *self.admins.write().unwrap_or_else(PoisonError::into_inner) = admins;
+        Ok(seq)
+    }
+
+    fn checked_hand_over(
+        &self,
+        known: &Roster,
+        note: &str,
+        roster_note: &str,
+    ) -> Result<(Admins, Roster), Refusal> {
+        let mut admins = self.admins();
+        admins.follow(note)?;
+        let new = self.checked_roster(&admins, known, roster_note)?;
+        Ok((admins, new))
+    }
+
+    fn admins(&self) -> Admins {
+        self.admins.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The signed notes of the hand-overs, oldest first.
+    pub(super) fn hand_overs(&self) -> Vec<String> {
+        let numbers: Vec<u32> = self.casebook.state().admin_notes.keys().copied().collect();
+        let note = |number: &u32| {
+            std::fs::read_to_string(self.dir.join("admin").join(format!("{number}.note"))).ok()
+        };
+        numbers.iter().filter_map(note).collect()
+    }
+
+    /// Puts a roster that was checked in force, with what else is entered with it.
+    fn put_in_force(
+        &self,
+        by: StaffId,
+        known: Roster,
+        new: Roster,
+        note: &str,
+        mut entries: Vec<Entry>,
+    ) -> Result<u64, Error> {
         let path = self.dir.join("roster").join(format!("{}.note", new.version));
         file::replace(&path, note.as_bytes()).map_err(cannot_write)?;
         step("keys:roster-written");
-        let gone: Vec<StaffId> = known
-            .members
-            .iter()
-            .filter(|member| new.members.iter().all(|other| other.id != member.id))
-            .map(|member| member.id)
-            .collect();
-        let lessened: Vec<StaffId> = known
-            .members
-            .iter()
-            .filter(|member| !new.members.iter().any(|other| keeps(member, other)))
-            .map(|member| member.id)
-            .collect();
+        let ids = |is_gone: &dyn Fn(&Member) -> bool| -> Vec<StaffId> {
+            let gone = known.members.iter().filter(|member| is_gone(member));
+            gone.map(|member| member.id).collect()
+        };
+        let gone = ids(&|member| new.members.iter().all(|other| other.id != member.id));
+        let lessened = ids(&|member| !new.members.iter().any(|other| keeps(member, other)));
         *self.roster.write().unwrap_or_else(PoisonError::into_inner) = new;
         // Before the entry: what was on its way to them when it is written is cut off.
         self.presence.dismiss(&lessened, by);
         let casebook = &self.casebook;
         let hash = Some(roster::digest(note));
-        let mut entries =
-            vec![Entry { hash, staff: Some(by), ..casebook.entry(Fact::RosterSigned) }];
+        entries.push(Entry { hash, staff: Some(by), ..casebook.entry(Fact::RosterSigned) });
         entries.extend(
             gone.iter().map(|id| Entry { staff: Some(*id), ..casebook.entry(Fact::MemberRevoked) }),
         );
@@ -133,8 +194,13 @@ impl Desk {
         })
     }
 
-    fn checked_roster(&self, known: &Roster, note: &str) -> Result<Roster, Refusal> {
-        let new = Roster::parse_signed(note, &self.admin.public)?;
+    fn checked_roster(
+        &self,
+        admins: &Admins,
+        known: &Roster,
+        note: &str,
+    ) -> Result<Roster, Refusal> {
+        let new = admins.roster(note)?;
         match new.standing(known) {
             Standing::Newer => {}
             Standing::OtherVault => return Err(Refusal::OtherVault),
@@ -182,7 +248,8 @@ impl Desk {
     }
 
     fn checked_epoch(&self, note: &str, secret: &[u8]) -> Result<EpochNote, Refusal> {
-        let new = EpochNote::parse_signed(note, &self.admin.public)?;
+        // What is new only the key in force signs.
+        let new = EpochNote::parse_signed(note, &self.admins().current().public)?;
         let known = self.roster.read().unwrap_or_else(PoisonError::into_inner);
         if new.vault != known.vault {
             return Err(Refusal::OtherVault);
@@ -238,7 +305,7 @@ impl Desk {
         certificate: &str,
         secret: &[u8],
     ) -> Result<MailboxNote, Refusal> {
-        let new = MailboxNote::parse_signed(note, &self.admin.public)?;
+        let new = MailboxNote::parse_signed(note, &self.admins().current().public)?;
         let known = self.roster.read().unwrap_or_else(PoisonError::into_inner);
         if new.vault != known.vault {
             return Err(Refusal::OtherVault);

@@ -21,7 +21,7 @@ pub mod socket;
 pub mod state;
 mod sweep;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
@@ -130,6 +130,16 @@ pub struct Lent {
     pub notice: Box<ComposeNotice>,
     /// Reads our own message ids.
     pub case_of: Box<CaseOfMessageId>,
+}
+
+/// Hashes of the files that an admin signed.
+pub struct SignedFiles {
+    /// Of the roster in force.
+    pub roster: Option<Digest>,
+    /// Of each epoch's note.
+    pub epochs: HashMap<EpochId, Digest>,
+    /// Of each hand-over of the admin key, by the number of the new one, in order.
+    pub admins: BTreeMap<u32, Digest>,
 }
 
 /// Everything that happened, and the only way to add to it.
@@ -483,11 +493,15 @@ impl Casebook {
         state.dropped && self.clock.minutes() >= state.rotated + day
     }
 
-    /// Hash of the signed roster in force, and of each epoch's note, as the ledger has them.
+    /// Hashes of the signed files in force, as the ledger has them.
     #[must_use]
-    pub fn signed(&self) -> (Option<Digest>, HashMap<EpochId, Digest>) {
+    pub fn signed(&self) -> SignedFiles {
         let state = self.state();
-        (state.roster, state.epoch_notes.clone())
+        SignedFiles {
+            roster: state.roster,
+            epochs: state.epoch_notes.clone(),
+            admins: state.admin_notes.clone(),
+        }
     }
 
     /// Makes the public half of a signed epoch known.
@@ -514,7 +528,7 @@ impl Casebook {
     #[must_use]
     pub fn status(&self) -> protocol::Status {
         let state = self.state();
-        let mut by_epoch = std::collections::BTreeMap::new();
+        let mut by_epoch = BTreeMap::new();
         let mut boxes = (0, 0);
         for record in state.boxes() {
             if record.forgotten {

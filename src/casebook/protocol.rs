@@ -218,6 +218,16 @@ pub enum Request {
         #[cbor(n(2), with = "minicbor::bytes")]
         file: Vec<u8>,
     },
+    /// Take a new admin key over, with a roster that it signed.
+    #[n(29)]
+    HandOver {
+        /// The signed note of the key before.
+        #[n(0)]
+        note: String,
+        /// The roster.
+        #[n(1)]
+        roster: String,
+    },
     /// Instead of `Hello`, from the user that the server runs as: begins or joins an import. What
     /// follows are the messages of `import::wire`.
     #[n(30)]
@@ -268,12 +278,15 @@ pub enum Response {
         /// The mailbox's address, for composing.
         #[n(5)]
         mailbox: String,
-        /// The admin's public key as the server has it pinned.
+        /// The founding admin's public key as the server has it pinned.
         #[n(6)]
         admin: String,
         /// Whether secrets are to be wrapped anew to the readers of the roster.
         #[n(7)]
         stale: bool,
+        /// The signed notes by which the admin's key was handed over since.
+        #[n(8)]
+        hand_overs: Vec<String>,
     },
     /// Cases.
     #[n(2)]

@@ -24,6 +24,7 @@ use super::state::Wrapped;
 use super::{Casebook, Error, blocking};
 use crate::case::{Approval, Ground};
 use crate::ids::{Address, CaseId, EpochId, StaffId, random};
+use crate::keys::admins::Admins;
 use crate::keys::challenge::Challenge;
 use crate::keys::note::Vkey;
 use crate::keys::roster::{Member, Roster};
@@ -46,8 +47,10 @@ pub struct Desk {
     pub mailbox: String,
     /// The public key of checkpoints, as text.
     pub checkpoint_key: String,
-    /// The admin's pinned public key.
-    pub admin: Vkey,
+    /// The founding admin's pinned public key.
+    pub founding_admin: Vkey,
+    /// Whose signature counts.
+    pub admins: RwLock<Admins>,
     /// Held while something signed or wrapped is taken over.
     pub key_changes: Mutex<()>,
     /// Who is connected.
@@ -149,7 +152,8 @@ impl Connection {
             request = request => request.map_err(|_| io::ErrorKind::TimedOut)??,
         };
         // Whoever takes themselves out of the roster is told so.
-        let is_own_change = matches!(request, Request::SignRoster { .. });
+        let is_own_change =
+            matches!(request, Request::SignRoster { .. } | Request::HandOver { .. });
         let answered = async {
             let response = self.answer(member.id, request).await;
             self.write(&response).await
@@ -223,7 +227,8 @@ impl Connection {
             unproven: desk.unproven(),
             epoch,
             stale: !casebook.stale().is_empty(),
-            admin: desk.admin.to_string(),
+            admin: desk.founding_admin.to_string(),
+            hand_overs: desk.hand_overs(),
             checkpoint_key: desk.checkpoint_key.clone(),
             mailbox: desk.mailbox.clone(),
         }
@@ -378,6 +383,9 @@ impl Desk {
             Request::AddMailbox { note, certificate, file } => {
                 Response::Recorded { seq: self.take_mailbox(staff, &note, &certificate, &file)? }
             }
+            Request::HandOver { note, roster } => {
+                Response::Recorded { seq: self.take_hand_over(staff, &note, &roster)? }
+            }
             Request::Test => Response::Test { unproven: self.unproven() },
             Request::DestroyEpochs => Response::Epochs { epochs: self.destroy_epochs(staff)? },
         })
@@ -467,6 +475,7 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         | Request::SignRoster { .. }
         | Request::AddEpoch { .. }
         | Request::AddMailbox { .. }
+        | Request::HandOver { .. }
         | Request::DestroyEpochs => member.may_administer(),
     };
     if allowed { Ok(()) } else { Err(Error::Forbidden) }

@@ -136,6 +136,8 @@ pub struct State {
     pub destroyed: BTreeSet<EpochId>,
     /// Hash of each epoch's signed note.
     pub epoch_notes: HashMap<EpochId, Digest>,
+    /// Hash of the signed note of each hand-over of the admin key, by the number of the new key.
+    pub admin_notes: BTreeMap<u32, Digest>,
     /// Hash of the signed note of each of the mailbox's keys.
     pub mailbox_notes: BTreeMap<u32, Digest>,
     /// When the cabinet was rotated last, in minutes since 1970; 0 if never.
@@ -174,6 +176,10 @@ impl State {
                     self.epoch_notes.insert(epoch, hash);
                     self.wrapped.insert(Wrapped::Epoch(epoch), entry.seq);
                 }
+            }
+            Fact::AdminSigned => {
+                let number = entry.count.and_then(|number| u32::try_from(number).ok());
+                self.admin_notes.extend(number.zip(entry.hash));
             }
             Fact::MailboxSigned => {
                 let number = entry.count.and_then(|number| u32::try_from(number).ok());

@@ -1,12 +1,14 @@
 //! Asymmetric keys: epochs, members, the admin, and the signed files that name them.
 //!
 //! `epoch` is what boxes are sealed to, by way of `recipient`; `epoch_note` says so, `mailbox_note`
-//! says what mail to the mailbox is encrypted to; `wrapped` is how
+//! says what mail to the mailbox is encrypted to, `admins`
+//! whose signature counts; `wrapped` is how
 //! a secret travels to those who may have it; `staff` and `admin` are the keys of people, each under a
 //! [`Passphrase`]; `roster` says who they are and is signed as a `note`; `challenge` proves that
 //! somebody holds a key. With `reply::answer` the one place that names age.
 
 pub mod admin;
+pub mod admins;
 pub mod challenge;
 pub mod epoch;
 pub mod epoch_note;

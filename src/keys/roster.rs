@@ -202,7 +202,7 @@ pub(super) const MOST_MEMBERS: usize = 256;
 /// The most backup keys.
 const MOST_BACKUPS: usize = 64;
 /// The longest signed file that is read, in bytes: the largest roster has about 50 KiB.
-const LONGEST: usize = 128 << 10;
+pub(super) const LONGEST: usize = 128 << 10;
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 32;
 /// The version of the layout.

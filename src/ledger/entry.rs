@@ -134,6 +134,10 @@ pub enum Fact {
     /// A key of the mailbox was signed: `count` is its number, `hash` that of the note's file.
     #[n(46)]
     MailboxSigned,
+    /// The admin key was handed over: `count` is the number of the new one, `hash` that of the note's
+    /// file.
+    #[n(47)]
+    AdminSigned,
 }
 
 /// `count` of a [`Fact::ServerKey`] entry: the key that signs checkpoints.

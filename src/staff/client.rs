@@ -16,15 +16,14 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::agent::Opener;
-use super::seen::Seen;
+use super::seen::{self, Seen};
 use crate::casebook::detail::{self, ItemDetail, LetterDetail, NoteDetail};
 use crate::casebook::protocol::{self, Flaw, Request, Response, Status};
 use crate::casebook::{CaseCard, Certificate, Filter, LetterCard, Opened, Standing, SweepSummary};
 use crate::ids::{CaseId, EpochId, ItemId, LetterId, StaffId, VaultId};
+use crate::keys::admins::Admins;
 use crate::keys::epoch::{EpochPublic, EpochSecret};
 use crate::keys::epoch_note::EpochNote;
-use crate::keys::mailbox_note::MailboxNote;
-use crate::keys::note::Vkey;
 use crate::keys::{challenge, wrapped};
 use crate::reply::openpgp::MailboxKey;
 use crate::secret::{Personal, clear_stack};
@@ -193,8 +192,9 @@ pub struct Client {
     pub mailbox: String,
     /// The public key of checkpoints.
     pub checkpoint_key: String,
-    /// The admin's public key, pinned when this vault was first met.
-    pub(super) admin: Vkey,
+    /// Whose signature counts: the admin's key as this vault was first met, and those that it was
+    /// handed over to.
+    pub(super) admins: Admins,
     /// Whether secrets wait to be wrapped anew to the readers of the roster.
     pub stale: bool,
     sealing: Option<(EpochId, EpochPublic)>,
@@ -240,6 +240,7 @@ impl Client {
             checkpoint_key,
             mailbox,
             stale,
+            hand_overs,
         } = accepted(protocol::read(&mut stream)?)?
         else {
             return Err(Error::Unexpected);
@@ -247,15 +248,15 @@ impl Client {
         if welcomed != vault {
             return Err(Error::Unexpected);
         }
-        let admin = match seen {
+        let admins = match seen {
             Some(seen) => {
                 seen.vault(socket, vault)?;
-                seen.admin(vault, &admin)?
+                seen.admins(vault, &admin, &hand_overs)?
             }
-            None => admin.trim().parse().map_err(|_| Error::Unexpected)?,
+            None => seen::offered(vault, &admin, &hand_overs)?,
         };
         let sealing = match epoch {
-            Some((id, note)) => Some((id, signed(&admin, vault, id, &note)?.public())),
+            Some((id, note)) => Some((id, signed(&admins, vault, id, &note)?.public())),
             None => None,
         };
         let epochs = HashMap::new();
@@ -266,7 +267,7 @@ impl Client {
             vault,
             mailbox,
             checkpoint_key,
-            admin,
+            admins,
             stale,
             sealing,
             epochs,
@@ -284,7 +285,7 @@ impl Client {
 
     /// An epoch's note, if the admin signed it.
     pub(super) fn signed_note(&self, id: EpochId, note: &str) -> Result<EpochNote, Error> {
-        signed(&self.admin, self.vault, id, note)
+        signed(&self.admins, self.vault, id, note)
     }
 
     pub(super) fn ask(&mut self, request: &Request) -> Result<Response, Error> {
@@ -547,7 +548,9 @@ impl Client {
         let mut keys = Vec::with_capacity(files.len());
         let mut newest = u32::MAX;
         for (file, note) in files.iter().zip(&notes) {
-            let note = MailboxNote::parse_signed(note, &self.admin.public)
+            let note = self
+                .admins
+                .mailbox(note)
                 .ok()
                 // Each older than the one before: none twice, and the newest first.
                 .filter(|note| note.vault == self.vault && note.number < newest)
@@ -729,8 +732,9 @@ impl Pipe<'_> {
 
 /// An epoch's note, if the admin signed it for this vault under this number: what is sealed is
 /// sealed to what the admin signed, not to what a server says.
-fn signed(admin: &Vkey, vault: VaultId, id: EpochId, note: &str) -> Result<EpochNote, Error> {
-    EpochNote::parse_signed(note, &admin.public)
+fn signed(admins: &Admins, vault: VaultId, id: EpochId, note: &str) -> Result<EpochNote, Error> {
+    admins
+        .epoch(note)
         .ok()
         .filter(|note| note.vault == vault && note.number == id)
         .ok_or(Error::NotSigned)

@@ -15,6 +15,7 @@ use crate::casebook::state::Wrapped;
 use crate::casebook::{Opened, Standing};
 use crate::ids::{EpochId, StaffId};
 use crate::keys::admin::AdminKey;
+use crate::keys::admins::HandOver;
 use crate::keys::epoch::EpochSecret;
 use crate::keys::epoch_note::EpochNote;
 use crate::keys::mailbox_note::MailboxNote;
@@ -51,7 +52,9 @@ impl Client {
         else {
             return Err(Error::Unexpected);
         };
-        let roster = Roster::parse_signed(&note, &self.admin.public)
+        let roster = self
+            .admins
+            .roster(&note)
             .ok()
             .filter(|roster| roster.vault == self.vault && roster.version >= self.roster_version)
             .ok_or(Error::OldRoster)?;
@@ -67,13 +70,13 @@ impl Client {
     /// The admin's public key, as this vault was first met with.
     #[must_use]
     pub fn admin_key(&self) -> String {
-        self.admin.to_string()
+        self.admins.current().to_string()
     }
 
     /// Whether `admin` is the key that this vault was first met with.
     #[must_use]
     pub fn is_admin(&self, admin: &AdminKey) -> bool {
-        admin.public() == self.admin.public
+        admin.vkey() == *self.admins.current()
     }
 
     /// Puts a roster in force.
@@ -84,6 +87,35 @@ impl Client {
         let note = roster.sign(admin).map_err(|error| Error::Refused(error.to_string()))?;
         self.ask(&Request::SignRoster { note })?;
         self.roster_version = roster.version;
+        Ok(())
+    }
+
+    /// Hands the admin key over: the old one signs that, the new one the roster.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn hand_over(
+        &mut self,
+        in_force: &InForce,
+        old: &AdminKey,
+        new: &AdminKey,
+    ) -> Result<(), Error> {
+        let hand_over = HandOver {
+            vault: self.vault,
+            number: self.admins.number().checked_add(1).ok_or(Error::Unexpected)?,
+            before: old.vkey(),
+            key: new.vkey(),
+            epoch: in_force.epoch,
+            mailbox: in_force.mailbox,
+        };
+        let note = hand_over.sign(old);
+        let version = in_force.roster.version.checked_add(1).ok_or(Error::Unexpected)?;
+        let roster = Roster { version, ..in_force.roster.clone() };
+        let roster = roster.sign(new).map_err(|error| Error::Refused(error.to_string()))?;
+        let mut admins = self.admins.clone();
+        admins.follow(&note).map_err(|error| Error::Refused(error.to_string()))?;
+        self.ask(&Request::HandOver { note, roster })?;
+        (self.admins, self.roster_version) = (admins, version);
         Ok(())
     }
 

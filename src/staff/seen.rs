@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::client::Error;
 use crate::ids::{Digest, VaultId};
+use crate::keys::admins::Admins;
 use crate::keys::note::Vkey;
 use crate::ledger::checkpoint::{self, Checkpoint};
 use crate::ledger::tree;
@@ -97,21 +98,37 @@ impl Seen {
         }
     }
 
-    /// The admin's key that this vault was met with first; `offered` is it if there was none.
+    /// Whose signature counts: the admin's key that this vault was met with, and those that it was
+    /// handed over to. `founding` and `hand_overs` are what the server offers; the newest key is
+    /// remembered.
     ///
     /// # Errors
-    /// `OtherAdmin` if another one is offered now: roster and epochs are not to be believed then.
-    pub fn admin(&self, vault: VaultId, offered: &str) -> Result<Vkey, Error> {
+    /// `OtherAdmin` if the key that is remembered is not among them, or a hand-over is not signed by
+    /// the key before: roster and epochs are not to be believed then.
+    pub fn admins(
+        &self,
+        vault: VaultId,
+        founding: &str,
+        hand_overs: &[String],
+    ) -> Result<Admins, Error> {
+        let admins = offered(vault, founding, hand_overs)?;
         let path = self.dir.join(format!("{vault}.admin"));
+        let newest = admins.current().to_string();
         match std::fs::read_to_string(&path) {
-            Ok(pinned) if pinned.trim() != offered.trim() => return Err(Error::OtherAdmin),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.put(&path, offered).map_err(Error::Broken)?;
+            Ok(pinned) => {
+                let pinned: Vkey = pinned.trim().parse().map_err(|_| Error::OtherAdmin)?;
+                if !admins.knows(&pinned) {
+                    return Err(Error::OtherAdmin);
+                }
+                if pinned == *admins.current() {
+                    return Ok(admins);
+                }
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::Broken(error)),
         }
-        offered.trim().parse().map_err(|_| Error::Unexpected)
+        self.put(&path, &format!("{newest}\n")).map_err(Error::Broken)?;
+        Ok(admins)
     }
 
     /// The version of the newest roster that this member knows of; 0 if of none.
@@ -152,9 +169,29 @@ impl Seen {
     }
 }
 
+/// The admin keys as a server offers them, if each hand-over is signed by the key before.
+///
+/// # Errors
+/// `OtherAdmin`.
+pub(super) fn offered(
+    vault: VaultId,
+    founding: &str,
+    hand_overs: &[String],
+) -> Result<Admins, Error> {
+    let key = founding.trim().parse().map_err(|_| Error::OtherAdmin)?;
+    let mut admins = Admins::founding(vault, key);
+    for note in hand_overs {
+        admins.follow(note).map_err(|_| Error::OtherAdmin)?;
+    }
+    Ok(admins)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::EpochId;
+    use crate::keys::admin::AdminKey;
+    use crate::keys::admins::HandOver;
 
     fn note(seed: &[u8; 32], leaves: &[&[u8]], vault: VaultId) -> (String, tree::Tree) {
         let mut tree = tree::Tree::default();
@@ -169,11 +206,40 @@ mod tests {
         let seen = Seen::in_dir(dir.path().join("seen"));
         let key = |byte| Vkey { name: "kluis-admin".into(), public: [byte; 32] };
         let (vault, other_vault) = (VaultId::random(), VaultId::random());
-        assert_eq!(seen.admin(vault, &key(1).to_string()).expect("is pinned"), key(1));
-        assert_eq!(seen.admin(vault, &format!("{}\n", key(1))).expect("is the same"), key(1));
-        let offered = seen.admin(vault, &key(2).to_string());
-        assert!(matches!(offered, Err(Error::OtherAdmin)));
-        assert_eq!(seen.admin(other_vault, &key(2).to_string()).expect("is pinned"), key(2));
+        let met = |vault, byte| {
+            seen.admins(vault, &key(byte).to_string(), &[]).map(|admins| admins.current().clone())
+        };
+        assert_eq!(met(vault, 1).expect("is pinned"), key(1));
+        assert_eq!(met(vault, 1).expect("is the same"), key(1));
+        assert!(matches!(met(vault, 2), Err(Error::OtherAdmin)));
+        assert_eq!(met(other_vault, 2).expect("is pinned"), key(2));
+    }
+
+    #[test]
+    fn a_hand_over_is_followed_once_and_not_taken_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let seen = Seen::in_dir(dir.path().join("seen"));
+        let vault = VaultId::random();
+        let (one, two) = (AdminKey::generate(), AdminKey::generate());
+        let hand_over = HandOver {
+            vault,
+            number: 2,
+            before: one.vkey(),
+            key: two.vkey(),
+            epoch: EpochId(1),
+            mailbox: 1,
+        };
+        let first = one.vkey().to_string();
+        let offer = |notes: &[String]| {
+            seen.admins(vault, &first, notes).map(|admins| admins.current().clone())
+        };
+        assert_eq!(offer(&[]).expect("is pinned"), one.vkey());
+        let forged = hand_over.sign(&two);
+        assert!(matches!(offer(&[forged]), Err(Error::OtherAdmin)));
+        let note = hand_over.sign(&one);
+        assert_eq!(offer(std::slice::from_ref(&note)).expect("is signed"), two.vkey());
+        assert!(matches!(offer(&[]), Err(Error::OtherAdmin)), "the old key counts no more");
+        assert_eq!(offer(&[note]).expect("is the same"), two.vkey());
     }
 
     #[test]

@@ -69,6 +69,20 @@ fn opens_everything(client: &mut Client, server: &Server) -> usize {
     client.look(&items).expect("every item opens").len()
 }
 
+/// Hands the admin key over, hires somebody, makes a new epoch, and seals some boxes to it.
+pub(crate) fn shake(world: &World) {
+    let new = AdminKey::generate();
+    let mut adam = world.log_in("adam").expect("logs in");
+    hire(world, &mut adam, "fatima", Role::Dpo);
+    let in_force = adam.roster(None).expect("is in force");
+    adam.hand_over(&in_force, &world.admin(), &new).expect("is taken");
+    let in_force = adam.roster(None).expect("is in force");
+    adam.add_epoch(&in_force, &new).expect("is taken");
+    let mut anna = world.log_in("anna").expect("logs in and proves");
+    anna.rewrap(None).expect("wraps");
+    assert_eq!(anna.reseal(5, &mut |_| ()).expect("seals"), (5, 0));
+}
+
 #[test]
 fn a_new_member_reads_what_was_there_before_as_soon_as_a_reader_has_logged_in() {
     let (world, runtime) = (World::found(), runtime());
@@ -769,4 +783,56 @@ fn killed_at_any_step_of_changing_keys_the_vault_is_whole_and_the_change_goes_on
     }
     println!("killed {killed} times at {} steps", counts.len());
     assert!(killed >= counts.len(), "{killed} of {}", counts.len());
+}
+
+#[test]
+fn the_admin_key_is_handed_over_and_the_old_one_signs_nothing_new() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    assert_eq!(deliver(&server, false, &[MAILBOX], &letter(10, 1, 500)), [250]);
+    let (old, new, thief) = (world.admin(), AdminKey::generate(), AdminKey::generate());
+    let mut adam = world.log_in("adam").expect("logs in");
+    let mut anna = world.log_in("anna").expect("logs in");
+    let in_force = adam.roster(None).expect("is in force");
+    let forged = adam.hand_over(&in_force, &thief, &new);
+    assert!(matches!(forged, Err(Error::Refused(_))));
+    adam.hand_over(&in_force, &old, &new).expect("is taken");
+    assert_eq!(count(&server, Fact::AdminSigned), 1);
+
+    // Whoever was there follows, whoever was not meets the new one; both read on.
+    assert!(anna.roster(None).is_err(), "a connection from before sees a roster of a stranger");
+    let mut anna = world.log_in("anna").expect("follows the hand-over");
+    assert_eq!(anna.admin_key(), new.vkey().to_string());
+    assert_eq!(opens_everything(&mut anna, &server), items(&server).len());
+    assert_eq!(anna.mailbox_keys().expect("was signed before").len(), 1);
+    let mut line = Line::open(&world);
+    line.log_in(&world, "adam");
+    let roster = adam.roster(None).expect("is in force").roster;
+    let next = Roster { version: roster.version + 1, ..roster };
+    let by_old = next.sign(&old).expect("follows the rules");
+    assert!(refusal(line.ask(&Request::SignRoster { note: by_old })).contains("did not sign"));
+    let in_force = adam.roster(None).expect("is in force");
+    let late = adam.add_epoch(&in_force, &old);
+    assert!(matches!(late, Err(Error::Refused(why)) if why.contains("did not sign")));
+    let (epoch, _) = adam.add_epoch(&in_force, &new).expect("is taken");
+    assert_eq!(epoch, EpochId(2));
+
+    // It all holds after a restart, and for the list that is read from the files.
+    runtime.block_on(server.stop());
+    let server = runtime.block_on(world.serve());
+    let mut anna = world.log_in("anna").expect("logs in and proves");
+    assert_eq!(anna.sealing().expect("is proven").0, EpochId(2));
+    assert_eq!(opens_everything(&mut anna, &server), items(&server).len());
+    let listed = Command::new(crate::world::KLUIS)
+        .args(["keys", "list", "--json"])
+        .arg(world.state())
+        .output()
+        .expect("runs");
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+    assert_eq!(listed["version"].as_u64(), Some(2), "{listed}");
+    // A server that hides it cannot bring the old key back.
+    runtime.block_on(server.stop());
+    std::fs::rename(world.state().join("admin/2.note"), world.state().join("admin/2.gone"))
+        .expect("renames");
+    assert!(std::panic::catch_unwind(|| world.open()).is_err());
 }

@@ -8,10 +8,10 @@ use kluis::casebook::detail::{
     ContactDetail, ItemDetail, LetterDetail, NoteDetail, from_bytes as detail,
 };
 use kluis::ids::{EpochId, ItemId, LetterId, SlotId, VaultId};
+use kluis::keys::admins::Admins;
 use kluis::keys::epoch::EpochSecret;
-use kluis::keys::epoch_note::EpochNote;
 use kluis::keys::note::Vkey;
-use kluis::keys::roster::{self, Roster};
+use kluis::keys::roster;
 use kluis::ledger::entry::{CHECKPOINT_KEY, Entry, Fact};
 use kluis::ledger::{Checkpoint, checkpoint};
 use kluis::letter::skeleton::Skeleton;
@@ -120,6 +120,15 @@ impl<'a> Reading<'a> {
             .trim()
             .parse()
             .map_err(|e| Refusal::at("tampered", "admin.pub", e))?;
+        let mut admins = Admins::founding(self.vault, admin);
+        for entry in self.entries.iter().filter(|e| e.kind == Fact::AdminSigned) {
+            let name = format!("admin/{}.note", entry.count.unwrap_or_default());
+            let text = read(&name)?;
+            if Some(roster::digest(&text)) != entry.hash {
+                return Err(Refusal::at("tampered", &name, "not the note of the ledger"));
+            }
+            admins.follow(&text).map_err(|e| Refusal::at(signed_word(e), &name, e))?;
+        }
         let wanted = self.entries.iter().rev().find(|e| e.kind == Fact::RosterSigned);
         let wanted = wanted.and_then(|e| e.hash);
         let rosters = std::fs::read_dir(self.place.dir.join("roster")).into_iter().flatten();
@@ -129,8 +138,7 @@ impl<'a> Reading<'a> {
         });
         let (name, text) = named.ok_or(Refusal::at("missing", "roster", "no such roster"))?;
         let name = format!("roster/{}", name.display());
-        let read_roster = Roster::parse_signed(&text, &admin.public);
-        let parsed = read_roster.map_err(|e| Refusal::at(signed_word(e), &name, e))?;
+        let parsed = admins.roster(&text).map_err(|e| Refusal::at(signed_word(e), &name, e))?;
         if parsed.vault != self.vault || name != format!("roster/{}.note", parsed.version) {
             return Err(Refusal::at("tampered", &name, "of another vault or version"));
         }
@@ -141,19 +149,32 @@ impl<'a> Reading<'a> {
             if roster::digest(&text) != hash {
                 return Err(Refusal::at("tampered", &name, "not the note of the ledger"));
             }
-            let note = EpochNote::parse_signed(&text, &admin.public)
-                .map_err(|e| Refusal::at(signed_word(e), &name, e))?;
+            let note = admins.epoch(&text).map_err(|e| Refusal::at(signed_word(e), &name, e))?;
             if note.vault != self.vault || note.number != epoch {
                 return Err(Refusal::at("tampered", &name, "of another vault or number"));
+            }
+            if self.is_destroyed(epoch) {
+                continue;
             }
             let file = format!("epochs/{}.age", epoch.0);
             let wrapped = std::fs::read(self.place.dir.join(&file))
                 .map_err(|e| Refusal::at("missing", &file, e))?;
-            if !note.is_of(&wrapped) {
+            let anew = |e: &&Entry| e.kind == Fact::ReWrapped && e.epoch == Some(epoch);
+            let anew = self.entries.iter().rev().find(anew).and_then(|e| e.hash);
+            let is_it = anew.map_or_else(
+                || note.is_of(&wrapped),
+                |hash| blake3::hash(&wrapped) == *hash.as_bytes(),
+            );
+            if !is_it {
                 return Err(Refusal::at("tampered", &file, "not the file of its note"));
             }
         }
         Ok(())
+    }
+
+    fn is_destroyed(&self, epoch: EpochId) -> bool {
+        let destroyed = |e: &Entry| e.kind == Fact::EpochDestroyed && e.epoch == Some(epoch);
+        self.entries.iter().any(destroyed)
     }
 
     fn extends(&self) -> Result<(), Refusal> {

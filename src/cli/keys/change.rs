@@ -11,6 +11,7 @@ use crate::cli::session::Connection;
 use crate::cli::{Error, Report, key, print};
 use crate::ids::{EpochId, StaffId};
 use crate::keys::admin::AdminKey;
+use crate::keys::file::write_new;
 use crate::keys::roster::{BackupKey, Member, Role, Roster, is_name};
 use crate::ledger::Entry;
 use crate::ledger::entry::Fact;
@@ -328,6 +329,59 @@ impl Rotate {
         Ok(Report::new(
             epoch_words(epoch),
             json!({ "rotated": "epoch", "epoch": epoch.0.0, "proven": epoch.1 }),
+        ))
+    }
+}
+
+/// Hand the admin key over to somebody else
+///
+/// The new admin makes a key on their own machine (`kluis key new NAME --admin`). The old key signs
+/// that the new one follows, the new one signs the roster: both files and passphrases are needed once,
+/// together. From then on nothing new that the old key signs is taken; what it had signed counts on.
+/// The copy for recovery of the new key is written beside it.
+#[derive(Args)]
+#[command(after_help = "Example:\n  kluis keys hand-over new-admin.key")]
+pub(super) struct HandOver {
+    /// The new admin key's file
+    new: PathBuf,
+    /// Read the new key's passphrase from the first line of this file instead of asking
+    #[arg(long, value_name = "FILE")]
+    new_passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    signing: Signing,
+}
+
+impl HandOver {
+    pub(super) fn run(self) -> Result<Report, Error> {
+        let (mut client, in_force) = self.signing.begin()?;
+        let question = "Passphrase of the new admin key";
+        let passphrase = key::passphrase(question, self.new_passphrase_file.as_deref(), false)?;
+        let new = AdminKey::unlock(&self.new, &passphrase)?;
+        if client.is_admin(&new) {
+            return Err(Error::usage("that is the admin key in force")
+                .hint("`kluis key new NAME --admin` makes another"));
+        }
+        let vkey = new.vkey().to_string();
+        if self.signing.dry_run {
+            return Ok(Report::new(
+                format!("{vkey} would sign from now on; nothing was changed"),
+                json!({ "admin": vkey, "dry_run": true }),
+            ));
+        }
+        let old = self.signing.admin(&client)?;
+        let copy = self.new.with_extension("recovery.age");
+        if !copy.exists() {
+            write_new(&copy, &new.wrap(&in_force.roster.recovery))
+                .map_err(|error| Error::io(copy.display(), &error))?;
+        }
+        client.hand_over(&in_force, &old, &new)?;
+        Ok(Report::new(
+            format!(
+                "{vkey} signs from now on\nits copy for recovery: {}\nnext: delete the old key's files; \
+                 members follow by themselves",
+                copy.display()
+            ),
+            json!({ "admin": vkey, "recovery_copy": copy }),
         ))
     }
 }

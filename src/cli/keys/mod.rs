@@ -13,7 +13,7 @@ use super::{Error, Report, STATE_DIR, print};
 use crate::casebook::protocol;
 use crate::casebook::state::Wrapped;
 use crate::cli::error::USAGE;
-use crate::keys::note::Vkey;
+use crate::keys::admins::Admins;
 use crate::keys::roster::Roster;
 use crate::staff::keys::InForce;
 
@@ -32,6 +32,7 @@ enum KeysCommand {
     Revoke(change::Revoke),
     Rotate(change::Rotate),
     Reseal(reseal::Reseal),
+    HandOver(change::HandOver),
 }
 
 /// List the members, backup keys and the recovery key of the signed roster
@@ -66,28 +67,36 @@ impl Keys {
             KeysCommand::Revoke(revoke) => revoke.run(),
             KeysCommand::Rotate(rotate) => rotate.run(),
             KeysCommand::Reseal(reseal) => reseal.run(json),
+            KeysCommand::HandOver(hand_over) => hand_over.run(),
         }
     }
 }
 
-/// The newest roster in a state directory that its pinned admin key signed.
+/// The newest roster in a state directory that its admin signed.
 ///
 /// # Errors
 /// There is none, or it cannot be read.
 pub(super) fn roster(dir: &Path) -> Result<Roster, Error> {
-    let pinned = dir.join("admin.pub");
-    let text = std::fs::read_to_string(&pinned).map_err(|error| {
-        Error::io(pinned.display(), &error).hint("name the folder that `kluis init` made")
-    })?;
-    let admin: Vkey = text.trim().parse().map_err(|_| {
-        Error::new(format!("{}: not a public key", pinned.display()))
-            .hint("put back the file that `kluis init` made")
-    })?;
     let folder = dir.join("roster");
-    let listed = std::fs::read_dir(&folder).map_err(|error| Error::io(folder.display(), &error))?;
-    let notes = listed.flatten().filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
-    let signed = notes.filter_map(|note| Roster::parse_signed(&note, &admin.public).ok());
-    signed.max_by_key(|roster| roster.version).ok_or_else(|| {
+    let listed = std::fs::read_dir(&folder).map_err(|error| {
+        Error::io(folder.display(), &error).hint("name the folder that `kluis init` made")
+    })?;
+    let notes: Vec<String> =
+        listed.flatten().filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).collect();
+    // Each names its vault; the signature decides whether it is believed.
+    let vaults = notes
+        .iter()
+        .filter_map(|note| note.lines().find_map(|line| line.strip_prefix("vault ")?.parse().ok()));
+    let mut newest: Option<Roster> = None;
+    for vault in vaults {
+        let admins = Admins::read(dir, vault).map_err(|error| {
+            Error::io(dir.join("admin.pub").display(), &error)
+                .hint("put back the files that `kluis init` and `kluis keys hand-over` made")
+        })?;
+        let signed = notes.iter().filter_map(|note| admins.roster(note).ok());
+        newest = newest.into_iter().chain(signed).max_by_key(|roster| roster.version);
+    }
+    newest.ok_or_else(|| {
         Error::new(format!("{}: no roster that the admin signed", folder.display()))
             .code(USAGE)
             .hint("put back the files that `kluis init` made")

@@ -13,9 +13,10 @@ KEYS = {
 BYTES = {"letter": 16, "item": 16, "slot": 16, "container": 16, "address": 32, "manifest": 32, "hash": 32}
 BITS = {"case": 35, "epoch": 32, "staff": 16, "size": 8, "filter": 8}
 SERVER_KEY, FORGOTTEN, SLOT_DROPPED, ROTATED, REWRAPPED, DESTROYED = 4, 16, 17, 18, 40, 41
+ADMIN_SIGNED = 47
 ROSTER_SIGNED, EPOCH_SIGNED = 1, 2
 LETTER, ITEM, CONTACT, NOTE, OUTGOING = 1, 2, 3, 4, 5
-FACTS, LAST_KIND = {*range(30), 32, 33, 38, 39, 40, 41, 45, 46}, 5
+FACTS, LAST_KIND = {*range(30), 32, 33, 38, 39, 40, 41, 45, 46, 47}, 5
 
 
 class Entry:

@@ -129,6 +129,19 @@ def epoch(text, vault):
     return number, public, file
 
 
+def hand_over(text, vault):
+    """(number, key before, new key, highest epoch) of the note that hands the admin key over."""
+    lines = _opened(text, "admin")
+    if _field(lines, 0, "vault", r"[0-9a-f]{32}") != vault.hex():
+        raise tampered("an admin key of another vault")
+    number = int(_field(lines, 1, "number", r"[1-9][0-9]*"))
+    (one, before), (two, key) = (published(_field(lines, at, name, r".+")) for at, name in [(2, "before"), (3, "key")])
+    if one != ADMIN or two != ADMIN or len(lines) != 6:
+        raise tampered("a hand-over is malformed")
+    _field(lines, 5, "mailbox", r"0|[1-9][0-9]*")
+    return number, before, key, int(_field(lines, 4, "epoch", r"0|[1-9][0-9]*"))
+
+
 def _opened(text, what):
     lines = text.split("\n")[:-1]
     match = re.fullmatch(rf"kluis {what} ([1-9][0-9]*)", lines[0])

@@ -172,6 +172,11 @@ class Vault:
             raise refusal.place("admin.pub", None)
         if name != notes.ADMIN:
             raise tampered("not the admin's key", "admin.pub")
+        self.admins = [(key, None)]
+        for entry in self.entries:
+            if entry.fact == ledger.ADMIN_SIGNED:
+                self._hand_over(entry)
+        key = self.admins[-1][0]
         rosters = {}
         for file in self._names("roster", r"[1-9][0-9]*\.note"):
             data = self._data(f"roster/{file}")
@@ -189,19 +194,45 @@ class Vault:
         self.epochs = {}
         for entry in self.entries:
             if entry.fact == ledger.EPOCH_SIGNED:
-                self.epochs[entry.epoch] = self._epoch(entry, name, key)
+                self.epochs[entry.epoch] = self._epoch(entry)
             elif entry.fact == ledger.REWRAPPED and entry.epoch in self.epochs:
                 self.epochs[entry.epoch] = self.epochs[entry.epoch][0], entry.hash
             elif entry.fact == ledger.DESTROYED:
                 self.epochs.pop(entry.epoch, None)
 
-    def _epoch(self, entry, name, key):
+    def _hand_over(self, entry):
+        """The next admin key, and up to which epoch the one before counts."""
+        file = f"admin/{entry.count}.note"
+        data = self._data(file)
+        if blake3(data) != entry.hash:
+            raise tampered("a hand-over is not the one that the ledger names", file)
+        old = self.admins[-1][0]
+        try:
+            number, before, key, epoch = notes.hand_over(notes.signed(data, notes.ADMIN, old), self.vault)
+        except Refusal as refusal:
+            raise refusal.place(file, None)
+        if number != entry.count or number != len(self.admins) + 1 or before != old or key in dict(self.admins):
+            raise tampered("a hand-over out of order", file)
+        self.admins[-1] = (old, epoch)
+        self.admins.append((key, None))
+
+    def _signed_epoch(self, data, number):
+        """The text of an epoch note by the admin in force, or by one before in their time."""
+        for key, last in reversed(self.admins):
+            if last is None or number <= last:
+                try:
+                    return notes.signed(data, notes.ADMIN, key)
+                except Refusal as refusal:
+                    wrong = refusal
+        raise wrong
+
+    def _epoch(self, entry):
         file = f"epochs/{entry.epoch}.note"
         data = self._data(file)
         if blake3(data) != entry.hash:
             raise tampered("an epoch note is not the one that the ledger names", file)
         try:
-            number, public, digest = notes.epoch(notes.signed(data, name, key), self.vault)
+            number, public, digest = notes.epoch(self._signed_epoch(data, entry.epoch), self.vault)
         except Refusal as refusal:
             raise refusal.place(file, None)
         if number != entry.epoch:
