@@ -5,9 +5,10 @@
 //! durable before the entry that names it; the entry decides. Left to others: who may ask
 //! (`socket`), and everything secret (`staff::keys`), which this side never sees.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 
 use minicbor::{Decode, Encode};
 
@@ -54,6 +55,9 @@ pub enum Refusal {
     /// It is no age file to so many recipients as there are readers.
     #[error("no age file to every reader of the roster and to recovery")]
     NotWrapped,
+    /// It leaves nobody who could sign in the vault's affairs.
+    #[error("the roster has no admin any more: nobody could change it again")]
+    NoAdmin,
     /// It was wrapped to the readers of the roster in force already.
     #[error("it is wrapped to the readers of the roster already")]
     NotStale,
@@ -85,6 +89,8 @@ pub struct Resealed {
 
 /// Boxes handed out for sealing anew at a time.
 pub(super) const MOST_RESEALED: usize = 256;
+/// Bytes after which no further box is handed out with them: two answers' worth fit one.
+const RESEALED_BYTES: usize = 32 << 20;
 /// The longest wrapped secret, in bytes.
 const LONGEST_FILE: usize = 2 << 20;
 /// The filter of a listing of boxes to be sealed anew, as a `Listed` entry says it.
@@ -97,7 +103,7 @@ impl Desk {
     /// # Errors
     /// [`Refusal`], which is entered; what the store says.
     pub(super) fn take_roster(&self, by: StaffId, note: &str) -> Result<u64, Error> {
-        let _turn = lock(&self.key_changes);
+        let _turn = self.turn(by, Member::may_administer)?;
         let known = self.roster.read().unwrap_or_else(PoisonError::into_inner).clone();
         let checked = self.checked_roster(&self.admins(), &known, note);
         let new = self.or_refused(by, note.as_bytes(), checked)?;
@@ -114,7 +120,7 @@ impl Desk {
         note: &str,
         roster_note: &str,
     ) -> Result<u64, Error> {
-        let _turn = lock(&self.key_changes);
+        let _turn = self.turn(by, Member::may_administer)?;
         let known = self.roster.read().unwrap_or_else(PoisonError::into_inner).clone();
         let checked = self.checked_hand_over(&known, note, roster_note);
         let (admins, new) = self.or_refused(by, note.as_bytes(), checked)?;
@@ -211,6 +217,10 @@ impl Desk {
         if new.is_throwaway() {
             return Err(Refusal::Throwaway);
         }
+        let has_admin = |roster: &Roster| roster.members.iter().any(Member::may_administer);
+        if has_admin(known) && !has_admin(&new) {
+            return Err(Refusal::NoAdmin);
+        }
         let state = self.casebook.state();
         let given_again = |member: &&Member| {
             state.revoked.contains(&member.id)
@@ -226,7 +236,7 @@ impl Desk {
     /// # Errors
     /// [`Refusal`], which is entered; what the store says.
     pub(super) fn take_epoch(&self, by: StaffId, note: &str, secret: &[u8]) -> Result<u64, Error> {
-        let _turn = lock(&self.key_changes);
+        let _turn = self.turn(by, Member::may_administer)?;
         let checked = self.checked_epoch(note, secret);
         let new = self.or_refused(by, note.as_bytes(), checked)?;
         let folder = self.dir.join("epochs");
@@ -279,7 +289,7 @@ impl Desk {
         certificate: &str,
         secret: &[u8],
     ) -> Result<u64, Error> {
-        let _turn = lock(&self.key_changes);
+        let _turn = self.turn(by, Member::may_administer)?;
         let checked = self.checked_mailbox(note, certificate, secret);
         let new = self.or_refused(by, note.as_bytes(), checked)?;
         let file = |kind: &str| self.dir.join("mailbox").join(format!("{}.{kind}", new.number));
@@ -345,6 +355,7 @@ impl Desk {
     /// # Errors
     /// What the system says.
     pub fn finish_key_changes(&self) -> Result<(), Error> {
+        self.remove_leftovers().map_err(cannot_write)?;
         self.publish_mailbox()?;
         self.finish_destroying()
     }
@@ -358,10 +369,19 @@ impl Desk {
         &self,
         by: StaffId,
         what: Wrapped,
+        version: u32,
         secret: &[u8],
     ) -> Result<u64, Error> {
-        let _turn = lock(&self.key_changes);
-        let checked = self.checked_wrapped(what, secret);
+        let may = match what {
+            Wrapped::Epoch(_) => Member::may_read,
+            Wrapped::Mailbox(_) => Member::may_answer,
+        };
+        let _turn = self.turn(by, may)?;
+        if !self.casebook.state().stale().contains(&what) {
+            // Somebody else was faster: nothing to enter.
+            return Err(Refusal::NotStale.into());
+        }
+        let checked = self.checked_wrapped(version, secret);
         self.or_refused(by, secret, checked)?;
         let path = self.wrapped_file(what);
         let before = path.with_extension("before.age");
@@ -381,11 +401,12 @@ impl Desk {
         self.casebook.record_fact(Entry { epoch, count, hash, staff, ..entry })
     }
 
-    fn checked_wrapped(&self, what: Wrapped, secret: &[u8]) -> Result<(), Refusal> {
-        if !self.casebook.state().stale().contains(&what) {
-            return Err(Refusal::NotStale);
+    fn checked_wrapped(&self, version: u32, secret: &[u8]) -> Result<(), Refusal> {
+        let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
+        if roster.version != version {
+            return Err(Refusal::OtherReaders);
         }
-        let readers = self.roster.read().unwrap_or_else(PoisonError::into_inner).readers().count();
+        let readers = roster.readers().count();
         let is_wrapped = secret.len() <= LONGEST_FILE
             && crate::keys::wrapped::stanzas(secret).is_some_and(|count| count > readers);
         if is_wrapped { Ok(()) } else { Err(Refusal::NotWrapped) }
@@ -404,7 +425,7 @@ impl Desk {
     /// # Errors
     /// [`Refusal::StillUsed`] if there is none and boxes are why; what the store says.
     pub(super) fn destroy_epochs(&self, by: StaffId) -> Result<Vec<EpochId>, Error> {
-        let _turn = lock(&self.key_changes);
+        let _turn = self.turn(by, Member::may_administer)?;
         let gone = self.casebook.destroy_epochs(by)?;
         step("keys:destroying-entered");
         self.finish_destroying()?;
@@ -421,6 +442,41 @@ impl Desk {
             let path = self.wrapped_file(Wrapped::Epoch(epoch));
             for path in [path.with_extension("before.age"), path] {
                 file::wipe(&path).map_err(cannot_write)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The turn to change keys, if the member still may when it has come: they may have waited for the
+    /// change that dropped them.
+    fn turn(
+        &self,
+        by: StaffId,
+        may: impl Fn(&Member) -> bool,
+    ) -> Result<MutexGuard<'_, ()>, Error> {
+        let turn = lock(&self.key_changes);
+        let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
+        let may = roster.members.iter().any(|member| member.id == by && may(member));
+        if may { Ok(turn) } else { Err(Error::Forbidden) }
+    }
+
+    /// Removes what a crash has left of files that were being put in place, and rosters that never
+    /// came into force.
+    fn remove_leftovers(&self) -> io::Result<()> {
+        let in_force = self.roster.read().unwrap_or_else(PoisonError::into_inner).version;
+        for folder in ["roster", "epochs", "mailbox", "admin"] {
+            let listed = match std::fs::read_dir(self.dir.join(folder)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                listed => listed?,
+            };
+            for entry in listed {
+                let path = entry?.path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let version = name.strip_suffix(".note").and_then(|n| n.parse::<u32>().ok());
+                let is_later = folder == "roster" && version.is_some_and(|v| v > in_force);
+                if name.starts_with('.') || is_later {
+                    file::wipe(&path)?;
+                }
             }
         }
         Ok(())
@@ -462,13 +518,18 @@ impl Casebook {
     ///
     /// # Errors
     /// What the store says.
-    pub fn to_reseal(&self, staff: StaffId, most: usize) -> Result<Vec<Opened>, Error> {
+    pub fn to_reseal(
+        &self,
+        staff: StaffId,
+        after: Option<(Kind, ItemId)>,
+        most: usize,
+    ) -> Result<Vec<Opened>, Error> {
         let (records, position) = {
             let state = self.state();
             let newest = state.epoch.ok_or(Error::NoEpoch)?;
             let is_old = |r: &&BoxRecord| !r.forgotten && r.epoch.is_some_and(|e| e < newest);
-            let records: Vec<BoxRecord> =
-                state.boxes().filter(is_old).take(most.min(MOST_RESEALED)).copied().collect();
+            let old = state.boxes_after(after).filter(is_old).take(most.min(MOST_RESEALED));
+            let records: Vec<BoxRecord> = old.copied().collect();
             (records, state.position())
         };
         if records.is_empty() {
@@ -482,7 +543,19 @@ impl Casebook {
             filter: Some(BOXES_OF_OLDER_EPOCHS),
             ..self.entry(Fact::Listed)
         })?;
-        records.iter().map(|record| self.opened(record)).collect()
+        let mut boxes = Vec::with_capacity(records.len());
+        let mut bytes = 0;
+        for record in &records {
+            let opened = self.opened(record)?;
+            let inner = opened.inner.as_ref();
+            bytes += inner.map_or(0, |inner| inner.sealed.len() + inner.chunks.len() * 32);
+            boxes.push(opened);
+            // The rest comes with the next question.
+            if bytes > RESEALED_BYTES {
+                break;
+            }
+        }
+        Ok(boxes)
     }
 
     /// Keeps boxes that a reader sealed anew, each under a new key; the old keys are dropped. One
@@ -496,7 +569,11 @@ impl Casebook {
         let _turn = lock(&self.acts);
         let (newest, _) = self.epoch()?;
         let mut batch = Batch::default();
+        let mut once = HashSet::new();
         for new in boxes {
+            if !once.insert((new.kind, new.item)) {
+                return Err(Error::Malformed("a box twice"));
+            }
             if new.epoch != newest {
                 return Err(Error::Malformed("not sealed to the newest epoch"));
             }

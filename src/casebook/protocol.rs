@@ -18,6 +18,7 @@ use super::state::Wrapped;
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::secret::Personal;
 use crate::store::Problem;
+use crate::vault::seal::Kind;
 
 /// A message of the staff side.
 #[derive(Clone, Encode, Decode)]
@@ -63,13 +64,6 @@ pub enum Request {
         /// Which case.
         #[n(0)]
         case: CaseId,
-    },
-    /// The wrapped secret of an epoch.
-    #[n(6)]
-    EpochFile {
-        /// Which.
-        #[n(0)]
-        epoch: EpochId,
     },
     /// The wrapped secrets of the mailbox, the current one first.
     #[n(7)]
@@ -181,15 +175,21 @@ pub enum Request {
         /// Which.
         #[n(0)]
         what: Wrapped,
+        /// The version of the roster whose readers it is wrapped to.
+        #[n(1)]
+        version: u32,
         /// The age file.
-        #[cbor(n(1), with = "minicbor::bytes")]
+        #[cbor(n(2), with = "minicbor::bytes")]
         file: Vec<u8>,
     },
     /// Boxes of older epochs, to be sealed anew.
     #[n(24)]
     ToReseal {
-        /// At most so many.
+        /// Those behind this one; from the first if it is none.
         #[n(0)]
+        after: Option<(Kind, ItemId)>,
+        /// At most so many.
+        #[n(1)]
         most: u32,
     },
     /// Keep boxes that were sealed anew.
@@ -419,6 +419,16 @@ pub enum Response {
         /// The number of the mailbox's newest key.
         #[n(4)]
         mailbox: u32,
+    },
+    /// A wrapped secret.
+    #[n(20)]
+    Wrapped {
+        /// The age file.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        file: Vec<u8>,
+        /// The admin's signed note of it.
+        #[n(1)]
+        note: String,
     },
     /// How many were kept.
     #[n(17)]

@@ -321,7 +321,18 @@ impl Casebook {
     }
 
     pub(super) fn opened(&self, record: &BoxRecord) -> Result<Opened, Error> {
-        let (inner, standing) = match self.open_box(record) {
+        let mut record = *record;
+        let mut opened = self.open_box(&record);
+        if matches!(opened, Err(Error::Store(store::Error::Vault(vault::Error::NoKey)))) {
+            // Its key may have been replaced since the record was read; not while this is held.
+            let _turn = super::lock(&self.acts);
+            let newer = self.state().boxed(record.place.kind, record.place.item).copied();
+            if let Some(newer) = newer.filter(|newer| newer.slot != record.slot) {
+                record = newer;
+                opened = self.open_box(&record);
+            }
+        }
+        let (inner, standing) = match opened {
             Ok(inner) => (Some(inner), Standing::Kept),
             Err(_) if record.forgotten => (None, Standing::Forgotten),
             Err(Error::Store(

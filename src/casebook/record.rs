@@ -258,10 +258,11 @@ impl Casebook {
         if !fits {
             return Err(Error::Malformed("a box of this kind does not belong here"));
         }
-        if !self.epochs.read().expect("no holder panics").contains_key(&new.epoch) {
-            return Err(Error::Unknown("epoch"));
-        }
         let state = self.state();
+        // Whoever was revoked may have the secret of an older one.
+        if state.epoch != Some(new.epoch) {
+            return Err(Error::Malformed("there is a newer epoch: log in again"));
+        }
         if state.boxed(new.kind, new.item).is_some() {
             return Err(Error::Malformed("an id that is taken"));
         }

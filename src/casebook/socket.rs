@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use super::import::{RunId, wire};
 use super::keyring::MOST_RESEALED;
 pub use super::presence::Presence;
+use super::presence::Present;
 use super::protocol::{Flaw, MAX_BEFORE_LOG_IN, MAX_MESSAGE, Request, Response, Unproven, frame};
 use super::record::Act;
 use super::state::Wrapped;
@@ -29,6 +30,7 @@ use crate::keys::challenge::Challenge;
 use crate::keys::note::Vkey;
 use crate::keys::roster::{Member, Roster};
 use crate::ledger::entry::Fact;
+use crate::vault::seal::Inner;
 
 /// Gives a fresh message id of ours for a case.
 pub type NewMessageId = dyn Fn(CaseId) -> String + Send + Sync;
@@ -104,6 +106,9 @@ pub async fn run(listener: UnixListener, desk: Arc<Desk>, stop: impl Future<Outp
     connections.shutdown().await;
 }
 
+/// Who logged in, that they are here, and when to look into the roster again.
+type LoggedIn = (Member, Present, watch::Receiver<()>);
+
 struct Connection {
     desk: Arc<Desk>,
     stream: UnixStream,
@@ -119,13 +124,11 @@ impl Connection {
             return self.import(join, dry).await;
         }
         let log_in = tokio::time::timeout(LOG_IN_TIME, self.log_in(first));
-        let Some(staff) = log_in.await.map_err(|_| io::ErrorKind::TimedOut)?? else {
+        let Some((member, _present, mut changed)) =
+            log_in.await.map_err(|_| io::ErrorKind::TimedOut)??
+        else {
             return Ok(());
         };
-        let desk = Arc::clone(&self.desk);
-        let (_present, mut changed) = desk.presence.enter(staff);
-        // Who was dropped between the log-in and here is not told of it.
-        let Some(member) = desk.member(staff) else { return Ok(()) };
         while self.turn(&member, &mut changed).await? {}
         Ok(())
     }
@@ -153,7 +156,8 @@ impl Connection {
         };
         // Whoever takes themselves out of the roster is told so.
         let is_own_change =
-            matches!(request, Request::SignRoster { .. } | Request::HandOver { .. });
+            matches!(request, Request::SignRoster { .. } | Request::HandOver { .. })
+                && member.may_administer();
         let answered = async {
             let response = self.answer(member.id, request).await;
             self.write(&response).await
@@ -175,12 +179,18 @@ impl Connection {
     }
 
     /// Challenges the member; notes success and failure before it says which it was.
-    async fn log_in(&mut self, first: Request) -> io::Result<Option<StaffId>> {
+    async fn log_in(&mut self, first: Request) -> io::Result<Option<LoggedIn>> {
         let Request::Hello { member: name } = first else {
             return self.refuse_log_in(None).await;
         };
         let member = self.desk.roster.read().expect("no holder panics").member(&name).cloned();
         let Some(member) = member else { return self.refuse_log_in(None).await };
+        // Before the roster is asked again: whatever changes from here on ends the connection.
+        let Some((present, changed)) = self.desk.presence.enter(member.id) else {
+            let why = "too many connections of this member".into();
+            self.write(&Response::Refused { why }).await?;
+            return Ok(None);
+        };
         let (vault, nonce) = (self.desk.casebook.vault(), random());
         let (challenge, file) =
             Challenge::for_member(vault, &member.name, &member.recipient, &nonce);
@@ -191,14 +201,22 @@ impl Connection {
         if !challenge.verify(&response) {
             return self.refuse_log_in(Some(member.id)).await;
         }
-        let casebook = Arc::clone(&self.desk.casebook);
-        let noted = blocking(move || casebook.note_staff(Fact::LoggedIn, Some(member.id))).await;
-        match noted {
-            Ok(()) => {
-                let welcome = self.welcome(member.id);
-                self.write(&welcome).await?;
-                Ok(Some(member.id))
+        let (desk, asked) = (Arc::clone(&self.desk), member.clone());
+        let noted = blocking(move || {
+            // Held: a log-in is entered before the roster that drops the member, or not at all.
+            let roster = desk.roster.read().expect("no holder panics");
+            if !roster.members.contains(&asked) {
+                return Ok(false);
             }
+            desk.casebook.note_staff(Fact::LoggedIn, Some(asked.id)).map(|()| true)
+        });
+        match noted.await {
+            Ok(true) => {
+                let welcome = self.welcome(&member);
+                self.write(&welcome).await?;
+                Ok(Some((member, present, changed)))
+            }
+            Ok(false) => self.refuse_log_in(Some(member.id)).await,
             Err(error) => {
                 self.write(&Response::Refused { why: error.to_string() }).await?;
                 Ok(None)
@@ -206,7 +224,7 @@ impl Connection {
         }
     }
 
-    async fn refuse_log_in(&mut self, staff: Option<StaffId>) -> io::Result<Option<StaffId>> {
+    async fn refuse_log_in(&mut self, staff: Option<StaffId>) -> io::Result<Option<LoggedIn>> {
         let casebook = Arc::clone(&self.desk.casebook);
         if let Err(error) = blocking(move || casebook.note_staff(Fact::LogInRefused, staff)).await {
             tracing::error!(%error, "a refused log-in could not be noted");
@@ -216,15 +234,16 @@ impl Connection {
         Ok(None)
     }
 
-    fn welcome(&self, staff: StaffId) -> Response {
+    fn welcome(&self, member: &Member) -> Response {
         let desk = &self.desk;
         let casebook = &desk.casebook;
         let with_note = |id| desk.epoch_note(id).map(|note| (id, note));
         let epoch = casebook.epoch().ok().and_then(|(id, _)| with_note(id));
         Response::Welcome {
-            staff,
+            staff: member.id,
             vault: casebook.vault(),
-            unproven: desk.unproven(),
+            // Only a reader can answer one.
+            unproven: if member.may_read() { desk.unproven() } else { None },
             epoch,
             stale: !casebook.stale().is_empty(),
             admin: desk.founding_admin.to_string(),
@@ -241,13 +260,18 @@ impl Connection {
             return Response::Refused { why: "a look comes first".into() };
         }
         let desk = Arc::clone(&self.desk);
+        // What is only sealed anew is not looked at.
+        let opens_content = !matches!(request, Request::ToReseal { .. });
         let response = blocking(move || {
             let roster = desk.roster.read().expect("no holder panics");
             let member = roster.members.iter().find(|member| member.id == staff).cloned();
             // What a member does is entered before the roster that drops them, or not at all.
             let acts = matches!(
                 request,
-                Request::Record { .. } | Request::Forget { .. } | Request::Reseal { .. }
+                Request::Record { .. }
+                    | Request::Forget { .. }
+                    | Request::Reseal { .. }
+                    | Request::Prove { .. }
             );
             let _in_force = acts.then_some(roster);
             match member {
@@ -256,7 +280,9 @@ impl Connection {
             }
         })
         .await;
-        if let Response::Boxes { boxes } = &response {
+        if let Response::Boxes { boxes } = &response
+            && opens_content
+        {
             let inner = boxes.iter().filter_map(|opened| opened.inner.as_ref());
             let chunks: Vec<Address> =
                 inner.flat_map(|inner| inner.chunks.iter().copied()).collect();
@@ -316,7 +342,6 @@ impl Desk {
             Request::Look { items } => Response::Boxes { boxes: casebook.look(staff, &items)? },
             Request::Notes { case } => Response::Boxes { boxes: casebook.notes(staff, case)? },
             Request::Chunk { address } => Response::Bytes { bytes: casebook.chunk(&address)? },
-            Request::EpochFile { epoch } => Response::Bytes { bytes: self.epoch_file(epoch)? },
             Request::MailboxFiles => self.mailbox_files()?,
             Request::ReplyTo { case } => {
                 let contact = casebook.reply_to(staff, case)?;
@@ -369,15 +394,12 @@ impl Desk {
             Request::AddEpoch { note, file } => {
                 Response::Recorded { seq: self.take_epoch(staff, &note, &file)? }
             }
-            Request::WrappedFile { what } => {
-                let bytes = std::fs::read(self.wrapped_file(what));
-                Response::Bytes { bytes: bytes.map_err(|_| Error::Unknown("wrapped secret"))? }
+            Request::WrappedFile { what } => self.wrapped(what)?,
+            Request::Rewrap { what, version, file } => {
+                Response::Recorded { seq: self.take_wrapped(staff, what, version, &file)? }
             }
-            Request::Rewrap { what, file } => {
-                Response::Recorded { seq: self.take_wrapped(staff, what, &file)? }
-            }
-            Request::ToReseal { most } => {
-                Response::Boxes { boxes: casebook.to_reseal(staff, most as usize)? }
+            Request::ToReseal { after, most } => {
+                Response::Boxes { boxes: casebook.to_reseal(staff, after, most as usize)? }
             }
             Request::Reseal { boxes } => Response::Kept { count: casebook.reseal(staff, &boxes)? },
             Request::AddMailbox { note, certificate, file } => {
@@ -413,9 +435,14 @@ impl Desk {
         })
     }
 
-    fn epoch_file(&self, epoch: EpochId) -> Result<Vec<u8>, Error> {
-        std::fs::read(self.dir.join("epochs").join(format!("{}.age", epoch.0)))
-            .map_err(|_| Error::Unknown("epoch file"))
+    /// A wrapped secret with the note that says what it must hold.
+    fn wrapped(&self, what: Wrapped) -> Result<Response, Error> {
+        let path = self.wrapped_file(what);
+        let read = || -> io::Result<Response> {
+            let note = std::fs::read_to_string(path.with_extension("note"))?;
+            Ok(Response::Wrapped { file: std::fs::read(&path)?, note })
+        };
+        read().map_err(|_| Error::Unknown("wrapped secret"))
     }
 
     /// The signed note of an epoch.
@@ -455,17 +482,16 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         | Request::Look { .. }
         | Request::Chunk { .. }
         | Request::Notes { .. }
-        | Request::EpochFile { .. }
         | Request::WrappedFile { what: Wrapped::Epoch(_) }
         | Request::Rewrap { what: Wrapped::Epoch(_), .. }
-        | Request::ToReseal { .. }
-        | Request::Reseal { .. }
         | Request::Test
         | Request::Prove { .. } => member.may_read(),
         Request::Record { recording } if recording.act == Act::Note => member.may_read(),
         Request::MailboxFiles
         | Request::WrappedFile { what: Wrapped::Mailbox(_) }
         | Request::Rewrap { what: Wrapped::Mailbox(_), .. }
+        | Request::ToReseal { .. }
+        | Request::Reseal { .. }
         | Request::ReplyTo { .. }
         | Request::MessageId { .. }
         | Request::Record { .. }
@@ -496,12 +522,18 @@ fn bearable(request: &Request) -> Result<(), Error> {
         Request::Reseal { boxes } if boxes.len() > MOST_RESEALED => {
             return Err(Error::Malformed("too many boxes at once"));
         }
+        Request::Reseal { boxes } => return short(boxes.iter().map(|new| &new.inner)),
         Request::Record { recording } | Request::Forget { reason: recording, .. } => recording,
         _ => return Ok(()),
     };
-    let is_too_long = recording.boxes.iter().any(|new| {
-        let addresses = new.inner.chunks.len().saturating_mul(size_of::<Address>());
-        new.inner.sealed.len().saturating_add(addresses) > MAX_INNER
+    short(recording.boxes.iter().map(|new| &new.inner))
+}
+
+/// Whether every box is short enough to be kept.
+fn short<'a>(mut layers: impl Iterator<Item = &'a Inner>) -> Result<(), Error> {
+    let is_too_long = layers.any(|inner| {
+        let addresses = inner.chunks.len().saturating_mul(size_of::<Address>());
+        inner.sealed.len().saturating_add(addresses) > MAX_INNER
     });
     if is_too_long { Err(Error::Malformed("a box that is too long")) } else { Ok(()) }
 }

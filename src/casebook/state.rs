@@ -203,6 +203,7 @@ impl State {
             }
             Fact::EpochProven => self.epoch = self.epoch.max(entry.epoch),
             Fact::RosterSigned => (self.roster, self.roster_seq) = (entry.hash, entry.seq),
+            Fact::SlotDropped => self.dropped = true,
             Fact::MemberRevoked => self.revoked.extend(entry.staff),
             Fact::ReWrapped => {
                 let mailbox = entry.count.and_then(|n| u32::try_from(n).ok()).map(Wrapped::Mailbox);
@@ -297,6 +298,9 @@ impl State {
     fn resealed(&mut self, place: Place, slot: SlotId, address: Address, epoch: Option<EpochId>) {
         let Some(at) = self.places.get(&(place.kind, place.item)).copied() else { return };
         let Some(record) = self.boxes.get_mut(at as usize) else { return };
+        if record.forgotten {
+            return;
+        }
         self.slots.remove(&record.slot);
         self.slots.insert(slot, at);
         *record = BoxRecord { slot, address, epoch, ..*record };
@@ -342,6 +346,12 @@ impl State {
     #[must_use]
     pub fn boxed(&self, kind: Kind, item: ItemId) -> Option<&BoxRecord> {
         self.boxes.get(*self.places.get(&(kind, item))? as usize)
+    }
+
+    /// The boxes behind this one, oldest first; all of them if it is none.
+    pub fn boxes_after(&self, after: Option<(Kind, ItemId)>) -> impl Iterator<Item = &BoxRecord> {
+        let at = after.and_then(|place| self.places.get(&place));
+        self.boxes[at.map_or(0, |at| *at as usize + 1)..].iter()
     }
 
     /// The record of the box whose key lies in `slot`.

@@ -292,7 +292,7 @@ impl From<client::Error> for Error {
             client::Error::OtherVault(_) => Self::new(text).hint(
                 "do not go on unless the admin says that the vault is new; then remove that file",
             ),
-            client::Error::OtherAdmin | client::Error::NotSigned | client::Error::OldRoster => Self::new(
+            client::Error::OtherAdmin | client::Error::NotSigned | client::Error::Older(_) => Self::new(
                 text,
             )
                 .hint("do not go on: ask the admin in person whether the key was handed over"),
@@ -346,6 +346,9 @@ fn of_keys(why: &str) -> Option<&'static str> {
     }
     if starts("still sealed to older epochs") {
         return Some("`kluis keys reseal` seals them to the newest one");
+    }
+    if why == Refusal::NoAdmin.to_string() {
+        return Some("`kluis keys add NAME KEY --role admin` first");
     }
     if starts("belonged to somebody who was revoked") || starts("throwaway key") {
         return Some("`kluis keys list` shows the roster in force");

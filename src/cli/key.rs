@@ -327,10 +327,12 @@ impl Whoami {
             rows.push(("vault", client.vault.to_string()));
             rows.push(("mailbox", print::terminal_safe(&client.mailbox)));
             rows.push(("checkpoints", print::terminal_safe(&client.checkpoint_key)));
+            rows.push(("admin", client.admin_key()));
             json["number"] = client.staff.0.into();
             json["vault"] = client.vault.to_string().into();
             json["mailbox"] = client.mailbox.clone().into();
             json["checkpoint_key"] = client.checkpoint_key.clone().into();
+            json["admin_key"] = client.admin_key().into();
         }
         let text: Vec<String> =
             rows.iter().map(|(word, value)| format!("{word:<12} {value}")).collect();

@@ -93,17 +93,9 @@ impl Connection {
         })?;
         // What the admin has signed since, and only a reader can do.
         if client.stale {
-            client.rewrap(Some(&seen))?;
+            client.rewrap()?;
         }
         Ok(client)
-    }
-
-    /// What this member remembers of vaults.
-    ///
-    /// # Errors
-    /// There is no home.
-    pub(super) fn seen(&self) -> Result<Seen, Error> {
-        Ok(Seen::in_dir(Home::find()?.checkpoints()))
     }
 
     fn opener(&self, home: &Home, profile: &Profile) -> Result<Opener, Error> {

@@ -16,9 +16,10 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::agent::Opener;
-use super::seen::{self, Seen};
+use super::seen::{self, Newest, Seen};
 use crate::casebook::detail::{self, ItemDetail, LetterDetail, NoteDetail};
 use crate::casebook::protocol::{self, Flaw, Request, Response, Status};
+use crate::casebook::state::Wrapped;
 use crate::casebook::{CaseCard, Certificate, Filter, LetterCard, Opened, Standing, SweepSummary};
 use crate::ids::{CaseId, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::keys::admins::Admins;
@@ -73,9 +74,9 @@ pub enum Error {
     /// Who takes the content does not.
     #[error("the content cannot be written: {0}")]
     Sink(#[source] io::Error),
-    /// The server offers a roster that the admin did not sign, or an older one than it did before.
-    #[error("the server offers a roster that the admin did not sign, or an older one than before")]
-    OldRoster,
+    /// The server offers something older than it did before.
+    #[error("the server offers an older {0} than before: it would bring back who was revoked")]
+    Older(&'static str),
     /// Nothing was found.
     #[error("there is no such {0}")]
     Unknown(&'static str),
@@ -199,8 +200,12 @@ pub struct Client {
     pub stale: bool,
     sealing: Option<(EpochId, EpochPublic)>,
     epochs: HashMap<EpochId, EpochSecret>,
-    /// The newest roster that this member knows of.
-    pub(super) roster_version: u32,
+    /// What this member remembers of vaults; nowhere, in a throwaway one.
+    pub(super) seen: Option<Seen>,
+    /// The newest that this member knows of.
+    pub(super) newest: Newest,
+    /// Whether the admin's key is known from before, so that what it signed can be acted on.
+    pub(super) is_met: bool,
 }
 
 /// How long the server may take for one answer.
@@ -248,6 +253,7 @@ impl Client {
         if welcomed != vault {
             return Err(Error::Unexpected);
         }
+        let is_met = seen.is_some_and(|seen| seen.has_met(vault));
         let admins = match seen {
             Some(seen) => {
                 seen.vault(socket, vault)?;
@@ -271,10 +277,16 @@ impl Client {
             stale,
             sealing,
             epochs,
-            roster_version: seen.map_or(Ok(0), |seen| seen.roster(vault))?,
+            seen: seen.cloned(),
+            newest: seen.map_or(Ok(Newest::default()), |seen| seen.newest(vault))?,
+            is_met,
         };
         if let Some(seen) = seen {
             client.compare(seen)?;
+        }
+        client.roster()?;
+        if let Some((epoch, _)) = client.sealing {
+            client.seal_to(epoch)?;
         }
         if let Some(unproven) = unproven {
             let note = client.signed_note(unproven.epoch, &unproven.note)?;
@@ -305,6 +317,7 @@ impl Client {
         let content = secret.unwrap(test).map_err(|_| Error::NoKey)?;
         let content = content.as_slice().try_into().map_err(|_| Error::Unexpected)?;
         let public = secret.public();
+        self.seal_to(epoch)?;
         self.ask(&Request::Prove { epoch, content })?;
         self.sealing = Some((epoch, public));
         Ok(true)
@@ -330,14 +343,41 @@ impl Client {
     /// `NoKey` if it is not wrapped to this member.
     pub(super) fn epoch(&mut self, id: EpochId) -> Result<&EpochSecret, Error> {
         if !self.epochs.contains_key(&id) {
-            let Response::Bytes { bytes } = self.ask(&Request::EpochFile { epoch: id })? else {
+            let what = Wrapped::Epoch(id);
+            let Response::Wrapped { file, note } = self.ask(&Request::WrappedFile { what })? else {
                 return Err(Error::Unexpected);
             };
-            let message = self.opener.unwrap(&bytes).map_err(|_| Error::NoKey)?;
+            let note = self.signed_note(id, &note)?;
+            let message = self.opener.unwrap(&file).map_err(|_| Error::NoKey)?;
             let secret = wrapped::epoch_in(&message).map_err(|_| Error::NoKey)?;
+            // A file that was swapped for another is not this epoch's, whoever it opens for.
+            if !note.is_opened_by(&secret) {
+                return Err(Error::NotSigned);
+            }
             self.epochs.insert(id, secret);
         }
         self.epochs.get(&id).ok_or(Error::NoKey)
+    }
+
+    /// Remembers that `epoch` is sealed to.
+    ///
+    /// # Errors
+    /// `Older` if a newer one was before: somebody who was revoked may have its secret.
+    fn seal_to(&mut self, epoch: EpochId) -> Result<(), Error> {
+        if epoch.0 < self.newest.epoch {
+            return Err(Error::Older("epoch"));
+        }
+        self.remember(Newest { epoch: epoch.0, ..self.newest })
+    }
+
+    pub(super) fn remember(&mut self, newest: Newest) -> Result<(), Error> {
+        if newest != self.newest {
+            self.newest = newest;
+            if let Some(seen) = &self.seen {
+                seen.remember(self.vault, &newest)?;
+            }
+        }
+        Ok(())
     }
 
     /// The epoch to seal to.
@@ -546,6 +586,7 @@ impl Client {
             return Err(Error::Unexpected);
         }
         let mut keys = Vec::with_capacity(files.len());
+        let mut highest = 0;
         let mut newest = u32::MAX;
         for (file, note) in files.iter().zip(&notes) {
             let note = self
@@ -556,6 +597,7 @@ impl Client {
                 .filter(|note| note.vault == self.vault && note.number < newest)
                 .ok_or(Error::NotSigned)?;
             newest = note.number;
+            highest = highest.max(newest);
             let message = self.opener.unwrap(file).map_err(|_| Error::NoKey)?;
             let secret =
                 wrapped::secret_in(wrapped::Kind::Mailbox, &message).map_err(|_| Error::NoKey)?;
@@ -565,6 +607,10 @@ impl Client {
             }
             keys.push(key);
         }
+        if highest < self.newest.mailbox {
+            return Err(Error::Older("key of the mailbox"));
+        }
+        self.remember(Newest { mailbox: highest, ..self.newest })?;
         Ok(keys)
     }
 

@@ -8,7 +8,7 @@
 use zeroize::Zeroizing;
 
 use super::client::{Client, Error};
-use super::seen::Seen;
+use super::seen::Newest;
 use crate::casebook::keyring::Resealed;
 use crate::casebook::protocol::{Request, Response};
 use crate::casebook::state::Wrapped;
@@ -19,7 +19,7 @@ use crate::keys::admins::HandOver;
 use crate::keys::epoch::EpochSecret;
 use crate::keys::epoch_note::EpochNote;
 use crate::keys::mailbox_note::MailboxNote;
-use crate::keys::roster::Roster;
+use crate::keys::roster::{self, Roster};
 use crate::keys::wrapped;
 use crate::reply::openpgp::MailboxKey;
 use crate::secret::Personal;
@@ -46,24 +46,24 @@ impl Client {
     /// The roster in force.
     ///
     /// # Errors
-    /// `OldRoster` if the admin did not sign it, or it is older than one that this member knows of.
-    pub fn roster(&mut self, seen: Option<&Seen>) -> Result<InForce, Error> {
+    /// `NotSigned` if the admin did not sign it; `Older` if it is older than one that this member
+    /// knows of, or another of the same version.
+    pub fn roster(&mut self) -> Result<InForce, Error> {
         let Response::Roster { note, next, stale, epoch, mailbox } = self.ask(&Request::Roster)?
         else {
             return Err(Error::Unexpected);
         };
-        let roster = self
-            .admins
-            .roster(&note)
-            .ok()
-            .filter(|roster| roster.vault == self.vault && roster.version >= self.roster_version)
-            .ok_or(Error::OldRoster)?;
-        if roster.version > self.roster_version {
-            self.roster_version = roster.version;
-            if let Some(seen) = seen {
-                seen.remember_roster(self.vault, roster.version)?;
-            }
+        let roster = self.admins.roster(&note).map_err(|_| Error::NotSigned)?;
+        if roster.vault != self.vault {
+            return Err(Error::NotSigned);
         }
+        let offered = (roster.version, roster::digest(&roster.to_text()));
+        if self.newest.roster.is_some_and(|(version, digest)| {
+            version > offered.0 || (version == offered.0 && digest != offered.1)
+        }) {
+            return Err(Error::Older("roster"));
+        }
+        self.remember(Newest { roster: Some(offered), ..self.newest })?;
         Ok(InForce { roster, next, stale, epoch, mailbox })
     }
 
@@ -75,8 +75,11 @@ impl Client {
 
     /// Whether `admin` is the key that this vault was first met with.
     #[must_use]
-    pub fn is_admin(&self, admin: &AdminKey) -> bool {
-        admin.vkey() == *self.admins.current()
+    pub fn is_admin(&mut self, admin: &AdminKey) -> bool {
+        let is_it = admin.vkey() == *self.admins.current();
+        // Whoever holds that key in their own hand has met this vault.
+        self.is_met |= is_it;
+        is_it
     }
 
     /// Puts a roster in force.
@@ -86,8 +89,8 @@ impl Client {
     pub fn sign_roster(&mut self, roster: &Roster, admin: &AdminKey) -> Result<(), Error> {
         let note = roster.sign(admin).map_err(|error| Error::Refused(error.to_string()))?;
         self.ask(&Request::SignRoster { note })?;
-        self.roster_version = roster.version;
-        Ok(())
+        let signed = (roster.version, roster::digest(&roster.to_text()));
+        self.remember(Newest { roster: Some(signed), ..self.newest })
     }
 
     /// Hands the admin key over: the old one signs that, the new one the roster.
@@ -110,13 +113,14 @@ impl Client {
         };
         let note = hand_over.sign(old);
         let version = in_force.roster.version.checked_add(1).ok_or(Error::Unexpected)?;
-        let roster = Roster { version, ..in_force.roster.clone() };
-        let roster = roster.sign(new).map_err(|error| Error::Refused(error.to_string()))?;
+        let next = Roster { version, ..in_force.roster.clone() };
+        let roster = next.sign(new).map_err(|error| Error::Refused(error.to_string()))?;
         let mut admins = self.admins.clone();
         admins.follow(&note).map_err(|error| Error::Refused(error.to_string()))?;
         self.ask(&Request::HandOver { note, roster })?;
-        (self.admins, self.roster_version) = (admins, version);
-        Ok(())
+        self.admins = admins;
+        let signed = (version, roster::digest(&next.to_text()));
+        self.remember(Newest { roster: Some(signed), ..self.newest })
     }
 
     /// Makes an epoch, wrapped to the readers of `roster`. It is sealed to once a reader has proven
@@ -178,15 +182,16 @@ impl Client {
     }
 
     /// Wraps every secret that this member may open, and that was wrapped before the roster in force
-    /// was signed, to its readers. Gives how many, and how many wait for somebody else.
+    /// was signed, to its readers. Gives how many, and how many wait for somebody else: all of them
+    /// if this vault was met only now, for then its admin is known from nowhere but the server.
     ///
     /// # Errors
     /// See [`Error`]; what was wrapped stays so.
-    pub fn rewrap(&mut self, seen: Option<&Seen>) -> Result<(usize, usize), Error> {
-        let InForce { roster, stale, .. } = self.roster(seen)?;
+    pub fn rewrap(&mut self) -> Result<(usize, usize), Error> {
+        let InForce { roster, stale, .. } = self.roster()?;
         let (mut done, mut left) = (0, 0);
         for what in stale {
-            match self.rewrap_one(&roster, what) {
+            match if self.is_met { self.rewrap_one(&roster, what) } else { Err(Error::NoKey) } {
                 Ok(()) => done += 1,
                 // Not this member's to open, or somebody else was faster.
                 Err(Error::NoKey | Error::Refused(_)) => left += 1,
@@ -198,17 +203,37 @@ impl Client {
     }
 
     fn rewrap_one(&mut self, roster: &Roster, what: Wrapped) -> Result<(), Error> {
-        let Response::Bytes { bytes } = self.ask(&Request::WrappedFile { what })? else {
+        let Response::Wrapped { file, note } = self.ask(&Request::WrappedFile { what })? else {
             return Err(Error::Unexpected);
         };
-        let message = self.opener.unwrap(&bytes).map_err(|_| Error::NoKey)?;
+        let message = self.opener.unwrap(&file).map_err(|_| Error::NoKey)?;
         let kind = match what {
             Wrapped::Epoch(_) => wrapped::Kind::Epoch,
             Wrapped::Mailbox(_) => wrapped::Kind::Mailbox,
         };
         let secret = wrapped::secret_in(kind, &message).map_err(|_| Error::NoKey)?;
+        // What is wrapped must be what the admin signed, whatever the file is called.
+        let is_it = match what {
+            Wrapped::Epoch(id) => {
+                let opened = wrapped::epoch_in(&message).map_err(|_| Error::NoKey)?;
+                self.signed_note(id, &note)?.is_opened_by(&opened)
+            }
+            Wrapped::Mailbox(number) => self.is_mailbox(number, &note, &secret)?,
+        };
+        if !is_it {
+            return Err(Error::NotSigned);
+        }
         let file = wrapped::wrap_secret(kind, &secret, roster);
-        self.ask(&Request::Rewrap { what, file }).map(drop)
+        self.ask(&Request::Rewrap { what, version: roster.version, file }).map(drop)
+    }
+
+    fn is_mailbox(&self, number: u32, note: &str, secret: &[u8]) -> Result<bool, Error> {
+        let note = self.admins.mailbox(note).map_err(|_| Error::NotSigned)?;
+        let key = MailboxKey::from_secret_bytes(secret).map_err(|_| Error::NoKey)?;
+        let print = key.certificate().fingerprint();
+        Ok(note.vault == self.vault
+            && note.number == number
+            && print.expose().eq_ignore_ascii_case(&note.fingerprint))
     }
 
     /// Seals boxes of older epochs anew to the newest, `most` at the most; `tell` hears how many are
@@ -218,45 +243,46 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn reseal(&mut self, most: u64, tell: &mut dyn FnMut(u64)) -> Result<(u64, u64), Error> {
-        let mut done = 0;
+        let (mut done, mut unopened, mut after) = (0, 0, None);
         while done < most {
-            let asked = u32::try_from(most - done).unwrap_or(u32::MAX).min(AT_ONCE);
-            let Response::Boxes { boxes } = self.ask(&Request::ToReseal { most: asked })? else {
+            let most = u32::try_from(most - done).unwrap_or(u32::MAX).min(AT_ONCE);
+            let Response::Boxes { boxes } = self.ask(&Request::ToReseal { after, most })? else {
                 return Err(Error::Unexpected);
             };
+            let Some(last) = boxes.last() else { break };
+            after = Some((last.place.kind, last.place.item));
             let mut sealed = Vec::with_capacity(boxes.len());
-            let mut unopened = 0;
             for opened in &boxes {
                 match self.sealed_anew(opened) {
                     Ok(new) => sealed.push(new),
-                    Err(Error::NoKey | Error::Vault(_)) => unopened += 1,
+                    Err(Error::NoKey | Error::Forgotten | Error::Vault(_)) => unopened += 1,
                     Err(error) => return Err(error),
                 }
             }
-            if sealed.is_empty() {
-                return Ok((done, unopened));
-            }
-            let Response::Kept { count } = self.ask(&Request::Reseal { boxes: sealed })? else {
-                return Err(Error::Unexpected);
-            };
-            done += count;
-            tell(done);
-            // What does not open comes again with every question.
-            if unopened > 0 {
-                return Ok((done, unopened));
+            if !sealed.is_empty() {
+                let Response::Kept { count } = self.ask(&Request::Reseal { boxes: sealed })? else {
+                    return Err(Error::Unexpected);
+                };
+                done += count;
+                tell(done);
             }
         }
-        Ok((done, 0))
+        Ok((done, unopened))
     }
 
     /// The same manifest, sealed to the newest epoch and opened again to see that it is.
     fn sealed_anew(&mut self, opened: &Opened) -> Result<Resealed, Error> {
         let inner = match (opened.standing, &opened.inner) {
+            (Standing::Forgotten, _) => return Err(Error::Forgotten),
             (Standing::Kept, Some(inner)) if opened.place.vault == self.vault => inner,
             _ => return Err(vault::Error::Missing.into()),
         };
         let old = opened.epoch.ok_or(Error::Unexpected)?;
         let (epoch, public) = self.sealing()?;
+        // Never back to one whose secret somebody may have taken along.
+        if epoch <= old {
+            return Err(Error::Older("epoch"));
+        }
         let message: Zeroizing<Vec<u8>> = {
             let secret = self.epoch(old)?;
             // Compares with what the ledger recorded.

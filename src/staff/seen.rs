@@ -16,6 +16,7 @@ use crate::ledger::checkpoint::{self, Checkpoint};
 use crate::ledger::tree;
 
 /// Where checkpoints seen are kept.
+#[derive(Clone)]
 pub struct Seen {
     dir: PathBuf,
 }
@@ -131,28 +132,34 @@ impl Seen {
         Ok(admins)
     }
 
-    /// The version of the newest roster that this member knows of; 0 if of none.
+    /// The newest that this member knows of a vault.
     ///
     /// # Errors
-    /// What the system says; `OldRoster` if the file was altered.
-    pub fn roster(&self, vault: VaultId) -> Result<u32, Error> {
-        match std::fs::read_to_string(self.roster_path(vault)) {
-            Ok(text) => text.trim().parse().map_err(|_| Error::OldRoster),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+    /// What the system says; `Older` if the file was altered.
+    pub fn newest(&self, vault: VaultId) -> Result<Newest, Error> {
+        match std::fs::read_to_string(self.newest_path(vault)) {
+            Ok(text) => Newest::parse(&text).ok_or(Error::Older("roster")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Newest::default()),
             Err(error) => Err(Error::Broken(error)),
         }
     }
 
-    /// Remembers that there is a roster of this version.
+    /// Remembers the newest.
     ///
     /// # Errors
     /// What the system says.
-    pub fn remember_roster(&self, vault: VaultId, version: u32) -> Result<(), Error> {
-        self.put(&self.roster_path(vault), &format!("{version}\n")).map_err(Error::Broken)
+    pub fn remember(&self, vault: VaultId, newest: &Newest) -> Result<(), Error> {
+        self.put(&self.newest_path(vault), &newest.to_text()).map_err(Error::Broken)
     }
 
-    fn roster_path(&self, vault: VaultId) -> PathBuf {
-        self.dir.join(format!("{vault}.roster"))
+    fn newest_path(&self, vault: VaultId) -> PathBuf {
+        self.dir.join(format!("{vault}.newest"))
+    }
+
+    /// Whether this vault was met before.
+    #[must_use]
+    pub fn has_met(&self, vault: VaultId) -> bool {
+        self.dir.join(format!("{vault}.admin")).exists()
     }
 
     fn write(&self, vault: VaultId, text: &str) -> io::Result<()> {
@@ -166,6 +173,34 @@ impl Seen {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&partial, path)
+    }
+}
+
+/// The newest that a member knows of a vault's signed files: a server that offers older ones would
+/// bring back who was revoked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Newest {
+    /// Version and hash of the roster; none before one was seen.
+    pub roster: Option<(u32, Digest)>,
+    /// The epoch that was sealed to.
+    pub epoch: u32,
+    /// The number of the mailbox's newest key.
+    pub mailbox: u32,
+}
+
+impl Newest {
+    fn to_text(self) -> String {
+        let (version, digest) = self.roster.unwrap_or((0, Digest::new([0; 32])));
+        format!("{version} {digest} {} {}\n", self.epoch, self.mailbox)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split_ascii_whitespace();
+        let version: u32 = words.next()?.parse().ok()?;
+        let digest: Digest = words.next()?.parse().ok()?;
+        let mut number = || words.next()?.parse().ok();
+        let roster = (version > 0).then_some((version, digest));
+        Some(Self { roster, epoch: number()?, mailbox: number()? })
     }
 }
 
@@ -240,6 +275,17 @@ mod tests {
         assert_eq!(offer(std::slice::from_ref(&note)).expect("is signed"), two.vkey());
         assert!(matches!(offer(&[]), Err(Error::OtherAdmin)), "the old key counts no more");
         assert_eq!(offer(&[note]).expect("is the same"), two.vkey());
+    }
+
+    #[test]
+    fn the_newest_is_remembered_as_it_was() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let seen = Seen::in_dir(dir.path().join("seen"));
+        let vault = VaultId::random();
+        assert_eq!(seen.newest(vault).expect("of none"), Newest::default());
+        let newest = Newest { roster: Some((3, Digest::new([7; 32]))), epoch: 2, mailbox: 1 };
+        seen.remember(vault, &newest).expect("is written");
+        assert_eq!(seen.newest(vault).expect("reads"), newest);
     }
 
     #[test]

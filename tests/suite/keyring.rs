@@ -13,7 +13,9 @@ use kluis::keys::epoch_note::EpochNote;
 use kluis::keys::roster::{Member, Role, Roster};
 use kluis::keys::wrapped;
 use kluis::ledger::entry::{Entry, Fact};
+use kluis::staff::agent::Opener;
 use kluis::staff::client::{Client, Error};
+use kluis::staff::seen::{Newest, Seen};
 use kluis::vault::seal::Kind;
 
 use crate::forget::recording;
@@ -34,7 +36,7 @@ fn items(server: &Server) -> Vec<ItemId> {
 
 /// The roster with one change, signed and in force.
 fn change(world: &World, adam: &mut Client, edit: impl FnOnce(&mut Roster, StaffId)) -> Roster {
-    let in_force = adam.roster(None).expect("is in force");
+    let in_force = adam.roster().expect("is in force");
     let mut new = Roster { version: in_force.roster.version + 1, ..in_force.roster };
     edit(&mut new, in_force.next);
     adam.sign_roster(&new, &world.admin()).expect("is taken");
@@ -58,7 +60,7 @@ fn dismiss(world: &World, adam: &mut Client, name: &str) {
 
 /// A new epoch, as an admin who reads nothing makes it.
 fn rotate(world: &World, adam: &mut Client) -> EpochId {
-    let in_force = adam.roster(None).expect("is in force");
+    let in_force = adam.roster().expect("is in force");
     let (epoch, proven) = adam.add_epoch(&in_force, &world.admin()).expect("is taken");
     assert!(!proven, "adam does not read");
     epoch
@@ -74,12 +76,12 @@ pub(crate) fn shake(world: &World) {
     let new = AdminKey::generate();
     let mut adam = world.log_in("adam").expect("logs in");
     hire(world, &mut adam, "fatima", Role::Dpo);
-    let in_force = adam.roster(None).expect("is in force");
+    let in_force = adam.roster().expect("is in force");
     adam.hand_over(&in_force, &world.admin(), &new).expect("is taken");
-    let in_force = adam.roster(None).expect("is in force");
+    let in_force = adam.roster().expect("is in force");
     adam.add_epoch(&in_force, &new).expect("is taken");
     let mut anna = world.log_in("anna").expect("logs in and proves");
-    anna.rewrap(None).expect("wraps");
+    anna.rewrap().expect("wraps");
     assert_eq!(anna.reseal(5, &mut |_| ()).expect("seals"), (5, 0));
 }
 
@@ -95,11 +97,11 @@ fn a_new_member_reads_what_was_there_before_as_soon_as_a_reader_has_logged_in() 
     let mut fatima = world.log_in("fatima").expect("logs in");
     let first = fatima.queue(Filter::All);
     assert!(matches!(first, Err(Error::NoKey)), "epoch 1 is not wrapped to her yet");
-    assert_eq!(fatima.rewrap(None).expect("asks"), (0, 2), "she cannot do it herself");
+    assert_eq!(fatima.rewrap().expect("asks"), (0, 2), "she cannot do it herself");
 
     let mut anna = world.log_in("anna").expect("logs in");
     assert!(anna.stale);
-    assert_eq!(anna.rewrap(None).expect("wraps"), (2, 0), "the epoch, and the mailbox's secret");
+    assert_eq!(anna.rewrap().expect("wraps"), (2, 0), "the epoch, and the mailbox's secret");
     assert!(!world.log_in("bert").expect("logs in").stale);
     let mut fatima = world.log_in("fatima").expect("logs in");
     assert_eq!(opens_everything(&mut fatima, &server), items(&server).len());
@@ -153,12 +155,12 @@ fn who_is_revoked_in_the_middle_of_a_download_gets_nothing_more() {
     let reused = Roster {
         version: 9,
         members: {
-            let roster = adam.roster(None).expect("is in force").roster;
+            let roster = adam.roster().expect("is in force").roster;
             let mut members = roster.members;
             members.last_mut().expect("has members").id = StaffId(2);
             members
         },
-        ..adam.roster(None).expect("is in force").roster
+        ..adam.roster().expect("is in force").roster
     };
     let refused = adam.sign_roster(&reused, &world.admin());
     assert!(matches!(refused, Err(Error::Refused(why)) if why.contains("number 2")));
@@ -184,7 +186,7 @@ fn no_roster_is_taken_that_the_admin_did_not_sign_or_that_is_not_newer() {
     let mut adam = world.log_in("adam").expect("logs in");
     let admin = world.admin();
     let first = std::fs::read_to_string(world.state().join("roster/1.note")).expect("is there");
-    let one = adam.roster(None).expect("is in force").roster;
+    let one = adam.roster().expect("is in force").roster;
     let two = change(&world, &mut adam, |roster, _| roster.members.retain(|m| m.name != "olga"));
     let version = |version, of: &Roster| Roster { version, ..of.clone() };
     let other_vault = Roster { vault: kluis::ids::VaultId::random(), ..version(3, &two) };
@@ -193,6 +195,11 @@ fn no_roster_is_taken_that_the_admin_did_not_sign_or_that_is_not_newer() {
         let mut roster = version(3, &two);
         roster.members.retain(|member| !matches!(member.name.as_str(), "anna" | "bert"));
         admin.sign_note(&roster.to_text())
+    };
+    let no_admin = {
+        let mut roster = version(3, &two);
+        roster.members.retain(|member| member.name != "adam");
+        roster.sign(&admin).expect("follows the rules of a roster")
     };
     let sign = |roster: &Roster| roster.sign(&admin).expect("follows the rules");
     let mut line = Line::open(&world);
@@ -205,6 +212,7 @@ fn no_roster_is_taken_that_the_admin_did_not_sign_or_that_is_not_newer() {
         (unsigned, "did not sign"),
         (one_reader, "at least two members"),
         (first.replace("anna", "eve"), "did not sign"),
+        (no_admin, "no admin"),
         (String::new(), "did not sign"),
     ];
     let before = entries(&server).len();
@@ -215,7 +223,7 @@ fn no_roster_is_taken_that_the_admin_did_not_sign_or_that_is_not_newer() {
     let after = entries(&server);
     assert_eq!(after.len(), before + offers.len(), "each is entered, and nothing else");
     assert!(after[before..].iter().all(|entry| entry.kind == Fact::KeyChangeRefused));
-    assert_eq!(adam.roster(None).expect("is in force").roster, two);
+    assert_eq!(adam.roster().expect("is in force").roster, two);
     // Not even on disk: what the ledger does not name is not the roster.
     runtime.block_on(server.stop());
     std::fs::write(world.state().join("roster/2.note"), first).expect("written");
@@ -229,7 +237,7 @@ fn no_epoch_is_taken_that_is_older_unsigned_for_others_or_with_another_file() {
     let server = runtime.block_on(world.serve());
     let mut adam = world.log_in("adam").expect("logs in");
     let admin = world.admin();
-    let roster = adam.roster(None).expect("is in force").roster;
+    let roster = adam.roster().expect("is in force").roster;
     let secret = EpochSecret::generate();
     let file = wrapped::wrap_epoch(&secret, &roster);
     let note = |number, by: &AdminKey, roster: &Roster| {
@@ -337,7 +345,7 @@ fn after_a_reseal_the_old_secret_is_gone_and_opens_nothing() {
     dismiss(&world, &mut adam, "bert");
     rotate(&world, &mut adam);
     let mut anna = world.log_in("anna").expect("logs in and proves");
-    assert_eq!(anna.rewrap(None).expect("wraps"), (2, 0), "epoch 2 was made for this roster");
+    assert_eq!(anna.rewrap().expect("wraps"), (2, 0), "epoch 2 was made for this roster");
     let status = anna.status().expect("tells");
     let old = status.by_epoch.iter().find(|(epoch, _)| *epoch == EpochId(1)).expect("is used").1;
     let refused = adam.destroy_epochs();
@@ -369,7 +377,7 @@ fn after_a_reseal_the_old_secret_is_gone_and_opens_nothing() {
         sealing.note(subject, "too late", None, Vec::new());
         sealing.finish()
     };
-    assert!(matches!(anna.record(stale), Err(Error::Refused(why)) if why.contains("epoch")));
+    assert!(matches!(anna.record(stale), Err(Error::Refused(why)) if why.contains("newer epoch")));
 
     // Content is what it was, also after a restart; so is what was forgotten.
     let mut all = contents(&mut anna);
@@ -417,7 +425,7 @@ fn what_is_sealed_anew_must_be_the_same_content_and_the_newest_epoch() {
     let mut line = Line::open(&world);
     world.log_in("anna").expect("logs in and proves");
     line.log_in(&world, "anna");
-    let Response::Boxes { boxes } = line.ask(&Request::ToReseal { most: 9999 }) else {
+    let Response::Boxes { boxes } = line.ask(&Request::ToReseal { after: None, most: 9999 }) else {
         panic!("boxes are handed out")
     };
     let with_chunks = boxes
@@ -441,17 +449,34 @@ fn what_is_sealed_anew_must_be_the_same_content_and_the_newest_epoch() {
         (resealed(&|new| new.epoch = EpochId(3)), "newest epoch"),
         (resealed(&|new| new.inner.chunks.clear()), "other chunks"),
         (resealed(&|new| new.item = ItemId::random()), "no such box"),
+        (resealed(&|new| new.inner.sealed = vec![0; 100 << 20]), "too long"),
+        (
+            match resealed(&|_| ()) {
+                Request::Reseal { boxes } => {
+                    Request::Reseal { boxes: [&boxes[..], &boxes].concat() }
+                }
+                _ => unreachable!("it is one"),
+            },
+            "twice",
+        ),
     ] {
         let refused = refusal(line.ask(&request));
         assert!(refused.contains(why), "{refused}");
     }
+    // What is handed out to be sealed anew is not looked at: its content stays where it is.
+    let address = with_chunks.inner.as_ref().expect("opens").chunks[0];
+    assert!(refusal(line.ask(&Request::Chunk { address })).contains("a look comes first"));
+    let dora = &mut Line::open(&world);
+    dora.log_in(&world, "dora");
+    assert!(refusal(dora.ask(&resealed(&|_| ()))).contains("role"), "she decides nothing");
     let kept = line.ask(&resealed(&|new| new.slot = kluis::ids::SlotId::random()));
     assert!(matches!(kept, Response::Kept { count: 0 }), "somebody else was faster");
-    assert_eq!(entries(&server).len(), before);
+    let after = entries(&server);
+    assert!(after[before..].iter().all(|entry| entry.kind == Fact::LoggedIn));
     // Who reads nothing gets no boxes and keeps none.
     let mut line = Line::open(&world);
     line.log_in(&world, "adam");
-    assert!(refusal(line.ask(&Request::ToReseal { most: 1 })).contains("role"));
+    assert!(refusal(line.ask(&Request::ToReseal { after: None, most: 1 })).contains("role"));
     assert!(refusal(line.ask(&resealed(&|_| ()))).contains("role"));
     runtime.block_on(server.stop());
 }
@@ -461,14 +486,14 @@ fn a_secret_is_wrapped_anew_only_when_the_roster_changed_and_to_as_many_as_read(
     let (world, runtime) = (World::found(), runtime());
     let server = runtime.block_on(world.serve());
     let mut adam = world.log_in("adam").expect("logs in");
-    let roster = adam.roster(None).expect("is in force").roster;
+    let roster = adam.roster().expect("is in force").roster;
     let secret = EpochSecret::generate();
     let good = wrapped::wrap_epoch(&secret, &roster);
     let what = Wrapped::Epoch(EpochId(1));
     let mut line = Line::open(&world);
     line.log_in(&world, "anna");
     let offer = |line: &mut Line, what, file: &[u8]| {
-        refusal(line.ask(&Request::Rewrap { what, file: file.to_vec() }))
+        refusal(line.ask(&Request::Rewrap { what, version: 2, file: file.to_vec() }))
     };
     assert!(offer(&mut line, what, &good).contains("already"));
     hire(&world, &mut adam, "fatima", Role::Dpo);
@@ -481,10 +506,15 @@ fn a_secret_is_wrapped_anew_only_when_the_roster_changed_and_to_as_many_as_read(
         let refused = offer(&mut line, what, file);
         assert!(refused.contains(why), "{refused}");
     }
+    // For the readers of a roster that is not in force any more, or not yet.
+    for version in [1, 3] {
+        let request = Request::Rewrap { what, version, file: good.clone() };
+        assert!(refusal(line.ask(&request)).contains("others than the readers"));
+    }
     // The data protection officer does not get the mailbox's secret, and so wraps none.
     let mut dora = world.log_in("dora").expect("logs in");
-    assert_eq!(dora.rewrap(None).expect("wraps"), (1, 1));
-    assert_eq!(world.log_in("anna").expect("logs in").rewrap(None).expect("wraps"), (1, 0));
+    assert_eq!(dora.rewrap().expect("wraps"), (1, 1));
+    assert_eq!(world.log_in("anna").expect("logs in").rewrap().expect("wraps"), (1, 0));
     // The file before stays: if a reader wrapped rubbish, it is there.
     let before = read(&world, "epochs/1.before.age");
     assert!(wrapped::unwrap_epoch(&before, &world.key("bert")).is_ok());
@@ -533,6 +563,8 @@ fn an_administrator_adds_rotates_revokes_and_a_reader_reseals_from_the_command_l
         done(&world, "adam", &all)
     };
 
+    // Whoever meets a vault for the first time acts on nothing that its admin is said to have signed.
+    done(&world, "anna", &["whoami"]);
     let planned =
         as_admin(&["keys", "add", "fatima", &fatima, "--role", "backoffice", "--dry-run"]);
     assert_eq!((planned["dry_run"].as_bool(), planned["number"].as_u64()), (Some(true), Some(6)));
@@ -614,7 +646,7 @@ fn stock_age_opens_an_epoch_that_was_wrapped_anew() {
         let (name, roles) = ("fatima".to_owned(), [Role::Dpo].into());
         roster.members.push(Member { id: next, name, roles, recipient: fatima });
     });
-    world.log_in("anna").expect("logs in").rewrap(None).expect("wraps");
+    world.log_in("anna").expect("logs in").rewrap().expect("wraps");
     let output = Command::new("age")
         .args(["-d", "-i"])
         .arg(&path)
@@ -658,7 +690,7 @@ fn the_mailbox_gets_a_new_key_that_the_admin_signed_and_the_old_one_still_decryp
     let server = runtime.block_on(world.serve());
     let mut adam = world.log_in("adam").expect("logs in");
     let first = read(&world, "mailbox.asc");
-    let in_force = adam.roster(None).expect("is in force");
+    let in_force = adam.roster().expect("is in force");
     let print = adam.add_mailbox(&in_force, &world.admin(), 1_793_610_000).expect("is taken");
     let again = adam.add_mailbox(&in_force, &world.admin(), 1_793_610_000);
     assert!(matches!(again, Err(Error::Refused(why)) if why.contains("not newer")));
@@ -697,14 +729,14 @@ fn the_mailbox_gets_a_new_key_that_the_admin_signed_and_the_old_one_still_decryp
 #[cfg(kluis_lab)]
 fn change_everything(world: &World) -> Result<(), Error> {
     let mut adam = world.log_in("adam")?;
-    let in_force = adam.roster(None)?;
+    let in_force = adam.roster()?;
     if in_force.roster.member("bert").is_some() {
         let mut new = in_force.roster.clone();
         new.version += 1;
         new.members.retain(|member| member.name != "bert");
         adam.sign_roster(&new, &world.admin())?;
     }
-    let in_force = adam.roster(None)?;
+    let in_force = adam.roster()?;
     if in_force.epoch == EpochId(1) {
         adam.add_epoch(&in_force, &world.admin())?;
     }
@@ -712,7 +744,7 @@ fn change_everything(world: &World) -> Result<(), Error> {
         adam.add_mailbox(&in_force, &world.admin(), 1_793_610_000)?;
     }
     let mut anna = world.log_in("anna")?;
-    anna.rewrap(None)?;
+    anna.rewrap()?;
     while anna.reseal(3, &mut |_| ())? != (0, 0) {}
     adam.destroy_epochs().map(drop)
 }
@@ -793,25 +825,25 @@ fn the_admin_key_is_handed_over_and_the_old_one_signs_nothing_new() {
     let (old, new, thief) = (world.admin(), AdminKey::generate(), AdminKey::generate());
     let mut adam = world.log_in("adam").expect("logs in");
     let mut anna = world.log_in("anna").expect("logs in");
-    let in_force = adam.roster(None).expect("is in force");
+    let in_force = adam.roster().expect("is in force");
     let forged = adam.hand_over(&in_force, &thief, &new);
     assert!(matches!(forged, Err(Error::Refused(_))));
     adam.hand_over(&in_force, &old, &new).expect("is taken");
     assert_eq!(count(&server, Fact::AdminSigned), 1);
 
     // Whoever was there follows, whoever was not meets the new one; both read on.
-    assert!(anna.roster(None).is_err(), "a connection from before sees a roster of a stranger");
+    assert!(anna.roster().is_err(), "a connection from before sees a roster of a stranger");
     let mut anna = world.log_in("anna").expect("follows the hand-over");
     assert_eq!(anna.admin_key(), new.vkey().to_string());
     assert_eq!(opens_everything(&mut anna, &server), items(&server).len());
     assert_eq!(anna.mailbox_keys().expect("was signed before").len(), 1);
     let mut line = Line::open(&world);
     line.log_in(&world, "adam");
-    let roster = adam.roster(None).expect("is in force").roster;
+    let roster = adam.roster().expect("is in force").roster;
     let next = Roster { version: roster.version + 1, ..roster };
     let by_old = next.sign(&old).expect("follows the rules");
     assert!(refusal(line.ask(&Request::SignRoster { note: by_old })).contains("did not sign"));
-    let in_force = adam.roster(None).expect("is in force");
+    let in_force = adam.roster().expect("is in force");
     let late = adam.add_epoch(&in_force, &old);
     assert!(matches!(late, Err(Error::Refused(why)) if why.contains("did not sign")));
     let (epoch, _) = adam.add_epoch(&in_force, &new).expect("is taken");
@@ -835,4 +867,86 @@ fn the_admin_key_is_handed_over_and_the_old_one_signs_nothing_new() {
     std::fs::rename(world.state().join("admin/2.note"), world.state().join("admin/2.gone"))
         .expect("renames");
     assert!(std::panic::catch_unwind(|| world.open()).is_err());
+}
+
+#[test]
+fn a_reseal_makes_the_nightly_rotation_due() {
+    let mut world = World::found_at(1_793_610_000);
+    let runtime = runtime();
+    let server = runtime.block_on(world.serve());
+    assert_eq!(deliver(&server, false, &[MAILBOX], &letter(11, 1, 500)), [250]);
+    let mut adam = world.log_in("adam").expect("logs in");
+    rotate(&world, &mut adam);
+    let mut anna = world.log_in("anna").expect("logs in and proves");
+    assert!(anna.reseal(u64::MAX, &mut |_| ()).expect("seals").0 > 0);
+    drop((adam, anna));
+    runtime.block_on(server.stop());
+    world.set_time(1_793_610_000 + 2 * 86_400);
+    let gateway = world.open();
+    assert!(gateway.casebook.rotation_is_due(), "the old keys lie in older copies of the cabinet");
+}
+
+#[test]
+fn a_member_acts_on_nothing_that_is_older_than_what_they_know_or_that_they_know_from_nowhere() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut adam = world.log_in("adam").expect("logs in");
+    hire(&world, &mut adam, "fatima", Role::Dpo);
+    let socket = world.state().join("kluis.sock");
+    let seen = Seen::in_dir(world.root.path().join("new-laptop"));
+    let on_a_new_laptop =
+        || Client::connect(&socket, "anna", Opener::Key(world.key("anna")), Some(&seen));
+    // Met only now: whether that is the admin nobody has compared yet.
+    let mut anna = on_a_new_laptop().expect("logs in");
+    assert_eq!(anna.rewrap().expect("asks"), (0, 2));
+    assert_eq!(on_a_new_laptop().expect("logs in").rewrap().expect("wraps"), (2, 0));
+
+    let known = seen.newest(world.vault).expect("reads");
+    let (version, digest) = known.roster.expect("was seen");
+    assert_eq!((version, known.epoch), (2, 1));
+    for (newest, what) in [
+        (Newest { roster: Some((3, digest)), ..known }, "roster"),
+        (Newest { roster: Some((2, kluis::ids::Digest::new([0; 32]))), ..known }, "roster"),
+        (Newest { epoch: 2, ..known }, "epoch"),
+    ] {
+        seen.remember(world.vault, &newest).expect("is written");
+        let refused = on_a_new_laptop().err();
+        assert!(matches!(&refused, Some(Error::Older(w)) if *w == what), "{refused:?}");
+    }
+    seen.remember(world.vault, &Newest { mailbox: 2, ..known }).expect("is written");
+    let mut anna = on_a_new_laptop().expect("logs in");
+    assert!(matches!(anna.mailbox_keys(), Err(Error::Older("key of the mailbox"))));
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn an_epoch_file_that_was_swapped_for_another_is_neither_used_nor_wrapped_anew() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    assert_eq!(deliver(&server, false, &[MAILBOX], &letter(12, 1, 500)), [250]);
+    let mut adam = world.log_in("adam").expect("logs in");
+    rotate(&world, &mut adam);
+    world.log_in("anna").expect("logs in and proves");
+    let (one, two) = (read(&world, "epochs/1.age"), read(&world, "epochs/2.age"));
+    std::fs::write(world.state().join("epochs/1.age"), &two).expect("written");
+    let mut anna = world.log_in("anna").expect("logs in");
+    assert!(matches!(anna.queue(Filter::All), Err(Error::NotSigned)));
+    hire(&world, &mut adam, "fatima", Role::Dpo);
+    assert!(matches!(anna.rewrap(), Err(Error::NotSigned)));
+    assert_eq!(read(&world, "epochs/1.age"), two, "nothing was changed");
+    std::fs::write(world.state().join("epochs/1.age"), one).expect("written");
+    assert!(world.log_in("anna").expect("logs in").queue(Filter::All).is_ok());
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn a_member_has_sixteen_connections_and_keeps_nobody_out() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut open: Vec<Client> = (0..16).map(|_| world.log_in("bert").expect("logs in")).collect();
+    assert!(matches!(world.log_in("bert"), Err(Error::Refused(why)) if why.contains("too many")));
+    let mut adam = world.log_in("adam").expect("logs in all the same");
+    dismiss(&world, &mut adam, "bert");
+    assert!(open.iter_mut().all(|client| client.status().is_err()));
+    runtime.block_on(server.stop());
 }

@@ -39,12 +39,11 @@ impl Signing {
     /// Logs in, and reads the roster in force.
     fn begin(&self) -> Result<(Client, InForce), Error> {
         let mut client = self.connection.open()?;
-        let seen = self.connection.seen()?;
-        let in_force = client.roster(Some(&seen))?;
+        let in_force = client.roster()?;
         Ok((client, in_force))
     }
 
-    fn admin(&self, client: &Client) -> Result<AdminKey, Error> {
+    fn admin(&self, client: &mut Client) -> Result<AdminKey, Error> {
         let file = match &self.admin_key {
             Some(file) => file.clone(),
             None => Home::find()?.admin_key(),
@@ -111,9 +110,9 @@ impl NewRole {
 
 /// Add a member, or a backup key, to the roster
 ///
-/// Needs the admin's key, and a member with the admin role. A new reader can open what comes from now
-/// on at once, and what is there already as soon as a reader has wrapped the older epochs to them:
-/// here and now if you read yourself, else by itself at the next log-in of one who does.
+/// Needs the admin's key, and a member with the admin role. A new reader opens letters as soon as a
+/// reader has wrapped the epochs to them: here and now if you read yourself, else by itself with the
+/// next command of one who does.
 #[derive(Args)]
 #[command(after_help = "Example:\n  kluis keys add fatima age1… --role backoffice")]
 pub(super) struct Add {
@@ -136,7 +135,7 @@ impl Add {
         let number = self.insert(&mut new, in_force.next)?;
         let signed = self.signing.put_in_force(&mut client, &mut in_force, new)?;
         let rewrapped = match signed {
-            Some(_) => Some(client.rewrap(None)?),
+            Some(_) => Some(client.rewrap()?),
             None => None,
         };
         let what = number.map_or_else(
@@ -214,8 +213,9 @@ impl Revoke {
         let mut new = next_version(&in_force.roster)?;
         let gone = self.remove(&mut new)?;
         let reads = gone.as_ref().is_some_and(Member::may_read);
-        let record = gone.as_ref().map(|member| seen_by(&mut client, member.id)).transpose()?;
         let admin = self.signing.put_in_force(&mut client, &mut in_force, new)?;
+        // After it: until then they could go on.
+        let record = gone.as_ref().map(|member| seen_by(&mut client, member.id)).transpose()?;
         let mut text = record.as_ref().map_or_else(String::new, |record| {
             format!(
                 "{} had listed {} and looked at {}\n",
@@ -242,7 +242,7 @@ impl Revoke {
                     json["epoch"] = epoch.0.0.into();
                     json["proven"] = epoch.1.into();
                 }
-                let rewrapped = client.rewrap(None)?;
+                let rewrapped = client.rewrap()?;
                 text.push_str(&format!("\n{}", wrapped_words(rewrapped)));
                 if reads {
                     text.push_str("\nnext: kluis keys reseal");
@@ -257,7 +257,10 @@ impl Revoke {
     fn remove(&self, roster: &mut Roster) -> Result<Option<Member>, Error> {
         let absent = || {
             Error::usage(format!("{} is not in the roster", print::short(&self.name, 40)))
-                .hint("`kluis keys list` shows who is; --backup for a backup key")
+                .hint(
+                "`kluis keys list` shows who is; --backup for a backup key; was a revocation cut off, \
+                 `kluis keys rotate` makes the new epoch",
+            )
         };
         if self.backup {
             let at = roster.backups.iter().position(|backup| backup.name == self.name);
@@ -324,7 +327,7 @@ impl Rotate {
                 json!({ "epoch": number, "readers": readers, "dry_run": true }),
             ));
         }
-        let admin = self.signing.admin(&client)?;
+        let admin = self.signing.admin(&mut client)?;
         let epoch = client.add_epoch(&in_force, &admin)?;
         Ok(Report::new(
             epoch_words(epoch),
@@ -368,7 +371,7 @@ impl HandOver {
                 json!({ "admin": vkey, "dry_run": true }),
             ));
         }
-        let old = self.signing.admin(&client)?;
+        let old = self.signing.admin(&mut client)?;
         let copy = self.new.with_extension("recovery.age");
         if !copy.exists() {
             write_new(&copy, &new.wrap(&in_force.roster.recovery))
@@ -395,7 +398,7 @@ impl Rotate {
                 json!({ "mailbox": number, "dry_run": true }),
             ));
         }
-        let admin = self.signing.admin(&client)?;
+        let admin = self.signing.admin(&mut client)?;
         let print = client.add_mailbox(in_force, &admin, crate::cli::session::now())?;
         Ok(Report::new(
             format!(
@@ -449,7 +452,9 @@ fn seen_by(client: &mut Client, staff: StaffId) -> Result<Record, Error> {
     for entry in entries.filter(|entry| entry.staff == Some(staff)) {
         match entry.kind {
             Fact::Listed => record.listings += 1,
-            Fact::Looked => record.items.extend(entry.item.map(|item| item.to_string())),
+            Fact::Looked | Fact::Resealed => {
+                record.items.extend(entry.item.map(|item| item.to_string()));
+            }
             _ => {}
         }
     }

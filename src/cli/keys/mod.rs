@@ -157,7 +157,7 @@ impl Status {
     fn run(self) -> Result<Report, Error> {
         let mut client = self.connection.open()?;
         let status = client.status()?;
-        let in_force = client.roster(Some(&self.connection.seen()?))?;
+        let in_force = client.roster()?;
         let roster = &in_force.roster;
         let (due, failed, held) = status.outgoing;
         let rows = [

@@ -15,7 +15,7 @@ use crate::staff::client::Client;
 /// epoch under a new box key, and drops the old key; content is not touched. Letters may arrive
 /// meanwhile. May be stopped at any time: what is done is done, and the next call goes on. Once
 /// nothing is sealed to an older epoch its secret is removed, which needs the admin role; sealing
-/// needs a member who reads.
+/// needs a member of the back office.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  kluis keys reseal --dry-run\n  kluis keys reseal --limit 10000"
