@@ -599,6 +599,19 @@ fn an_administrator_adds_rotates_revokes_and_a_reader_reseals_from_the_command_l
     assert_eq!(removed["destroyed"], serde_json::json!([1, 2]), "{removed}");
     assert!(!world.state().join("epochs/1.age").exists());
 
+    // Another recovery key: the next reader wraps to it, and its copy of the admin key opens.
+    let recovery = world.make_key("recovery2");
+    let replaced = as_admin(&["keys", "replace-recovery", &recovery.recipient().to_string()]);
+    assert_eq!(replaced["rewrapped"]["left"].as_u64(), Some(2), "{replaced}");
+    done(&world, "anna", &["queue"]);
+    assert!(wrapped::unwrap_epoch(&read(&world, "epochs/3.age"), &recovery).is_ok());
+    let old = world.key("recovery");
+    assert!(wrapped::unwrap_epoch(&read(&world, "epochs/3.age"), &old).is_err());
+    let copy = std::fs::read(keys.join("admin-signing.recovery.age")).expect("is written");
+    let text = recovery.unwrap(&copy).expect("opens");
+    let copied = AdminKey::from_text(&text).expect("is the key");
+    assert_eq!(copied.vkey(), world.admin().vkey());
+
     // Bad input: nothing is changed, and the next command is named.
     let before = entries(&server).len();
     let fails = |arguments: &[&str]| {

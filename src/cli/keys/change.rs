@@ -11,7 +11,7 @@ use crate::cli::session::Connection;
 use crate::cli::{Error, Report, key, print};
 use crate::ids::{EpochId, StaffId};
 use crate::keys::admin::AdminKey;
-use crate::keys::file::write_new;
+use crate::keys::file::{replace, write_new};
 use crate::keys::roster::{BackupKey, Member, Role, Roster, is_name};
 use crate::ledger::Entry;
 use crate::ledger::entry::Fact;
@@ -44,10 +44,7 @@ impl Signing {
     }
 
     fn admin(&self, client: &mut Client) -> Result<AdminKey, Error> {
-        let file = match &self.admin_key {
-            Some(file) => file.clone(),
-            None => Home::find()?.admin_key(),
-        };
+        let file = self.admin_file()?;
         let question = "Passphrase of the admin key";
         let passphrase = key::passphrase(question, self.admin_passphrase_file.as_deref(), false)?;
         let admin = AdminKey::unlock(&file, &passphrase)?;
@@ -57,6 +54,13 @@ impl Signing {
         Err(Error::new(format!("{}: not the admin key of this vault", file.display()))
             .code(DENIED)
             .hint("the vault's is in admin.pub; name its file with --admin-key"))
+    }
+
+    fn admin_file(&self) -> Result<PathBuf, Error> {
+        match &self.admin_key {
+            Some(file) => Ok(file.clone()),
+            None => Ok(Home::find()?.admin_key()),
+        }
     }
 
     /// Signs the roster and puts it in force, unless this is only to be looked at.
@@ -332,6 +336,54 @@ impl Rotate {
         Ok(Report::new(
             epoch_words(epoch),
             json!({ "rotated": "epoch", "epoch": epoch.0.0, "proven": epoch.1 }),
+        ))
+    }
+}
+
+/// Put another recovery key into the roster
+///
+/// After a new ceremony, or when sheets of the old one were lost: every secret is wrapped anew, to the
+/// new recovery key and no longer to the old one, by readers at their next log-in. The copy of the
+/// admin key for recovery is written anew, too. Whoever has the old key and an old copy of the
+/// wrapped secrets still opens those: make a new epoch then, and reseal.
+#[derive(Args)]
+#[command(after_help = "Example:\n  kluis keys replace-recovery age1…")]
+pub(super) struct ReplaceRecovery {
+    /// The new public key: age1…, or the path of a file that holds one
+    #[arg(value_parser = recipient)]
+    key: Recipient,
+    #[command(flatten)]
+    signing: Signing,
+}
+
+impl ReplaceRecovery {
+    pub(super) fn run(self) -> Result<Report, Error> {
+        let (mut client, mut in_force) = self.signing.begin()?;
+        let mut new = next_version(&in_force.roster)?;
+        new.recovery = self.key.0.clone();
+        let recovery = new.recovery.to_string();
+        let Some(admin) = self.signing.put_in_force(&mut client, &mut in_force, new)? else {
+            return Ok(Report::new(
+                format!("{recovery} would be the recovery key; nothing was changed"),
+                json!({ "recovery": recovery, "dry_run": true }),
+            ));
+        };
+        let copy = self.signing.admin_file()?.with_extension("recovery.age");
+        replace(&copy, &admin.wrap(&in_force.roster.recovery))
+            .map_err(|error| Error::io(copy.display(), &error))?;
+        let rewrapped = client.rewrap()?;
+        Ok(Report::new(
+            format!(
+                "{recovery} is the recovery key, roster {}\n{}",
+                in_force.roster.version,
+                wrapped_words(rewrapped)
+            ),
+            json!({
+                "recovery": recovery,
+                "version": in_force.roster.version,
+                "rewrapped": wraps(rewrapped),
+                "recovery_copy": copy,
+            }),
         ))
     }
 }

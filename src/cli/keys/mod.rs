@@ -33,6 +33,7 @@ enum KeysCommand {
     Rotate(change::Rotate),
     Reseal(reseal::Reseal),
     HandOver(change::HandOver),
+    ReplaceRecovery(change::ReplaceRecovery),
 }
 
 /// List the members, backup keys and the recovery key of the signed roster
@@ -68,6 +69,7 @@ impl Keys {
             KeysCommand::Rotate(rotate) => rotate.run(),
             KeysCommand::Reseal(reseal) => reseal.run(json),
             KeysCommand::HandOver(hand_over) => hand_over.run(),
+            KeysCommand::ReplaceRecovery(replace) => replace.run(),
         }
     }
 }
