@@ -25,6 +25,7 @@ use crate::ids::{CaseId, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::keys::admins::Admins;
 use crate::keys::epoch::{EpochPublic, EpochSecret};
 use crate::keys::epoch_note::EpochNote;
+use crate::keys::readers::Readers;
 use crate::keys::{challenge, wrapped};
 use crate::reply::openpgp::MailboxKey;
 use crate::secret::{Personal, clear_stack};
@@ -199,6 +200,8 @@ pub struct Client {
     /// Whether secrets wait to be wrapped anew to the readers of the roster.
     pub stale: bool,
     sealing: Option<(EpochId, EpochPublic)>,
+    /// Whom the epoch that is sealed to was first wrapped to.
+    pub(super) wrapped_to: Option<Readers>,
     epochs: HashMap<EpochId, EpochSecret>,
     /// What this member remembers of vaults; nowhere, in a throwaway one.
     pub(super) seen: Option<Seen>,
@@ -261,10 +264,11 @@ impl Client {
             }
             None => seen::offered(vault, &admin, &hand_overs)?,
         };
-        let sealing = match epoch {
-            Some((id, note)) => Some((id, signed(&admins, vault, id, &note)?.public())),
+        let note = match epoch {
+            Some((id, note)) => Some(signed(&admins, vault, id, &note)?),
             None => None,
         };
+        let sealing = note.as_ref().map(|note| (note.number, note.public()));
         let epochs = HashMap::new();
         let mut client = Self {
             stream,
@@ -276,6 +280,7 @@ impl Client {
             admins,
             stale,
             sealing,
+            wrapped_to: note.map(|note| note.readers),
             epochs,
             seen: seen.cloned(),
             newest: seen.map_or(Ok(Newest::default()), |seen| seen.newest(vault))?,

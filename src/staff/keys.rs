@@ -19,6 +19,7 @@ use crate::keys::admins::HandOver;
 use crate::keys::epoch::EpochSecret;
 use crate::keys::epoch_note::EpochNote;
 use crate::keys::mailbox_note::MailboxNote;
+use crate::keys::readers::Readers;
 use crate::keys::roster::{self, Roster};
 use crate::keys::wrapped;
 use crate::reply::openpgp::MailboxKey;
@@ -65,6 +66,16 @@ impl Client {
         }
         self.remember(Newest { roster: Some(offered), ..self.newest })?;
         Ok(InForce { roster, next, stale, epoch, mailbox })
+    }
+
+    /// Who has the secret of the epoch that is sealed to and is no reader of the roster any more: a
+    /// new epoch is wanted.
+    #[must_use]
+    pub fn outsiders(&self, roster: &Roster) -> Vec<String> {
+        let known = Readers::of(roster);
+        let members = self.wrapped_to.iter().flat_map(|readers| &readers.members);
+        let outside = members.filter(|member| !known.members.contains(member));
+        outside.map(|(name, _)| name.clone()).collect()
     }
 
     /// The admin's public key, as this vault was first met with.

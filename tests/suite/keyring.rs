@@ -343,8 +343,11 @@ fn after_a_reseal_the_old_secret_is_gone_and_opens_nothing() {
 
     let mut adam = world.log_in("adam").expect("logs in");
     dismiss(&world, &mut adam, "bert");
+    let roster = adam.roster().expect("is in force").roster;
+    assert_eq!(world.log_in("dora").expect("logs in").outsiders(&roster), ["bert"]);
     rotate(&world, &mut adam);
     let mut anna = world.log_in("anna").expect("logs in and proves");
+    assert_eq!(world.log_in("dora").expect("logs in").outsiders(&roster), [""; 0]);
     assert_eq!(anna.rewrap().expect("wraps"), (2, 0), "epoch 2 was made for this roster");
     let status = anna.status().expect("tells");
     let old = status.by_epoch.iter().find(|(epoch, _)| *epoch == EpochId(1)).expect("is used").1;
@@ -584,6 +587,9 @@ fn an_administrator_adds_rotates_revokes_and_a_reader_reseals_from_the_command_l
     done(&world, "fatima", &["queue"]);
     assert_eq!(done(&world, "anna", &["keys", "status"])["epoch"].as_u64(), Some(2));
 
+    // As it is after a revocation that was cut off: the roster is in force, the epoch is not made.
+    let status = || done(&world, "dora", &["keys", "status"]);
+    assert_eq!(status()["outsiders"], serde_json::json!([]));
     let revoked = as_admin(&["keys", "revoke", "fatima"]);
     assert_eq!(revoked["number"].as_u64(), Some(6));
     assert_eq!(revoked["listings"].as_u64(), Some(2), "{revoked}");

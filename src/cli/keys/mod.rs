@@ -186,9 +186,16 @@ impl Status {
                 "\n{name} reads, and has a backup key: with the server's disk, both halves"
             ));
         }
+        let outsiders = client.outsiders(roster);
+        for name in &outsiders {
+            text.push_str(&format!(
+                "\n{name} has the secret of the epoch in use and reads no more: `kluis keys rotate`"
+            ));
+        }
         Ok(Report::new(
             text.trim_end(),
             json!({
+                "outsiders": outsiders,
                 "roster": roster.version,
                 "epoch": status.epoch.map(|epoch| epoch.0),
                 "unproven": status.unproven.map(|epoch| epoch.0),
