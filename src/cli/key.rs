@@ -30,8 +30,8 @@ enum KeyCommand {
 
 /// Make a key, on your own machine, under a passphrase
 ///
-/// The secret half never leaves the file. The public half is printed: give it to whoever runs
-/// `kluis init`. One person may hold a member's key and a backup key, but they are two keys.
+/// The secret half never leaves the file. The public half is printed: give it to the admin, for `kluis
+/// init` or `kluis keys add`. One person may hold a member's key and a backup key, but they are two keys.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  kluis key new lotte\n  kluis key new nadia --backup --out nadia.key"
@@ -179,11 +179,13 @@ impl New {
         } else {
             let key = StaffKey::generate();
             key.save(&path, &passphrase, None).map_err(written)?;
-            let option = if self.backup { "backup" } else { "staff" };
+            let (option, role) =
+                if self.backup { ("backup", "backup") } else { ("staff", "backoffice") };
             let recipient = key.recipient().to_string();
+            let name = &self.name;
             let next = format!(
-                "Give the public half to whoever runs `kluis init`:\n  --{option} {}={recipient}",
-                self.name
+                "Give the public half to the admin:\n  kluis init … --{option} {name}={recipient}\n  \
+                 kluis keys add {name} {recipient} --role {role}"
             );
             (recipient, next)
         };
