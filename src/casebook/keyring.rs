@@ -15,8 +15,8 @@ use minicbor::{Decode, Encode};
 use super::read::Opened;
 use super::socket::Desk;
 use super::state::{BoxRecord, Wrapped};
-use super::{Casebook, Error, digest_of, lock};
-use crate::ids::{EpochId, ItemId, SlotId, StaffId};
+use super::{Casebook, Error, NewChunk, digest_of, lock};
+use crate::ids::{Address, Digest, EpochId, ItemId, SlotId, StaffId};
 use crate::keys::admins::Admins;
 use crate::keys::epoch_note::EpochNote;
 use crate::keys::file;
@@ -26,6 +26,7 @@ use crate::keys::roster::{self, Member, Roster, Standing};
 use crate::lab::step;
 use crate::ledger::entry::{Entry, Fact};
 use crate::store::Batch;
+use crate::vault::chunk::SealedChunk;
 use crate::vault::seal::{self, Inner, Kind};
 
 /// Why a change of keys was refused. Nothing was changed.
@@ -85,6 +86,9 @@ pub struct Resealed {
     /// The epoch that it is sealed to.
     #[n(4)]
     pub epoch: EpochId,
+    /// BLAKE3(M), if its chunks were sealed anew, too: as many as before, and they are there already.
+    #[n(5)]
+    pub content: Option<Digest>,
 }
 
 /// Boxes handed out for sealing anew at a time.
@@ -395,7 +399,7 @@ impl Desk {
             Wrapped::Epoch(epoch) => (Some(epoch), None),
             Wrapped::Mailbox(number) => (None, Some(u64::from(number))),
         };
-        let hash = Some(crate::ids::Digest::new(*blake3::hash(secret).as_bytes()));
+        let hash = Some(Digest::new(*blake3::hash(secret).as_bytes()));
         let staff = Some(by);
         let entry = self.casebook.entry(Fact::ReWrapped);
         self.casebook.record_fact(Entry { epoch, count, hash, staff, ..entry })
@@ -493,7 +497,7 @@ impl Desk {
             Ok(taken) => return Ok(taken),
             Err(refusal) => refusal,
         };
-        let hash = Some(crate::ids::Digest::new(*blake3::hash(offered).as_bytes()));
+        let hash = Some(Digest::new(*blake3::hash(offered).as_bytes()));
         let entry = self.casebook.entry(Fact::KeyChangeRefused);
         self.casebook.record_fact(Entry { hash, staff: Some(by), ..entry })?;
         Err(refusal.into())
@@ -523,6 +527,7 @@ impl Casebook {
         staff: StaffId,
         after: Option<(Kind, ItemId)>,
         most: usize,
+        with_content: bool,
     ) -> Result<Vec<Opened>, Error> {
         let (records, position) = {
             let state = self.state();
@@ -555,6 +560,26 @@ impl Casebook {
                 break;
             }
         }
+        if with_content {
+            // Who is given its chunks looks at an item, whatever for.
+            let has_content = |opened: &&Opened| {
+                opened.inner.as_ref().is_some_and(|inner| !inner.chunks.is_empty())
+            };
+            let looked: Vec<Entry> = boxes
+                .iter()
+                .filter(has_content)
+                .map(|opened| Entry {
+                    staff: Some(staff),
+                    case: Some(opened.case),
+                    letter: Some(opened.place.letter),
+                    item: Some(opened.place.item),
+                    ..self.entry(Fact::Looked)
+                })
+                .collect();
+            if !looked.is_empty() {
+                self.commit(Batch::of(looked))?;
+            }
+        }
         Ok(boxes)
     }
 
@@ -585,15 +610,29 @@ impl Casebook {
             if record.epoch.is_none_or(|epoch| epoch >= newest) {
                 return Err(Error::Malformed("the box is not sealed to an older epoch"));
             }
-            if self.open_box(&record)?.chunks != new.inner.chunks {
-                return Err(Error::Malformed("a box that refers to other chunks than before"));
+            let before = self.open_box(&record)?.chunks;
+            match new.content {
+                None if before != new.inner.chunks => {
+                    return Err(Error::Malformed("a box that refers to other chunks than before"));
+                }
+                Some(_) if before.len() != new.inner.chunks.len() => {
+                    return Err(Error::Malformed("a box that refers to fewer or more chunks"));
+                }
+                Some(_) => self.are_there(&new.inner.chunks)?,
+                None => {}
             }
             let sealed = seal::outer(&new.inner, record.place);
             batch.entries.push(Entry {
                 staff: Some(staff),
                 container: record.container,
                 size: Some(record.size),
-                ..self.entry_of(Fact::Resealed, record.case, &sealed, record.content, Some(newest))
+                ..self.entry_of(
+                    Fact::Resealed,
+                    record.case,
+                    &sealed,
+                    new.content.unwrap_or(record.content),
+                    Some(newest),
+                )
             });
             let slot = Some(record.slot);
             batch.entries.push(Entry { slot, ..self.entry(Fact::SlotDropped) });
@@ -601,6 +640,41 @@ impl Casebook {
         }
         let kept = batch.boxes.len() as u64;
         if kept > 0 {
+            self.commit(batch)?;
+        }
+        Ok(kept)
+    }
+
+    fn are_there(&self, chunks: &[Address]) -> Result<(), Error> {
+        for address in chunks {
+            if !self.store.has_chunk(address)? {
+                return Err(Error::Malformed("a box that refers to chunks that are not there"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps chunks that a reader sealed anew, for boxes that will be. If none ever refers to them a
+    /// sweep removes them. One that is there already is passed over.
+    ///
+    /// # Errors
+    /// What the store says: a chunk of a length that none has.
+    pub fn keep_resealed_chunks(
+        &self,
+        staff: StaffId,
+        chunks: Vec<NewChunk>,
+    ) -> Result<u64, Error> {
+        let mut batch = Batch::default();
+        let mut once = HashSet::new();
+        for chunk in chunks {
+            if once.insert(chunk.address) && !self.store.has_chunk(&chunk.address)? {
+                batch.chunks.push(SealedChunk::received(chunk.address, &chunk.bytes)?);
+            }
+        }
+        let kept = batch.chunks.len() as u64;
+        if kept > 0 {
+            let (count, staff) = (Some(kept), Some(staff));
+            batch.entries.push(Entry { count, staff, ..self.entry(Fact::ResealPlanned) });
             self.commit(batch)?;
         }
         Ok(kept)

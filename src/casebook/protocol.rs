@@ -13,7 +13,7 @@ use super::SweepSummary;
 use super::forget::Certificate;
 use super::keyring::Resealed;
 use super::read::{CaseCard, Filter, Opened};
-use super::record::Recording;
+use super::record::{NewChunk, Recording};
 use super::state::Wrapped;
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::secret::Personal;
@@ -191,6 +191,16 @@ pub enum Request {
         /// At most so many.
         #[n(1)]
         most: u32,
+        /// With leave to ask for their chunks: each is a look then.
+        #[n(2)]
+        with_content: bool,
+    },
+    /// Keep chunks that were sealed anew, for boxes that will be.
+    #[n(31)]
+    ResealChunks {
+        /// The chunks.
+        #[n(0)]
+        chunks: Vec<NewChunk>,
     },
     /// Keep boxes that were sealed anew.
     #[n(25)]

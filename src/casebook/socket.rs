@@ -261,7 +261,7 @@ impl Connection {
         }
         let desk = Arc::clone(&self.desk);
         // What is only sealed anew is not looked at.
-        let opens_content = !matches!(request, Request::ToReseal { .. });
+        let opens_content = !matches!(request, Request::ToReseal { with_content: false, .. });
         let response = blocking(move || {
             let roster = desk.roster.read().expect("no holder panics");
             let member = roster.members.iter().find(|member| member.id == staff).cloned();
@@ -271,6 +271,7 @@ impl Connection {
                 Request::Record { .. }
                     | Request::Forget { .. }
                     | Request::Reseal { .. }
+                    | Request::ResealChunks { .. }
                     | Request::Prove { .. }
             );
             let _in_force = acts.then_some(roster);
@@ -398,8 +399,12 @@ impl Desk {
             Request::Rewrap { what, version, file } => {
                 Response::Recorded { seq: self.take_wrapped(staff, what, version, &file)? }
             }
-            Request::ToReseal { after, most } => {
-                Response::Boxes { boxes: casebook.to_reseal(staff, after, most as usize)? }
+            Request::ToReseal { after, most, with_content } => {
+                let most = most as usize;
+                Response::Boxes { boxes: casebook.to_reseal(staff, after, most, with_content)? }
+            }
+            Request::ResealChunks { chunks } => {
+                Response::Kept { count: casebook.keep_resealed_chunks(staff, chunks)? }
             }
             Request::Reseal { boxes } => Response::Kept { count: casebook.reseal(staff, &boxes)? },
             Request::AddMailbox { note, certificate, file } => {
@@ -491,6 +496,7 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         | Request::WrappedFile { what: Wrapped::Mailbox(_) }
         | Request::Rewrap { what: Wrapped::Mailbox(_), .. }
         | Request::ToReseal { .. }
+        | Request::ResealChunks { .. }
         | Request::Reseal { .. }
         | Request::ReplyTo { .. }
         | Request::MessageId { .. }

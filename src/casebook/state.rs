@@ -255,7 +255,7 @@ impl State {
         let item = entry.item.unwrap_or_else(|| item_of(letter));
         let place = Place { kind, vault, letter, item };
         if entry.kind == Fact::Resealed {
-            return self.resealed(place, slot, address, entry.epoch);
+            return self.resealed(place, slot, address, content, entry.epoch);
         }
         let record = BoxRecord {
             place,
@@ -295,7 +295,14 @@ impl State {
     }
 
     /// The same box with another key under another epoch: what it is and since when stays.
-    fn resealed(&mut self, place: Place, slot: SlotId, address: Address, epoch: Option<EpochId>) {
+    fn resealed(
+        &mut self,
+        place: Place,
+        slot: SlotId,
+        address: Address,
+        content: Digest,
+        epoch: Option<EpochId>,
+    ) {
         let Some(at) = self.places.get(&(place.kind, place.item)).copied() else { return };
         let Some(record) = self.boxes.get_mut(at as usize) else { return };
         if record.forgotten {
@@ -303,7 +310,7 @@ impl State {
         }
         self.slots.remove(&record.slot);
         self.slots.insert(slot, at);
-        *record = BoxRecord { slot, address, epoch, ..*record };
+        *record = BoxRecord { slot, address, content, epoch, ..*record };
     }
 
     fn open_case(&mut self, entry: &Entry) {

@@ -114,6 +114,9 @@ pub enum Fact {
     /// A second look agreed, and `count` records were removed; `position` is that of the plan.
     #[n(33)]
     Swept,
+    /// Chunks were sealed anew for boxes that will be: `count` of them.
+    #[n(37)]
+    ResealPlanned,
     /// A box was sealed anew to a newer epoch: the fields of a box; its content is the same. The
     /// slot of its old key is dropped by an entry behind this one.
     #[n(38)]

@@ -540,6 +540,21 @@ impl Client {
         fetched.and(drained)
     }
 
+    /// Chunks as they lie in the vault, of a box that was looked at.
+    pub(super) fn sealed_chunks(&mut self, keys: &[ChunkKey]) -> Result<Vec<Vec<u8>>, Error> {
+        let mut pipe = Pipe { stream: &mut self.stream, keys, asked: 0, answered: 0 };
+        let mut buffer = Zeroizing::new(vec![0; chunk::RECORD]);
+        let mut sealed = Vec::with_capacity(keys.len());
+        let fetched = loop {
+            match pipe.next(&mut buffer) {
+                Ok(Some((_, place))) => sealed.push(buffer[place].to_vec()),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        fetched.and(pipe.drain()).map(|()| sealed)
+    }
+
     fn manifest(&mut self, opened: &Opened) -> Result<Manifest, Error> {
         let inner = match (opened.standing, &opened.inner) {
             (Standing::Kept, Some(inner)) => inner,

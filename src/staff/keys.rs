@@ -12,11 +12,11 @@ use super::seen::Newest;
 use crate::casebook::keyring::Resealed;
 use crate::casebook::protocol::{Request, Response};
 use crate::casebook::state::Wrapped;
-use crate::casebook::{Opened, Standing};
+use crate::casebook::{NewChunk, Opened, Standing};
 use crate::ids::{EpochId, StaffId};
 use crate::keys::admin::AdminKey;
 use crate::keys::admins::HandOver;
-use crate::keys::epoch::EpochSecret;
+use crate::keys::epoch::{EpochPublic, EpochSecret};
 use crate::keys::epoch_note::EpochNote;
 use crate::keys::mailbox_note::MailboxNote;
 use crate::keys::readers::Readers;
@@ -24,6 +24,7 @@ use crate::keys::roster::{self, Roster};
 use crate::keys::wrapped;
 use crate::reply::openpgp::MailboxKey;
 use crate::secret::Personal;
+use crate::vault::chunk::{self, Base, ChunkKey};
 use crate::vault::{self, seal};
 
 /// The roster in force, as the admin signed it.
@@ -42,6 +43,8 @@ pub struct InForce {
 
 /// Boxes that are asked for and handed in at a time.
 const AT_ONCE: u32 = 64;
+/// Chunks that are sealed anew at a time: 16 MiB.
+const CHUNKS_AT_ONCE: usize = 64;
 
 impl Client {
     /// The roster in force.
@@ -254,17 +257,46 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn reseal(&mut self, most: u64, tell: &mut dyn FnMut(u64)) -> Result<(u64, u64), Error> {
+        self.reseal_all(most, None, tell)
+    }
+
+    /// As [`reseal`](Self::reseal), and the content under new keys, too: what was known of the old
+    /// ones opens nothing of it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn reseal_with_content(
+        &mut self,
+        most: u64,
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<(u64, u64), Error> {
+        self.reseal_all(most, Some(&Base::fresh()), tell)
+    }
+
+    fn reseal_all(
+        &mut self,
+        most: u64,
+        base: Option<&Base>,
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<(u64, u64), Error> {
+        let with_content = base.is_some();
         let (mut done, mut unopened, mut after) = (0, 0, None);
         while done < most {
             let most = u32::try_from(most - done).unwrap_or(u32::MAX).min(AT_ONCE);
-            let Response::Boxes { boxes } = self.ask(&Request::ToReseal { after, most })? else {
+            let Response::Boxes { boxes } =
+                self.ask(&Request::ToReseal { after, most, with_content })?
+            else {
                 return Err(Error::Unexpected);
             };
             let Some(last) = boxes.last() else { break };
             after = Some((last.place.kind, last.place.item));
             let mut sealed = Vec::with_capacity(boxes.len());
             for opened in &boxes {
-                match self.sealed_anew(opened) {
+                let new = match base {
+                    None => self.sealed_anew(opened),
+                    Some(base) => self.sealed_anew_with_content(opened, base),
+                };
+                match new {
                     Ok(new) => sealed.push(new),
                     Err(Error::NoKey | Error::Forgotten | Error::Vault(_)) => unopened += 1,
                     Err(error) => return Err(error),
@@ -281,8 +313,45 @@ impl Client {
         Ok((done, unopened))
     }
 
-    /// The same manifest, sealed to the newest epoch and opened again to see that it is.
-    fn sealed_anew(&mut self, opened: &Opened) -> Result<Resealed, Error> {
+    /// The content under new keys, handed in, and a manifest that names them.
+    fn sealed_anew_with_content(
+        &mut self,
+        opened: &Opened,
+        base: &Base,
+    ) -> Result<Resealed, Error> {
+        let (inner, old, epoch, public) = self.to_newer(opened)?;
+        let mut manifest = seal::open_inner(inner, self.epoch(old)?, opened.content)?;
+        if manifest.chunks.is_empty() {
+            return self.sealed_anew(opened);
+        }
+        let mut keys = Vec::with_capacity(manifest.chunks.len());
+        for some in manifest.chunks.chunks(CHUNKS_AT_ONCE) {
+            let sealed = self.sealed_chunks(some)?;
+            let (new, chunks) = resealed(base, some, &sealed)?;
+            let Response::Kept { .. } = self.ask(&Request::ResealChunks { chunks })? else {
+                return Err(Error::Unexpected);
+            };
+            keys.extend(new);
+        }
+        manifest.chunks = keys;
+        let (new, content) = seal::inner(&manifest, &public);
+        seal::open_inner(&new, self.epoch(epoch)?, content)?;
+        let place = opened.place;
+        Ok(Resealed {
+            kind: place.kind,
+            item: place.item,
+            slot: opened.slot,
+            inner: new,
+            epoch,
+            content: Some(content),
+        })
+    }
+
+    /// A box that is sealed to an older epoch: its inner layer, that epoch, and the newest one.
+    fn to_newer<'a>(
+        &self,
+        opened: &'a Opened,
+    ) -> Result<(&'a seal::Inner, EpochId, EpochId, EpochPublic), Error> {
         let inner = match (opened.standing, &opened.inner) {
             (Standing::Forgotten, _) => return Err(Error::Forgotten),
             (Standing::Kept, Some(inner)) if opened.place.vault == self.vault => inner,
@@ -291,9 +360,12 @@ impl Client {
         let old = opened.epoch.ok_or(Error::Unexpected)?;
         let (epoch, public) = self.sealing()?;
         // Never back to one whose secret somebody may have taken along.
-        if epoch <= old {
-            return Err(Error::Older("epoch"));
-        }
+        if epoch <= old { Err(Error::Older("epoch")) } else { Ok((inner, old, epoch, public)) }
+    }
+
+    /// The same manifest, sealed to the newest epoch and opened again to see that it is.
+    fn sealed_anew(&mut self, opened: &Opened) -> Result<Resealed, Error> {
+        let (inner, old, epoch, public) = self.to_newer(opened)?;
         let message: Zeroizing<Vec<u8>> = {
             let secret = self.epoch(old)?;
             // Compares with what the ledger recorded.
@@ -303,7 +375,14 @@ impl Client {
         let new = seal::Inner { chunks: inner.chunks.clone(), sealed: public.wrap(&message) };
         seal::open_inner(&new, self.epoch(epoch)?, opened.content)?;
         let place = opened.place;
-        Ok(Resealed { kind: place.kind, item: place.item, slot: opened.slot, inner: new, epoch })
+        Ok(Resealed {
+            kind: place.kind,
+            item: place.item,
+            slot: opened.slot,
+            inner: new,
+            epoch,
+            content: None,
+        })
     }
 
     /// Has the server remove the secrets of epochs that nothing is sealed to any more.
@@ -316,4 +395,35 @@ impl Client {
             _ => Err(Error::Unexpected),
         }
     }
+}
+
+/// Chunks sealed anew under `base`, on all cores: their keys, and what is handed in.
+fn resealed(
+    base: &Base,
+    keys: &[ChunkKey],
+    sealed: &[Vec<u8>],
+) -> Result<(Vec<ChunkKey>, Vec<NewChunk>), Error> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = keys.len().div_ceil(cores).max(1);
+    let work = |(keys, sealed): (&[ChunkKey], &[Vec<u8>])| -> Result<Vec<_>, vault::Error> {
+        let pairs = keys.iter().zip(sealed);
+        pairs.map(|(key, sealed)| chunk::reseal(base, key, sealed)).collect()
+    };
+    let parts: Vec<Result<Vec<_>, vault::Error>> = std::thread::scope(|scope| {
+        let parts = keys.chunks(share).zip(sealed.chunks(share));
+        let parts: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
+        let join = |part: std::thread::ScopedJoinHandle<'_, _>| {
+            part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        parts.into_iter().map(join).collect()
+    });
+    let (mut new, mut chunks) = (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
+    for part in parts {
+        for (key, chunk) in part? {
+            let address = chunk.address();
+            new.push(key);
+            chunks.push(NewChunk { address, bytes: chunk.bytes().to_vec() });
+        }
+    }
+    Ok((new, chunks))
 }

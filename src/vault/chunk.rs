@@ -287,6 +287,29 @@ pub(super) fn open_found<'a>(key: &ChunkKey, sealed: &'a mut [u8]) -> Result<&'a
     if bool::from(hash.as_bytes().ct_eq(&key.hash)) { Ok(body) } else { Err(Error::Tampered) }
 }
 
+/// Seals a chunk anew under another base: opens ciphertext ‖ tag, checks it, and seals the same body,
+/// the hash of which is known.
+///
+/// # Errors
+/// [`Error::Tampered`] if it is not the chunk of `key`.
+pub fn reseal(
+    base: &Base,
+    key: &ChunkKey,
+    sealed: &[u8],
+) -> Result<(ChunkKey, SealedChunk), Error> {
+    let mut record = Vec::with_capacity(HEADROOM + sealed.len());
+    record.resize(HEADROOM, 0);
+    record.extend_from_slice(sealed);
+    let in_place = &mut record[HEADROOM..];
+    open_found(key, in_place)?;
+    let new = *blake3::keyed_hash(base.0.expose(), &key.hash).as_bytes();
+    let key = ChunkKey { hash: key.hash, key: new };
+    let (body, tag) = in_place.split_last_chunk_mut::<TAG>().ok_or(Error::Tampered)?;
+    *tag = seal_once(&key.key, &[], body);
+    let address = key.address();
+    Ok((key, SealedChunk { address, record }))
+}
+
 /// Appends the true content of body number `index` of an item of `length` bytes to `content`.
 ///
 /// # Errors
@@ -329,6 +352,38 @@ mod tests {
         assert!(opened == content);
         let total: usize = chunks.iter().map(|c| c.bytes().len() - TAG).sum();
         assert_eq!(total as u64, padded(content.len() as u64));
+    }
+
+    #[test]
+    fn a_chunk_that_is_sealed_anew_has_the_same_body_under_another_key_and_address() {
+        let (one, two) = (Base::fresh(), Base::fresh());
+        let content = vec![7; BODY + 5000];
+        let (keys, chunks) = seal(&one, &content, NonZeroUsize::MIN);
+        let mut opened = Vec::new();
+        for (i, (key, chunk)) in keys.iter().zip(&chunks).enumerate() {
+            let (new, sealed) = reseal(&two, key, chunk.bytes()).expect("is whole");
+            assert_eq!(new.hash(), key.hash());
+            assert_eq!(new.address(), sealed.address());
+            assert_ne!(new.address(), key.address());
+            let mut bytes = sealed.bytes().to_vec();
+            let body = open(&new, sealed.address(), &mut bytes).expect("opens");
+            unpad(&mut opened, body, i, content.len() as u64).expect("is true");
+            let mut changed = chunk.bytes().to_vec();
+            changed[9] ^= 1;
+            assert!(reseal(&two, key, &changed).is_err());
+            assert!(reseal(&two, key, &changed[..TAG - 1]).is_err());
+        }
+        assert_eq!(opened, content);
+        let (again, _) = seal(&two, &content, NonZeroUsize::MIN);
+        assert!(
+            again
+                == keys
+                    .iter()
+                    .zip(&chunks)
+                    .map(|(key, chunk)| { reseal(&two, key, chunk.bytes()).expect("is whole").0 })
+                    .collect::<Vec<_>>(),
+            "as if it had been sealed there"
+        );
     }
 
     #[test]

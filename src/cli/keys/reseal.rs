@@ -12,7 +12,8 @@ use crate::staff::client::Client;
 /// Seal what older epochs hold to the newest one, and remove the older secrets
 ///
 /// Opens each box's inner layer, compares it with what the ledger recorded, seals it to the newest
-/// epoch under a new box key, and drops the old key; content is not touched. Letters may arrive
+/// epoch under a new box key, and drops the old key; content is not touched, but with --chunks it gets
+/// new keys, too: then what somebody had noted of the old ones opens nothing. Letters may arrive
 /// meanwhile. May be stopped at any time: what is done is done, and the next call goes on. Once
 /// nothing is sealed to an older epoch its secret is removed, which needs the admin role; sealing
 /// needs a member of the back office.
@@ -24,6 +25,9 @@ pub(super) struct Reseal {
     /// Stop after so many boxes
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
+    /// Seal the content anew, too, and not the boxes alone
+    #[arg(long)]
+    chunks: bool,
     /// Say how many boxes are sealed to which epoch, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -56,7 +60,13 @@ impl Reseal {
         let outcome = if old == 0 {
             Ok((0, 0))
         } else {
-            client.reseal(self.limit.unwrap_or(u64::MAX), &mut |done| bar.set_position(done))
+            let most = self.limit.unwrap_or(u64::MAX);
+            let tell = &mut |done| bar.set_position(done);
+            if self.chunks {
+                client.reseal_with_content(most, tell)
+            } else {
+                client.reseal(most, tell)
+            }
         };
         bar.finish_and_clear();
         let (done, unopened) = outcome?;
