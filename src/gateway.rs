@@ -554,8 +554,10 @@ async fn keep_up(casebook: Arc<Casebook>, reserve: u64, stop: impl Future<Output
         let work = move || -> Result<(), casebook::Error> {
             here.store().keep_reserve(reserve);
             here.tidy()?;
-            if here.rotation_is_due() {
-                here.rotate_cabinet()?;
+            if here.rotation_is_due()
+                && let Err(error) = here.rotate_cabinet()
+            {
+                tracing::error!(%error, "the nightly rotation failed; it is tried again in an hour");
             }
             if here.sweep_is_due() {
                 let summary = here.sweep(false)?;

@@ -17,6 +17,9 @@ use crate::vault::{self, seal::Kind};
 pub(super) const BACKUP_DAYS: u64 = 7;
 /// Days between two rotations of the cabinet key.
 pub(super) const ROTATION_DAYS: u64 = 1;
+/// Minutes until a rotation that failed is tried again by itself: within the slack that a day has,
+/// and not every minute, for each try writes the whole cabinet.
+pub(super) const ROTATION_AGAIN: u64 = 60;
 
 /// Proof that something was forgotten: the entry, where it stands in the ledger, and when the last
 /// copy of its key is gone.
@@ -46,9 +49,12 @@ pub struct Certificate {
 
 impl Casebook {
     /// Forgets items of one case, what they were taken out of included, after the reason was
-    /// recorded. With `now` the cabinet key is rotated at once.
+    /// recorded. With `now` the cabinet key is rotated at once: by a rotation that began after the
+    /// keys were dropped.
     ///
     /// # Errors
+    /// What the store says; after `NotRotated` all of it is forgotten, and only the rotation is not
+    /// done.
     /// `Refused` under a legal hold; `Unknown` if an item does not exist or is of another case.
     pub fn forget(
         &self,
@@ -128,7 +134,10 @@ impl Casebook {
     /// # Errors
     /// What the store says.
     pub fn rotate_cabinet(&self) -> Result<(), Error> {
-        let rotated = self.store.rotate_cabinet(self.clock.minutes())?;
+        let minute = self.clock.minutes();
+        let rotated = self.store.rotate_cabinet(minute);
+        *lock(&self.rotation_failed) = rotated.is_err().then_some(minute);
+        let rotated = rotated?;
         let entries = self.store.entries(rotated.first_seq, 1)?;
         self.take_in(rotated.first_seq, entries)
     }

@@ -165,6 +165,8 @@ pub struct Casebook {
     tests: Mutex<Vec<(EpochId, blake3::Hash)>>,
     /// Held while a sweep takes a step; when it did, in minutes since 1970.
     sweep_tried: Mutex<Option<u64>>,
+    /// When the cabinet's key could not be rotated, in minutes since 1970, if it could not be since.
+    rotation_failed: Mutex<Option<u64>>,
     stopping: AtomicBool,
 }
 
@@ -228,6 +230,7 @@ impl Casebook {
             importing: Mutex::default(),
             tests: Mutex::default(),
             sweep_tried: Mutex::default(),
+            rotation_failed: Mutex::default(),
             stopping: AtomicBool::new(false),
             store,
         };
@@ -484,13 +487,18 @@ impl Casebook {
         }
     }
 
-    /// Whether the nightly rotation of the cabinet key is due: a key was dropped, and the last
-    /// rotation is a day old.
+    /// Whether the nightly rotation of the cabinet key is due: a key was dropped, the last rotation
+    /// is a day old, and none failed within the hour.
     #[must_use]
     pub fn rotation_is_due(&self) -> bool {
+        let now = self.clock.minutes();
+        let failed = *lock(&self.rotation_failed);
+        if failed.is_some_and(|minute| now.abs_diff(minute) < forget::ROTATION_AGAIN) {
+            return false;
+        }
         let state = self.state();
         let day = forget::ROTATION_DAYS * 24 * 60;
-        state.dropped && self.clock.minutes() >= state.rotated + day
+        state.dropped && now >= state.rotated + day
     }
 
     /// Hashes of the signed files in force, as the ledger has them.

@@ -114,6 +114,7 @@ impl From<store::Error> for Error {
                 this.code(USAGE).hint("name the folder that `kluis init` made")
             }
             store::Error::Full => this.code(LATER).hint("make room on the disk of the vault"),
+            store::Error::NotRotated(_) => this.code(LATER).hint(NOT_ROTATED),
             store::Error::Older { .. } => this.hint(
                 "an old copy was put back: put a newer one there; docs/operating.md says what else",
             ),
@@ -123,6 +124,10 @@ impl From<store::Error> for Error {
             store::Error::Damaged { .. } => {
                 this.hint("change nothing there; docs/operating.md says how to put a copy back")
             }
+            store::Error::OlderWhole { .. } => this.hint(
+                "copy both folders as they are; docs/operating.md, \"It does not start\", says how to \
+                 go back to the cabinet of before",
+            ),
             store::Error::Later { .. } => this.hint("use the newest version of kluis"),
             store::Error::Dead => this.code(LATER).hint("start `kluis serve` again"),
             store::Error::Io { ref source, .. }
@@ -309,6 +314,10 @@ impl From<client::Error> for Error {
     }
 }
 
+/// After a rotation of the cabinet that was given up.
+const NOT_ROTATED: &str = "nothing is lost, and what was forgotten does not open; look at the disk, \
+                           then `kluis keys rotate --cabinet`; the server tries again by itself";
+
 /// What the server refused, in its own words. It sends no code beside them, so they are known here.
 fn refused(why: String) -> Error {
     if why == casebook::Error::Forbidden.to_string() {
@@ -322,6 +331,9 @@ fn refused(why: String) -> Error {
     }
     if let Some(hint) = of_keys(&why) {
         return Error::new(why).hint(hint);
+    }
+    if why.starts_with(store::KEEPS_ITS_KEY) {
+        return Error::new(why).code(LATER).hint(NOT_ROTATED);
     }
     let hint = [
         (Refusal::Undecided, "`kluis decide CASE WORDS` or `kluis answer CASE` comes first"),
@@ -423,6 +435,13 @@ mod tests {
         assert_eq!(denied.code, DENIED);
         let early: Error = client::Error::Refused(Refusal::Undecided.to_string()).into();
         assert!(early.code == FAILED && early.hint.contains("decide"));
+        let kept = store::Error::NotRotated(Box::new(store::Error::Full));
+        let told: Error = client::Error::Refused(kept.to_string()).into();
+        assert!(told.code == LATER && told.hint.contains("keys rotate --cabinet"));
+        assert_eq!(
+            (Error::from(kept).code, told.text),
+            (LATER, "the cabinet keeps its key for now: the disk is full".into())
+        );
         assert_eq!(Error::from(UnlockError::WrongPassphrase).code, DENIED);
     }
 }

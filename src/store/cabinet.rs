@@ -6,18 +6,21 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use super::disk::{Disk, Durable, Tail};
 use super::frame::{self, Bad, Header, Type, Walk};
+use super::rewrap::Snapshot;
 use super::{Error, rotation};
 use crate::ids::{SlotId, VaultId};
 use crate::secret::Secret;
 use crate::vault::slot::{self, Slot};
 use crate::vault::{self};
 
-const SLOT: usize = size_of::<Slot>();
+/// Bytes of a wrapped key.
+pub(super) const SLOT: usize = size_of::<Slot>();
 /// Where in the address of a record its group is written.
 const GROUP: usize = 24;
 
@@ -69,10 +72,19 @@ pub(super) struct Kept {
 /// What readers share.
 pub(super) struct Slots {
     pub(super) generation: u64,
-    pub(super) key: Secret<[u8; 32]>,
+    pub(super) key: Arc<Secret<[u8; 32]>>,
     pub(super) kept: HashMap<SlotId, Kept>,
     /// Where the durable part of the file ends.
     pub(super) end: u64,
+    /// While they are copied under another key: what came and went.
+    pub(super) since: Option<Since>,
+}
+
+/// What came and went since a moment.
+#[derive(Default)]
+pub(super) struct Since {
+    pub(super) added: Vec<SlotId>,
+    pub(super) dropped: Vec<SlotId>,
 }
 
 impl Slots {
@@ -80,6 +92,33 @@ impl Slots {
     pub(super) fn open(&self, id: SlotId) -> Result<Zeroizing<[u8; 32]>, Error> {
         let kept = self.kept.get(&id).ok_or(vault::Error::NoKey)?;
         Ok(slot::unwrap(self.key.expose(), id, &kept.slot)?)
+    }
+
+    /// Takes in slots that are durable.
+    pub(super) fn add(&mut self, adds: Vec<(SlotId, Kept)>) {
+        if let Some(since) = &mut self.since {
+            since.added.extend(adds.iter().map(|(id, _)| *id));
+        }
+        self.kept.extend(adds);
+    }
+
+    /// Takes out a slot that is forgotten; says whether it was there.
+    pub(super) fn take_out(&mut self, id: SlotId) -> bool {
+        if let Some(since) = &mut self.since {
+            since.dropped.push(id);
+        }
+        self.kept.remove(&id).is_some()
+    }
+
+    /// What there is now; from now on what comes and goes is remembered.
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        self.since = Some(Since::default());
+        Snapshot { key: Arc::clone(&self.key), ids: self.kept.keys().copied().collect() }
+    }
+
+    /// Those of these slots that are there.
+    pub(super) fn still_there(&self, ids: &[SlotId]) -> Vec<(SlotId, Kept)> {
+        ids.iter().filter_map(|id| self.kept.get_key_value(id)).map(|(id, k)| (*id, *k)).collect()
     }
 
     /// Wraps a key for its slot.
@@ -159,7 +198,7 @@ pub(super) fn load(place: &Place, generation: u64) -> Result<Loaded, Error> {
     let bytes = place.disk.read(&path)?;
     let Replayed { kept, end, is_as_begun } = replay(place, generation, &path, &bytes)?;
     let file = place.disk.open(&path)?;
-    let slots = Slots { generation, key, kept, end };
+    let slots = Slots { generation, key: Arc::new(key), kept, end, since: None };
     // One slot that does not open is damage of its own; all of them, and it is the key.
     if !slots.kept.is_empty() && !slots.kept.keys().any(|id| slots.open(*id).is_ok()) {
         let what = "this key does not open the cabinet";

@@ -10,7 +10,6 @@
 //! the commit point costs the group and nothing else; any other failed write or barrier ends it
 //! for good, because what the system failed to write it has forgotten.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -21,6 +20,7 @@ use super::coming::{Announced, Coming};
 use super::log::Numbered;
 use super::packing::{self, Record};
 use super::packs::{PackId, Sort, Spot, UNIT};
+use super::rewrap::Next;
 use super::shared::Shared;
 use super::{Batch, Committed, Error, Staged, log, mark, rotation, staged};
 use crate::ids::{Address, SlotId};
@@ -44,11 +44,14 @@ pub const COMMIT_STEPS: &[&str] = &[
 ];
 /// The steps of forgetting that a crash must survive, between the ledger and the index.
 pub const FORGET_STEPS: &[&str] = &["forget:recorded", "forget:drop-written", "forget:dropped"];
-/// The steps of a rotation of the cabinet that a crash must survive, in order.
+/// The steps of a rotation of the cabinet that a crash must survive, in order; those up to
+/// `copy-verified` beside the committer.
 pub const ROTATE_STEPS: &[&str] = &[
     "rotate:begin",
     "rotate:key-written",
-    "rotate:cabinet-written",
+    "rotate:copied",
+    "rotate:copy-verified",
+    "rotate:caught-up",
     "rotate:verified",
     "rotate:renamed",
     "rotate:switched",
@@ -71,9 +74,10 @@ type Reply<T> = SyncSender<Result<T, Error>>;
 /// What is asked of the committer.
 pub(super) enum Job {
     Commit(Work, Reply<Committed>),
-    Rotate {
+    /// To a cabinet that was copied beside.
+    Switch {
         minute: u64,
-        orphans: HashSet<SlotId>,
+        next: Box<Next>,
         reply: Reply<Committed>,
     },
     /// Batches that share a group, whatever the scheduler does.
@@ -154,7 +158,7 @@ impl Committer {
     /// Serves until every sender is gone; closes the packs then.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
-            let (works, replies, rotation) = gather(job, jobs, &self.shared.coming);
+            let (works, replies, switch) = gather(job, jobs, &self.shared.coming);
             // What may use the reserve must not share the fate of what may not.
             let (first, second): (Vec<_>, Vec<_>) =
                 works.into_iter().zip(replies).partition(|(work, _)| work.from_reserve);
@@ -165,9 +169,9 @@ impl Committer {
                     clear_stack();
                 }
             }
-            if let Some((minute, orphans, reply)) = rotation {
-                let result = self.alive().and_then(|()| self.rotate(minute, &orphans));
-                self.note(&result);
+            if let Some((minute, next, reply)) = switch {
+                let result = self.alive().and_then(|()| self.rotate(minute, *next));
+                clear_stack();
                 let _ = reply.send(result);
             }
         }
@@ -240,10 +244,8 @@ impl Committer {
         &mut self,
         mut attempt: impl FnMut(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        match attempt(self) {
-            Err(Error::Full) if self.shared.reserve.release()? => attempt(self),
-            other => other,
-        }
+        let shared = Arc::clone(&self.shared);
+        shared.reserve.with(|| attempt(self))
     }
 
     /// Commits a group; what it gives for each batch may still be a failed drop. What was staged is
@@ -345,7 +347,7 @@ impl Committer {
         step("commit:ledger-synced");
         {
             let mut slots = self.shared.slots_mut();
-            slots.kept.extend(adds);
+            slots.add(adds);
             slots.end = self.cabinet.tail.end();
         }
         // Whoever sees an entry finds its key, or the entry that says why not.
@@ -361,7 +363,7 @@ impl Committer {
         }
         drop(history);
         let mut slots = self.shared.slots_mut();
-        self.undropped.extend(emptied.iter().filter(|slot| slots.kept.remove(slot).is_some()));
+        self.undropped.extend(emptied.into_iter().filter(|slot| slots.take_out(*slot)));
         Ok(done)
     }
 
@@ -403,25 +405,28 @@ impl Committer {
         }
     }
 
-    /// A step of the committer: nothing else is committed meanwhile.
-    fn rotate(&mut self, minute: u64, orphans: &HashSet<SlotId>) -> Result<Committed, Error> {
-        let next = self.with_reserve(|this| {
-            rotation::prepare(&this.cabinet.place, &this.shared.slots(), orphans)
-        })?;
+    /// The end of a rotation, in which nothing else is committed. What fails before the switch
+    /// costs what was copied and nothing else.
+    fn rotate(&mut self, minute: u64, mut next: Next) -> Result<Committed, Error> {
+        let changed = next.follow(&self.shared.slots())?;
+        self.with_reserve(|_| next.finish(&changed))?;
+        next.verify_end(&changed)?;
         // A switch cannot be taken back: what fails from here on, the next start finishes.
         self.switch(minute, next).inspect_err(|error| self.stop(error))
     }
 
-    fn switch(&mut self, minute: u64, next: rotation::Next) -> Result<Committed, Error> {
+    fn switch(&mut self, minute: u64, next: Next) -> Result<Committed, Error> {
         let place = self.cabinet.place.clone();
         let generation = next.generation;
-        let (slots, tail) = rotation::switch(&place, next)?;
+        let (slots, tail, opens) = rotation::switch(&place, next)?;
         self.cabinet.tail = tail;
         self.undropped.clear();
-        *self.shared.slots_mut() = slots;
+        // Freed at the end, and not while others wait for the lock.
+        let old = std::mem::replace(&mut *self.shared.slots_mut(), slots);
         let committed = self.record_rotation(minute, generation)?;
-        rotation::settle(&place, &self.shared.slots())?;
+        rotation::destroy_others(&place, generation, opens)?;
         self.mark()?;
+        drop(old);
         Ok(committed)
     }
 
@@ -448,14 +453,14 @@ impl Committer {
     }
 }
 
-type Rotation = (u64, HashSet<SlotId>, Reply<Committed>);
+type Switch = (u64, Box<Next>, Reply<Committed>);
 
-/// Takes what waits and what is announced, up to a rotation or to [`GROUP_BYTES`].
+/// Takes what waits and what is announced, up to the end of a rotation or to [`GROUP_BYTES`].
 fn gather(
     first: Job,
     jobs: &Receiver<Job>,
     coming: &Coming,
-) -> (Vec<Work>, Vec<Reply<Committed>>, Option<Rotation>) {
+) -> (Vec<Work>, Vec<Reply<Committed>>, Option<Switch>) {
     let (mut works, mut replies) = (Vec::new(), Vec::new());
     let awaited = coming.awaited();
     let mut bytes = 0;
@@ -475,8 +480,8 @@ fn gather(
                     replies.push(reply);
                 }
             }
-            Job::Rotate { minute, orphans, reply } => {
-                return (works, replies, Some((minute, orphans, reply)));
+            Job::Switch { minute, next, reply } => {
+                return (works, replies, Some((minute, next, reply)));
             }
         }
         if bytes >= GROUP_BYTES {

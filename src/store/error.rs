@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::vault;
 
+/// How the words of [`Error::NotRotated`] begin.
+pub const KEEPS_ITS_KEY: &str = "the cabinet keeps its key for now";
+
 /// Why the store could not do it. Names files of ours and offsets, never content.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -20,6 +23,14 @@ pub enum Error {
         offset: u64,
         /// What is wrong.
         what: &'static str,
+    },
+    /// The cabinet in force cannot be read, and the one that a rotation left beside it can.
+    #[error("{why}; the cabinet of before it, {generation}, is there and whole")]
+    OlderWhole {
+        /// What is wrong.
+        why: Box<Error>,
+        /// The number of the cabinet of before.
+        generation: u64,
     },
     /// A file of the vault is not there.
     #[error("{what} ({})", file.display())]
@@ -51,6 +62,10 @@ pub enum Error {
     /// There is no vault in this directory.
     #[error("there is no vault in this directory")]
     NotAVault,
+    /// The cabinet has no new key: what was begun of it is removed, the key of before stays in force,
+    /// nothing is lost, and it can be tried again.
+    #[error("{KEEPS_ITS_KEY}: {0}")]
+    NotRotated(Box<Error>),
     /// The disk is full. Nothing of the batch was kept; later ones may be.
     #[error("the disk is full")]
     Full,
@@ -106,6 +121,10 @@ impl Error {
             Self::Absent { file, what } => Self::Absent { file: file.clone(), what },
             Self::Older { file } => Self::Older { file: file.clone() },
             Self::Later { file, offset } => Self::Later { file: file.clone(), offset: *offset },
+            Self::OlderWhole { why, generation } => {
+                Self::OlderWhole { why: Box::new(why.again()), generation: *generation }
+            }
+            Self::NotRotated(why) => Self::NotRotated(Box::new(why.again())),
             Self::InUse => Self::InUse,
             Self::NotAVault => Self::NotAVault,
             Self::Dead => Self::Dead,

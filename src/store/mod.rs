@@ -25,6 +25,7 @@ mod packs;
 mod plan_file;
 mod removal;
 mod report;
+mod rewrap;
 mod rotation;
 mod scrub;
 mod shared;
@@ -37,7 +38,7 @@ mod unit;
 pub use coming::Announced;
 pub use commit::{COMMIT_STEPS, FORGET_STEPS, ROTATE_STEPS};
 pub use disk::{Room, Source, room};
-pub use error::Error;
+pub use error::{Error, KEEPS_ITS_KEY};
 pub use get::GetError;
 pub use opening::Opening;
 pub use packs::{PackId, Spot};
@@ -62,6 +63,7 @@ use crate::secret::Secret;
 use crate::vault;
 use crate::vault::chunk::{ChunkKey, SealedChunk};
 use crate::vault::seal::SealedBox;
+use cabinet::Kept;
 use commit::{Job, Work};
 use disk::{Disk, File};
 use packs::{ReadError, Sort};
@@ -254,28 +256,49 @@ impl Store {
 
     /// Gives the cabinet a new key and destroys the old one: what was dropped dies in every copy.
     /// Slots that no entry names are left out once they are seven days older than the newest entry.
+    /// What is committed meanwhile waits for the end of it alone. Whoever asks while a rotation is
+    /// under way waits for it, and for the next one.
     ///
     /// # Errors
-    /// After [`Error::Full`] all is as before. Else as [`Store::commit`].
+    /// After [`Error::NotRotated`] all is as before. Else as [`Store::commit`].
     pub fn rotate_cabinet(&self, minute: u64) -> Result<Committed, Error> {
-        let orphans = self.orphans()?;
-        self.ask(|reply| Job::Rotate { minute, orphans, reply })
+        self.rotate_beside(minute, &|| {})
+    }
+
+    /// As [`Store::rotate_cabinet`]; `meanwhile` is called again and again while slots are copied.
+    fn rotate_beside(&self, minute: u64, meanwhile: &dyn Fn()) -> Result<Committed, Error> {
+        if self.is_dead() {
+            return Err(Error::Dead);
+        }
+        let rotate = || {
+            let next = rotation::prepare(&self.shared, &self.orphans()?, meanwhile)?;
+            let next = Box::new(next);
+            self.ask(|reply| Job::Switch { minute, next, reply })
+        };
+        self.shared.rotations.take(|| {
+            rotate().map_err(|error| {
+                // After the switch, or if a commit failed meanwhile, the next start sees to it.
+                if self.is_dead() {
+                    return error;
+                }
+                rotation::give_up(&self.shared.cabinet_place, &self.shared.slots);
+                Error::NotRotated(Box::new(error))
+            })
+        })
     }
 
     /// Slots left by a crash between cabinet and ledger. One this old cannot be named any more.
     fn orphans(&self) -> Result<HashSet<SlotId>, Error> {
-        let (size, newest) = {
-            let history = self.shared.history();
-            (history.tree.size(), history.newest_minute)
+        let newest = self.shared.history().newest_minute;
+        // In an old vault these are nearly all of them: no set is made while others wait.
+        let old: Vec<SlotId> = {
+            let slots = self.shared.slots();
+            let is_old = |kept: &Kept| kept.minute.saturating_add(ORPHAN_AFTER) <= newest;
+            slots.kept.iter().filter(|(_, kept)| is_old(kept)).map(|(id, _)| *id).collect()
         };
-        let mut orphans: HashSet<SlotId> = self
-            .shared
-            .slots()
-            .kept
-            .iter()
-            .filter(|(_, kept)| kept.minute.saturating_add(ORPHAN_AFTER) <= newest)
-            .map(|(id, _)| *id)
-            .collect();
+        let mut orphans: HashSet<SlotId> = old.into_iter().collect();
+        // Asked afterwards: where the clock was set back, a slot may just have come and be old.
+        let size = self.size();
         if !orphans.is_empty() {
             self.shared.each_entry(0..size, |_, bytes| {
                 if let Some(slot) = Entry::from_bytes(bytes).ok().and_then(|entry| entry.slot) {

@@ -149,6 +149,7 @@ fn prepare(
         reached: Mutex::new(left_open),
         index,
         coming: Arc::default(),
+        rotations: rotation::Turns::default(),
         reserve,
         indexing: RwLock::default(),
         dead: AtomicBool::new(false),
@@ -207,7 +208,18 @@ fn load_cabinet(place: &cabinet::Place) -> Result<Loaded, Error> {
     let generation = generation.ok_or_else(|| {
         Error::absent(&place.cabinet(rotation::FIRST), "the cabinet is not there")
     })?;
-    cabinet::load(place, generation)
+    cabinet::load(place, generation).map_err(|error| match generation.checked_sub(1) {
+        // A rotation that was cut off destroyed nothing yet. Which one to take is for a person: what
+        // was kept since is in the newer one alone.
+        Some(before) if is_damage(&error) && cabinet::load(place, before).is_ok() => {
+            Error::OlderWhole { why: Box::new(error), generation: before }
+        }
+        _ => error,
+    })
+}
+
+fn is_damage(error: &Error) -> bool {
+    matches!(error, Error::Damaged { .. } | Error::Later { .. } | Error::Absent { .. })
 }
 
 /// What the ledger says about slots, held against the cabinet.
@@ -320,7 +332,7 @@ fn finish_forgets(
     {
         let mut slots = committer.shared.slots_mut();
         for slot in &fold.unfinished {
-            if slots.kept.remove(slot).is_some() {
+            if slots.take_out(*slot) {
                 committer.undropped.push(*slot);
             }
         }

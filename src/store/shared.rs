@@ -9,7 +9,7 @@ use super::coming::Coming;
 use super::disk::Reserve;
 use super::index::Index;
 use super::packs::{PackId, Packs, ReadError, Sort, Spot};
-use super::{Error, cabinet, log};
+use super::{Error, cabinet, log, rotation};
 use crate::ids::{Address, VaultId};
 use crate::vault;
 
@@ -28,6 +28,7 @@ pub(super) struct Shared {
     pub(super) reached: Mutex<HashMap<PackId, u64>>,
     pub(super) index: Index,
     pub(super) coming: Arc<Coming>,
+    pub(super) rotations: rotation::Turns,
     pub(super) reserve: Reserve,
     /// Held while the index takes in what was staged and is committed.
     pub(super) indexing: RwLock<()>,

@@ -157,7 +157,16 @@ pub fn inner_for_server(manifest: &Manifest) -> (Inner, Digest) {
 /// Adds the server's layer: draws the box key and its slot, and seals once.
 #[must_use]
 pub fn outer(inner: &Inner, place: Place) -> SealedBox {
-    let slot = SlotId::random();
+    outer_in(SlotId::random(), inner, place)
+}
+
+/// As [`outer`], in a slot that a simulation has drawn, so that a seed repeats.
+#[cfg(test)]
+pub(crate) fn outer_in_drawn(slot: SlotId, inner: &Inner, place: Place) -> SealedBox {
+    outer_in(slot, inner, place)
+}
+
+fn outer_in(slot: SlotId, inner: &Inner, place: Place) -> SealedBox {
     let key = Secret::random();
     let mut bytes = minicbor::to_vec(inner).expect("writing to memory does not fail");
     let tag = seal_once(key.expose(), &place.associated_data(slot), &mut bytes);

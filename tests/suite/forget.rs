@@ -576,3 +576,35 @@ fn a_letter_that_comes_again_after_a_week_is_new_and_then_recognised_again() {
         runtime.block_on(server.stop());
     }
 }
+
+#[test]
+fn a_rotation_that_fails_is_not_tried_every_minute_and_what_is_forgotten_stays_so() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    assert_eq!(deliver(&server, false, &[MAILBOX], &letter(33, 1, 9_000)), [250]);
+    let mut anna = world.log_in("anna").expect("logs in");
+    let case = only_case(&mut anna);
+    let attachment = item(&case.letters[0], "application/octet-stream");
+    let text = item(&case.letters[0], "text/plain");
+    assert!(!server.casebook.rotation_is_due());
+    forget(&mut anna, case.card.case, &[attachment], false).expect("is forgotten");
+    assert!(server.casebook.rotation_is_due());
+
+    let in_the_way = world.state().join("cabinet.2.new");
+    std::fs::create_dir(&in_the_way).expect("is made");
+    let Err(Error::Refused(why)) = forget(&mut anna, case.card.case, &[text], true) else {
+        panic!("the cabinet got a new key where there is no place for it");
+    };
+    assert!(why.starts_with(store::KEEPS_ITS_KEY), "{why}");
+    assert!(!server.casebook.rotation_is_due(), "not before an hour is over");
+    for id in [attachment, text] {
+        assert!(matches!(anna.look(&[id]), Err(Error::Forgotten)));
+    }
+
+    std::fs::remove_dir(&in_the_way).expect("is removed");
+    server.casebook.rotate_cabinet().expect("is rotated");
+    assert!(!server.casebook.rotation_is_due());
+    assert!(world.state().join("cabinet.2").exists());
+    assert_eq!(anna.check().expect("checks").1, []);
+    runtime.block_on(server.stop());
+}

@@ -28,6 +28,7 @@ mod openpgp;
 #[cfg(kluis_lab)]
 mod powercut;
 mod remanence;
+mod rotation;
 #[cfg(kluis_lab)]
 mod sandbox;
 mod scrub;

@@ -18,7 +18,7 @@ use kluis::vault::seal::{self, Kind, Place, SealedBox};
 use kluis::vault::{self, chunk, manifest::Manifest, slot};
 
 pub(crate) struct Vault {
-    dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Vault {
@@ -32,11 +32,11 @@ impl Vault {
         self.dir.path().join("state")
     }
 
-    fn keys(&self) -> PathBuf {
+    pub(crate) fn keys(&self) -> PathBuf {
         self.dir.path().join("keys")
     }
 
-    fn try_open(&self) -> Result<(Store, Opening), Error> {
+    pub(crate) fn try_open(&self) -> Result<(Store, Opening), Error> {
         Store::open(&self.state(), &self.keys())
     }
 
@@ -83,7 +83,7 @@ pub(crate) fn copy_all(from: &Path, to: &Path) {
 #[derive(Clone)]
 pub(crate) struct Letter {
     place: Place,
-    slot: SlotId,
+    pub(crate) slot: SlotId,
     address: Address,
     digest: Digest,
     pub(crate) content: Vec<u8>,
@@ -341,7 +341,7 @@ fn is_named_or_harmless(vault: &Vault, damaged: &Path, letters: &[Letter]) -> bo
 }
 
 /// The wrapped key of a slot in the bytes of a cabinet file, found as a thief would.
-fn wrapped(cabinet: &[u8], id: SlotId) -> Option<slot::Slot> {
+pub(crate) fn wrapped(cabinet: &[u8], id: SlotId) -> Option<slot::Slot> {
     let at = cabinet.windows(16).position(|bytes| bytes == id.as_bytes())?;
     cabinet.get(at + 32..at + 80)?.try_into().ok()
 }
@@ -513,10 +513,10 @@ fn a_check_runs_beside_commits_and_finds_nothing() {
 
 const DIR: &str = "KLUIS_TEST_DIR";
 const PART: &str = "KLUIS_TEST_PART";
-const LETTERS: usize = 4;
+pub(crate) const LETTERS: usize = 4;
 
 /// What the child did, one line each: `try`, `kept`, `forget`, `forgotten`, then the letter.
-fn note(dir: &Path, what: &str, i: usize, letter: &Letter) {
+pub(crate) fn note(dir: &Path, what: &str, i: usize, letter: &Letter) {
     let mut file =
         fs::OpenOptions::new().create(true).append(true).open(dir.join("notes")).expect("opens");
     let Letter { place, slot, address, digest, .. } = letter;
@@ -524,7 +524,7 @@ fn note(dir: &Path, what: &str, i: usize, letter: &Letter) {
     file.write_all(line.as_bytes()).expect("written");
 }
 
-fn notes(vault: &Vault, id: VaultId) -> HashMap<String, Vec<Letter>> {
+pub(crate) fn notes(vault: &Vault, id: VaultId) -> HashMap<String, Vec<Letter>> {
     let mut notes: HashMap<String, Vec<Letter>> = HashMap::new();
     let text = fs::read_to_string(vault.dir.path().join("notes")).unwrap_or_default();
     for line in text.lines() {
@@ -547,6 +547,7 @@ fn child() {
     let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else { return };
     match std::env::var(PART).as_deref() {
         Ok("full") => child_on_a_full_disk(&dir),
+        Ok("load") => crate::rotation::child_under_load(&dir),
         _ => child_with_a_day(&dir),
     }
 }
@@ -572,7 +573,7 @@ fn child_with_a_day(dir: &Path) {
     }
 }
 
-fn run_child(vault: &Vault, kill: Option<&str>, part: &str) -> ExitStatus {
+pub(crate) fn run_child(vault: &Vault, kill: Option<&str>, part: &str) -> ExitStatus {
     let mut command = Command::new(std::env::current_exe().expect("a path"));
     if part == "full" {
         let own = command.get_program().to_owned();
@@ -594,7 +595,7 @@ fn run_child(vault: &Vault, kill: Option<&str>, part: &str) -> ExitStatus {
 }
 
 /// Kept letters open, forgotten ones do not, all others are whole or absent; nothing is wrong.
-fn assert_survived(vault: &Vault, step: &str) -> Opening {
+pub(crate) fn assert_survived(vault: &Vault, step: &str) -> Opening {
     let (store, opening) = vault.open();
     assert_eq!(opening.lost, 0, "{step}");
     let notes = notes(vault, store.vault());

@@ -257,6 +257,15 @@ impl Disk {
         }
     }
 
+    /// Slots of a cabinet that are copied at once: 2 MiB of its file.
+    pub(super) fn slots_at_once(&self) -> usize {
+        match self {
+            Disk::Machine => 16 << 10,
+            #[cfg(test)]
+            Disk::Simulated(_) => SimDisk::SLOTS_AT_ONCE,
+        }
+    }
+
     /// Sixteen bytes that nothing else is named after.
     pub(super) fn new_name(&self) -> [u8; 16] {
         match self {

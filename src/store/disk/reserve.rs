@@ -77,6 +77,8 @@ pub(in crate::store) struct Reserve {
     admitted: AtomicU64,
     /// Whether the last who asked found no room.
     is_short: AtomicBool,
+    /// How often it was let go.
+    releases: AtomicU64,
     /// Held while the files are made or let go.
     files: Mutex<()>,
 }
@@ -104,6 +106,7 @@ impl Reserve {
             kept: AtomicU64::new(0),
             admitted: AtomicU64::new(0),
             is_short: AtomicBool::new(false),
+            releases: AtomicU64::new(0),
             files: Mutex::new(()),
         };
         let kept = lying(dir);
@@ -179,8 +182,23 @@ impl Reserve {
         }
         // Freed blocks can be used once the journal has them.
         self.disk.sync_dir(&folder(&self.dir))?;
+        self.releases.fetch_add(1, Ordering::AcqRel);
         tracing::warn!("the disk is full: the reserve was let go, so that forgetting goes on");
         Ok(true)
+    }
+
+    /// Tries; if there is no room, lets the reserve go and tries once more. Another thread may have
+    /// let it go meanwhile.
+    pub(in crate::store) fn with<T>(
+        &self,
+        mut attempt: impl FnMut() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let releases = || self.releases.load(Ordering::Acquire);
+        let before = releases();
+        match attempt() {
+            Err(Error::Full) if self.release()? || releases() > before => attempt(),
+            other => other,
+        }
     }
 
     /// Makes the reserve as large as it should be, if that leaves the low-water mark.

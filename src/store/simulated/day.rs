@@ -1,6 +1,7 @@
 //! One vault, one seed: letters come, are read and forgotten, the cabinet gets new keys, and the
 //! machine dies at any call. On some days (`swept`) more than that happens.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 
@@ -21,6 +22,8 @@ use crate::vault::{self, TAG};
 
 const STATE: &str = "/vault/state";
 const KEYS: &str = "/vault/keys";
+/// How often something happens between two steps of a copy of the cabinet, in percent.
+const BESIDE_A_COPY: u64 = 25;
 
 /// What a day came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub(super) struct Tally {
     pub(super) crashes: u64,
     pub(super) kept: u64,
     pub(super) forgotten: u64,
+    /// Things that happened while the cabinet was copied.
+    pub(super) beside: u64,
     /// Second looks of sweeps that were done.
     pub(super) swept: u64,
     /// Letters of staged packs that were kept, and that were not.
@@ -42,6 +47,7 @@ impl Tally {
         self.crashes += other.crashes;
         self.kept += other.kept;
         self.forgotten += other.forgotten;
+        self.beside += other.beside;
         self.swept += other.swept;
         self.staged += other.staged;
         self.abandoned += other.abandoned;
@@ -56,6 +62,8 @@ pub(super) struct Day {
     checkpoint_key: [u8; 32],
     pub(super) minute: u64,
     pub(super) tally: Tally,
+    /// The cabinet gets a new key: what happens happens beside.
+    is_rotating: bool,
     /// What else may happen on this day.
     pub(super) swept: Option<Swept>,
 }
@@ -126,6 +134,7 @@ impl Day {
             rng,
             minute: 1_000_000,
             tally: Tally::default(),
+            is_rotating: false,
             swept: None,
         }
     }
@@ -363,20 +372,56 @@ impl Day {
         self.answer(store, vec![committed])
     }
 
+    /// A new key for the cabinet. Between the steps of the copy other things happen.
     pub(super) fn rotate(&mut self, store: &Store) -> Result<(), Stop> {
-        match store.rotate_cabinet(self.minute) {
+        if self.is_rotating {
+            // It would wait for the one under way.
+            return self.look(store);
+        }
+        self.is_rotating = true;
+        let (minute, generation) = (self.minute, self.model.generation());
+        let amid = RefCell::new((&mut *self, Ok(())));
+        let rotated = store.rotate_beside(minute, &|| {
+            let (day, happened) = &mut *amid.borrow_mut();
+            if happened.is_ok() && day.rng.chance(BESIDE_A_COPY) {
+                day.tally.beside += 1;
+                *happened = day.something(store);
+            }
+        });
+        let (day, happened) = amid.into_inner();
+        day.is_rotating = false;
+        if matches!(rotated, Err(Error::NotRotated(_))) {
+            // Of the copy alone, which is gone.
+            day.disk.forgive();
+        }
+        happened?;
+        match rotated {
             Ok(_) => {
                 self.model.follow(store)?;
-                self.one_generation()
+                self.one_generation()?;
+                self.nothing_forgotten_in_the_cabinet(store)
             }
-            Err(Error::Full) => {
-                let size = store.size();
-                self.model.follow(store)?;
-                hold!(store.size() == size, "a rotation that was refused is in the ledger");
-                Err(Error::Full.into())
+            Err(error) => {
+                if matches!(error, Error::NotRotated(_)) {
+                    self.model.follow(store)?;
+                    let is_before = self.model.generation() == generation;
+                    hold!(is_before, "a rotation that was refused is in the ledger");
+                }
+                Err(error.into())
             }
-            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Of what is forgotten, a cabinet that was just made has no slot, dropped or not.
+    fn nothing_forgotten_in_the_cabinet(&self, store: &Store) -> Result<(), Stop> {
+        let path = store.shared.cabinet_place.cabinet(self.model.generation());
+        let bytes = self.disk.calmly(|| self.device().read(&path))?;
+        let lies_in = |slot: &SlotId| bytes.windows(16).any(|some| some == slot.as_bytes());
+        hold!(
+            !self.model.emptied().any(lies_in),
+            "a new cabinet has a slot of something forgotten"
+        );
+        Ok(())
     }
 
     pub(super) fn checkpoint(&mut self, store: &Store) -> Result<(), Stop> {
@@ -432,7 +477,9 @@ impl Day {
                 if kind == Kind::Contact { Chunks::default() } else { make(self)? };
             let place = Place { kind, vault: self.vault, letter, item };
             let sealed = self.rng.bytes::<200>().repeat(1 + self.rng.below(6) as usize);
-            let sealed = seal::outer(&Inner { chunks: chunks.clone(), sealed }, place);
+            let slot = SlotId::new(self.rng.bytes());
+            let inner = Inner { chunks: chunks.clone(), sealed };
+            let sealed = seal::outer_in_drawn(slot, &inner, place);
             let content = Digest::new(self.rng.bytes());
             batch.entries.push(Entry::of_box(Fact::BoxSealed, self.minute, &sealed, content));
             let known = Known {

@@ -228,6 +228,9 @@ struct Index {
 }
 
 impl SimDisk {
+    /// Slots that are copied at once: few, so that something can happen between them.
+    pub(in crate::store) const SLOTS_AT_ONCE: usize = 4;
+
     /// An empty disk with the directory `/`.
     pub(in crate::store) fn new(seed: u64) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
@@ -316,6 +319,11 @@ impl SimDisk {
     /// Whether a barrier has failed for this process.
     pub(in crate::store) fn lost(&self) -> bool {
         self.state().lost
+    }
+
+    /// The barriers that failed so far were of something that is given up whole.
+    pub(in crate::store) fn forgive(&self) {
+        self.state().lost = false;
     }
 
     /// Whether the process was killed.

@@ -25,6 +25,7 @@ impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         match error {
             Error::Io { .. } | Error::Full | Error::Dead => Stop::Refused(error),
+            Error::NotRotated(why) => (*why).into(),
             wrong => Stop::Violation(format!("an answer that cannot be: {wrong}")),
         }
     }
@@ -135,6 +136,16 @@ impl Model {
         let kept =
             self.slots.iter().filter(|(slot, emptied)| !emptied && self.boxes.contains_key(slot));
         kept.map(|(slot, _)| *slot).collect()
+    }
+
+    /// Slots of what was forgotten.
+    pub(super) fn emptied(&self) -> impl Iterator<Item = &SlotId> {
+        self.slots.iter().filter(|(_, emptied)| *emptied).map(|(slot, _)| slot)
+    }
+
+    /// The generation of the cabinet, as the ledger has it.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Entries that were seen.

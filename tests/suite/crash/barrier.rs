@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kluis::casebook::detail::NoteSubject;
 use kluis::casebook::{Act, Filter};
+use kluis::staff::client::Error;
 use kluis::staff::sealing::Sealing;
 
 use crate::mail_client::{Client as Sender, letter};
@@ -58,7 +59,8 @@ fn a_failed_barrier_ends_the_process_and_nothing_is_answered_after_it() {
 
 #[test]
 fn a_barrier_that_fails_in_a_forgetting_ends_the_process_too() {
-    for wish in ["cabinet:2", "key:1", "key:2"] {
+    // The note and the erasure's checkpoint before the rotation; the old key after its switch.
+    for wish in ["cabinet:2", "key:1", "key:3"] {
         let world = World::found();
         let [smtp, _] = world.fix_ports();
         let raw = letter(23, 1, 5_000);
@@ -84,6 +86,56 @@ fn a_barrier_that_fails_in_a_forgetting_ends_the_process_too() {
         let mut anna = world.log_in("anna").expect("logs in");
         assert_eq!(anna.check().expect("checks").1, [], "{wish}");
         assert_eq!(anna.queue(Filter::All).expect("lists").len(), 1, "{wish}");
+        server.kill();
+    }
+}
+
+#[test]
+fn a_barrier_that_fails_before_the_switch_of_a_rotation_costs_the_rotation_alone() {
+    // The new key; the new cabinet when it is copied, and when it is finished.
+    for wish in ["key:2", "cabinet:4", "cabinet:5"] {
+        let world = World::found();
+        let [smtp, _] = world.fix_ports();
+        let send = |n| {
+            let raw = letter(29, n, 5_000);
+            let mut sender = Sender::greet(smtp, false).expect("greets");
+            let answers = sender.send("lotte@client.example", &[MAILBOX], &raw);
+            assert_eq!(answers.expect("answers")[0].code, 250, "{wish}");
+        };
+        let server = world.spawn(&[]);
+        send(1);
+        server.kill();
+
+        let server = world.spawn(&[("KLUIS_LAB_FAIL_SYNC", wish)]);
+        let mut anna = world.log_in("anna").expect("logs in");
+        let cases = anna.queue(Filter::All).expect("lists");
+        let detail = cases[0].letters[0].detail.as_ref().expect("a letter box opens");
+        let item = detail.items[0].id;
+        let proven = anna.sealing().expect("proven");
+        let mut sealing = Sealing::new(cases[0].card.case, Act::Note, proven);
+        sealing.note(NoteSubject::Reason, "asked for", None, Vec::new());
+        let refused = anna.forget(vec![item], sealing.finish(), true);
+        let Err(Error::Refused(why)) = refused else { panic!("{wish}: {refused:?}") };
+        assert!(why.starts_with(kluis::store::KEEPS_ITS_KEY), "{wish}: {why}");
+        let files = |dir: std::path::PathBuf, part: &str| {
+            let names = std::fs::read_dir(dir).expect("is read").map(|e| e.expect("e").file_name());
+            names.filter(|name| name.to_string_lossy().contains(part)).collect::<Vec<_>>()
+        };
+        assert_eq!(files(world.state(), "cabinet."), ["cabinet.1"], "{wish}");
+        assert_eq!(files(world.cabinet_key(), ".key"), ["1.key"], "{wish}");
+
+        // It is forgotten, the server goes on, and the next rotation is done.
+        assert!(matches!(anna.look(&[item]), Err(Error::Forgotten)), "{wish}");
+        send(2);
+        let cases = anna.queue(Filter::All).expect("lists");
+        let other = cases[0].letters[0].detail.as_ref().expect("opens").items[1].id;
+        let mut sealing =
+            Sealing::new(cases[0].card.case, Act::Note, anna.sealing().expect("proven"));
+        sealing.note(NoteSubject::Reason, "asked for", None, Vec::new());
+        let certificates = anna.forget(vec![other], sealing.finish(), true).expect("forgets");
+        assert!(certificates[0].rotated, "{wish}");
+        assert_eq!(files(world.state(), "cabinet."), ["cabinet.2"], "{wish}");
+        assert_eq!(anna.check().expect("checks").1, [], "{wish}");
         server.kill();
     }
 }
