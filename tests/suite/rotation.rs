@@ -144,7 +144,7 @@ fn a_bit_that_turns_in_a_rotation_that_was_cut_off_leaves_a_generation_that_open
         }
     }
     println!("{opened} opened by themselves, {refused} after the damaged files were moved away");
-    assert!(opened > 100 && refused > 50, "{opened} {refused}");
+    assert!(opened > 80 && refused > 50, "{opened} {refused}");
 }
 
 #[test]
