@@ -1,9 +1,9 @@
 //! How long the cabinet takes to get a new key, and how long what is committed meanwhile waits, with
 //! 1,000,000 slots. Results and how to read them: docs/benchmarks.md.
 //!
-//! The cabinet is made through the library, in about 600 MB under `TMPDIR` and a minute; `KLUIS_SLOTS`
-//! asks for another number of slots. All of them are older than seven days, as in a vault that was in
-//! use for a while, so that each rotation also reads the ledger for slots that no entry names.
+//! The cabinet is made through the library, in about 600 MB under `TMPDIR`; `KLUIS_SLOTS` asks for
+//! another number of slots. All of them are older than seven days, as in a vault that was in use for a
+//! while.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -289,6 +289,10 @@ impl Store {
 
     /// Slots left by a crash between cabinet and ledger. One this old cannot be named any more.
     fn orphans(&self) -> Result<HashSet<SlotId>, Error> {
+        // Then the ledger need not be read.
+        if self.shared.unnamed.load(Ordering::Acquire) == 0 {
+            return Ok(HashSet::new());
+        }
         let newest = self.shared.history().newest_minute;
         // In an old vault these are nearly all of them: no set is made while others wait.
         let old: Vec<SlotId> = {

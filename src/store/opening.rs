@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -150,6 +150,7 @@ fn prepare(
         index,
         coming: Arc::default(),
         rotations: rotation::Turns::default(),
+        unnamed: AtomicU64::new(0),
         reserve,
         indexing: RwLock::default(),
         dead: AtomicBool::new(false),
@@ -164,6 +165,8 @@ fn prepare(
         undropped: Vec::new(),
     };
     finish_forgets(&mut committer, &fold, &mut opening)?;
+    let slots = shared.slots().kept.len() as u64;
+    shared.unnamed.store(slots.saturating_sub(fold.named), Ordering::Release);
     settle_rotation(&mut committer, &mut opening)?;
     opening.slots = shared.slots().kept.len() as u64;
     opening.packs = shared.packs.list()?.len() as u64;
@@ -227,6 +230,8 @@ fn is_damage(error: &Error) -> bool {
 struct Fold {
     /// Named, never forgotten, not in the cabinet.
     lost: HashSet<SlotId>,
+    /// How many are named, not forgotten, and in the cabinet.
+    named: u64,
     /// Forgotten, still in the cabinet.
     unfinished: Vec<SlotId>,
     /// Those lost that the newest frame with slots brought.
@@ -241,7 +246,9 @@ impl Fold {
         for (entry, _) in entries {
             let Some(slot) = entry.slot else { continue };
             let is_there = slots.kept.contains_key(&slot);
-            if entry.fills_slot() && !is_there {
+            if entry.fills_slot() && is_there {
+                self.named += 1;
+            } else if entry.fills_slot() {
                 self.lost.insert(slot);
                 self.newest_lost.insert(slot);
             } else if entry.empties_slot() {
@@ -249,6 +256,7 @@ impl Fold {
                 self.newest_lost.remove(&slot);
                 if is_there {
                     self.unfinished.push(slot);
+                    self.named = self.named.saturating_sub(1);
                 }
             }
         }

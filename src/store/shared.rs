@@ -29,6 +29,8 @@ pub(super) struct Shared {
     pub(super) index: Index,
     pub(super) coming: Arc<Coming>,
     pub(super) rotations: rotation::Turns,
+    /// Slots that no entry named when the vault was opened: this process leaves none.
+    pub(super) unnamed: AtomicU64,
     pub(super) reserve: Reserve,
     /// Held while the index takes in what was staged and is committed.
     pub(super) indexing: RwLock<()>,
