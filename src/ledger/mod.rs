@@ -7,6 +7,7 @@
 
 pub mod checkpoint;
 pub mod entry;
+pub mod erasures;
 pub mod tree;
 
 pub use checkpoint::Checkpoint;
@@ -26,6 +27,9 @@ pub enum Error {
     /// It is no checkpoint, or the signature is not of this key.
     #[error("not a checkpoint that this key signed")]
     BadCheckpoint,
+    /// It is no erasure note, or the signature is not of this key.
+    #[error("not an erasure note that this key signed")]
+    BadErasures,
     /// The checkpoints are of two vaults, or the later one covers less than the earlier.
     #[error("the two checkpoints do not belong together")]
     Unrelated,
