@@ -1,51 +1,22 @@
 //! Forgetting: the entry is durable, then the key is dropped (design §8, §9).
 //!
 //! Nothing is opened for it. Forgetting an item forgets what it was taken out of, too, for that
-//! holds it still. The certificate says when the last copy of the key dies.
-
-use minicbor::{Decode, Encode};
+//! holds it still. A certificate says so to others (`ledger::certificate`); it can be had again at any
+//! time, and says more once the cabinet has a new key.
 
 use super::record::{Act, Recording};
 use super::state::BoxRecord;
 use super::{Casebook, Error, lock};
 use crate::case::{self, Approval};
-use crate::ids::{CaseId, Digest, ItemId, SlotId};
+use crate::ids::{CaseId, ItemId, SlotId};
+use crate::ledger::certificate::Certificate;
 use crate::ledger::entry::{Entry, Fact};
+use crate::ledger::proof::Proof;
 use crate::vault::{self, seal::Kind};
 
-/// Days that a backup of the cabinet is kept (design §8): part of the erasure horizon.
-pub(super) const BACKUP_DAYS: u64 = 7;
-/// Days between two rotations of the cabinet key.
-pub(super) const ROTATION_DAYS: u64 = 1;
 /// Minutes until a rotation that failed is tried again by itself: within the slack that a day has,
 /// and not every minute, for each try writes the whole cabinet.
 pub(super) const ROTATION_AGAIN: u64 = 60;
-
-/// Proof that something was forgotten: the entry, where it stands in the ledger, and when the last
-/// copy of its key is gone.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Certificate {
-    /// Position of the `Forgotten` entry.
-    #[n(0)]
-    pub seq: u64,
-    /// The entry as it stands in the ledger: the leaf's bytes.
-    #[cbor(n(1), with = "minicbor::bytes")]
-    pub entry: Vec<u8>,
-    /// The path from the leaf to the root (RFC 9162 §2.1.3).
-    #[n(2)]
-    pub path: Vec<Digest>,
-    /// The signed checkpoint that the path leads to.
-    #[n(3)]
-    pub checkpoint: String,
-    /// From this minute since 1970 on no copy of the key exists any more, backups included.
-    #[n(4)]
-    pub horizon: u64,
-    /// Whether the cabinet was rotated since: if not, a thief of the running server could still
-    /// find the key.
-    #[n(5)]
-    pub rotated: bool,
-}
 
 impl Casebook {
     /// Forgets items of one case, what they were taken out of included, after the reason was
@@ -76,7 +47,7 @@ impl Casebook {
         if now {
             self.rotate_cabinet()?;
         }
-        seqs.into_iter().map(|seq| self.certificate(seq, now)).collect()
+        seqs.into_iter().map(|seq| self.certificate(seq)).collect()
     }
 
     fn to_forget(
@@ -142,17 +113,31 @@ impl Casebook {
         self.take_in(rotated.first_seq, entries)
     }
 
-    fn certificate(&self, seq: u64, rotated: bool) -> Result<Certificate, Error> {
+    /// The certificate of a forgetting, as far as it can be proven by now.
+    ///
+    /// # Errors
+    /// `Unknown` if no such entry says that something was forgotten.
+    pub fn certificate(&self, seq: u64) -> Result<Certificate, Error> {
+        const UNKNOWN: Error = Error::Unknown("entry of something forgotten");
+        let bytes = self.store.entry_bytes(seq, 1)?.pop().ok_or(UNKNOWN)?;
+        let entry = Entry::from_bytes(&bytes).map_err(|_| vault::Error::Tampered)?;
+        let slot = entry.slot.filter(|_| entry.kind == Fact::Forgotten).ok_or(UNKNOWN)?;
+        let (sealed, rotated) = {
+            let state = self.state();
+            (state.slot(slot).map(|record| record.seq), state.rotated_after(seq))
+        };
+        // Taken last, so that it covers all of them.
         let (checkpoint, size) = self.checkpoint()?;
-        let entry = self.store.entry_bytes(seq, 1)?.pop().ok_or(vault::Error::Missing)?;
-        let rotation = if rotated { 0 } else { ROTATION_DAYS };
+        let proof = |index: u64| -> Result<Proof, Error> {
+            let entry = self.store.entry_bytes(index, 1)?.pop().ok_or(vault::Error::Missing)?;
+            let path = self.store.inclusion(index, size).ok_or(vault::Error::Missing)?;
+            Ok(Proof { index, entry, path })
+        };
         Ok(Certificate {
-            seq,
-            entry,
-            path: self.store.inclusion(seq, size).ok_or(vault::Error::Missing)?,
+            forgotten: proof(seq)?,
+            sealed: sealed.map(proof).transpose()?,
+            rotated: rotated.map(proof).transpose()?,
             checkpoint,
-            horizon: self.clock.minutes() + (BACKUP_DAYS + rotation) * 24 * 60,
-            rotated,
         })
     }
 }

@@ -30,6 +30,7 @@ use crate::case::{self, Approval};
 use crate::clock::Clock;
 use crate::ids::{CaseId, Digest, EpochId, LetterId, StaffId, VaultId};
 use crate::keys::epoch::EpochPublic;
+use crate::ledger::certificate::{BACKUP_DAYS, ROTATION_DAYS};
 use crate::ledger::entry::{Entry, Fact};
 use crate::sandbox::Sandbox;
 use crate::secret::{Personal, Secret, clear_stack};
@@ -42,7 +43,6 @@ use crate::vault::seal::{self, SealedBox};
 
 pub use crate::store::PutError;
 use detail::ContactDetail;
-pub use forget::Certificate;
 pub use read::{CaseCard, Filter, LetterCard, Opened, Standing};
 pub use receive::Receipt;
 pub use record::{Act, Due, NewBox, NewChunk, Recording};
@@ -497,7 +497,7 @@ impl Casebook {
             return false;
         }
         let state = self.state();
-        let day = forget::ROTATION_DAYS * 24 * 60;
+        let day = ROTATION_DAYS * 24 * 60;
         state.dropped && now >= state.rotated + day
     }
 
@@ -558,7 +558,7 @@ impl Casebook {
             outgoing: (count(Sending::Due), count(Sending::Failed), count(Sending::Held)),
             epoch: state.epoch,
             by_epoch: by_epoch.into_iter().collect(),
-            horizon_days: forget::BACKUP_DAYS + forget::ROTATION_DAYS,
+            horizon_days: BACKUP_DAYS + ROTATION_DAYS,
             cabinet_since: state.rotated.max(state.founded.unwrap_or(0)),
             unproven: state
                 .epoch_notes

@@ -10,12 +10,12 @@ use std::io::{self, Read, Write};
 use minicbor::{Decode, Encode};
 
 use super::SweepSummary;
-use super::forget::Certificate;
 use super::keyring::Resealed;
 use super::read::{CaseCard, Filter, Opened};
 use super::record::{NewChunk, Recording};
 use super::state::Wrapped;
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId, VaultId};
+use crate::ledger::certificate::Certificate;
 use crate::secret::Personal;
 use crate::store::Problem;
 use crate::vault::seal::Kind;
@@ -248,6 +248,13 @@ pub enum Request {
         /// Only look, and keep nothing.
         #[n(1)]
         dry: bool,
+    },
+    /// The certificate of something forgotten, with what can be proven by now.
+    #[n(50)]
+    Certificate {
+        /// The position of the entry.
+        #[n(0)]
+        seq: u64,
     },
 }
 

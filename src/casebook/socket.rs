@@ -358,6 +358,9 @@ impl Desk {
                 let certificates = casebook.forget(&approval, &items, reason, now)?;
                 Response::Certificates { certificates }
             }
+            Request::Certificate { seq } => {
+                Response::Certificates { certificates: vec![casebook.certificate(seq)?] }
+            }
             Request::RotateCabinet => {
                 casebook.rotate_cabinet()?;
                 Response::Recorded { seq: casebook.store().size().saturating_sub(1) }
@@ -479,6 +482,7 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         | Request::Answer { .. }
         | Request::Import { .. }
         | Request::Log { .. }
+        | Request::Certificate { .. }
         | Request::Checkpoint { .. }
         | Request::Status
         | Request::Roster

@@ -36,6 +36,8 @@ pub struct BoxRecord {
     pub size: u8,
     /// When, in minutes since 1970.
     pub minute: u64,
+    /// The position of the entry that records it, the newest if it was sealed anew.
+    pub seq: u64,
     /// Whether its key was dropped.
     pub forgotten: bool,
 }
@@ -107,6 +109,15 @@ pub enum Wrapped {
     Mailbox(#[n(0)] u32),
 }
 
+/// A checkpoint that outsiders were sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// When, in minutes since 1970.
+    pub minute: u64,
+    /// Entries before this one are not news any more.
+    pub seen: u64,
+}
+
 /// The fold.
 #[derive(Default)]
 pub struct State {
@@ -144,12 +155,22 @@ pub struct State {
     pub rotated: u64,
     /// Whether a key was dropped since.
     pub dropped: bool,
+    /// The positions of the entries that say that the cabinet was rotated, ascending.
+    rotations: Vec<u64>,
     /// When the vault was made: the minute of its first entry.
     pub founded: Option<u64>,
     /// The minute of its newest entry.
     pub last: u64,
     /// How far the newest sweep came.
     pub sweep: Option<SweepRecord>,
+    /// The newest checkpoint that outsiders were sent.
+    pub sent: Option<Sent>,
+    /// Entries whose erasures every outsider was told.
+    pub told: u64,
+    /// Behind the newest entry that says that something was forgotten; 0 if there is none.
+    pub erased: u64,
+    /// The slot that a box had before it was sealed anew into this one.
+    older: HashMap<SlotId, SlotId>,
     next: u64,
 }
 
@@ -193,13 +214,23 @@ impl State {
                 let waits = entry.kind == Fact::SweepPlanned && entry.hash.is_some();
                 self.sweep = Some(SweepRecord { minute, seq, waits });
             }
-            Fact::CabinetRotated => (self.rotated, self.dropped) = (entry.minute, false),
+            Fact::CabinetRotated => {
+                (self.rotated, self.dropped) = (entry.minute, false);
+                self.rotations.push(entry.seq);
+            }
             Fact::Forgotten => {
-                self.dropped = true;
+                (self.dropped, self.erased) = (true, self.next);
                 let at = entry.slot.and_then(|slot| self.slots.get(&slot));
                 if let Some(record) = at.and_then(|at| self.boxes.get_mut(*at as usize)) {
                     record.forgotten = true;
                 }
+            }
+            Fact::CheckpointSent => {
+                let told = entry.position.unwrap_or(0).min(entry.seq);
+                // One that not everybody took says where the next begins, not where it ended.
+                let seen = if told > self.told { told } else { entry.seq };
+                self.told = self.told.max(told);
+                self.sent = Some(Sent { minute: entry.minute, seen });
             }
             Fact::EpochProven => self.epoch = self.epoch.max(entry.epoch),
             Fact::RosterSigned => (self.roster, self.roster_seq) = (entry.hash, entry.seq),
@@ -255,7 +286,7 @@ impl State {
         let item = entry.item.unwrap_or_else(|| item_of(letter));
         let place = Place { kind, vault, letter, item };
         if entry.kind == Fact::Resealed {
-            return self.resealed(place, slot, address, content, entry.epoch);
+            return self.resealed(place, slot, address, content, entry);
         }
         let record = BoxRecord {
             place,
@@ -267,6 +298,7 @@ impl State {
             container: entry.container,
             size: entry.size.unwrap_or(0),
             minute: entry.minute,
+            seq: entry.seq,
             forgotten: false,
         };
         let new = u32::try_from(self.boxes.len()).expect("fewer boxes than memory has room for");
@@ -301,7 +333,7 @@ impl State {
         slot: SlotId,
         address: Address,
         content: Digest,
-        epoch: Option<EpochId>,
+        entry: &Entry,
     ) {
         let Some(at) = self.places.get(&(place.kind, place.item)).copied() else { return };
         let Some(record) = self.boxes.get_mut(at as usize) else { return };
@@ -310,7 +342,14 @@ impl State {
         }
         self.slots.remove(&record.slot);
         self.slots.insert(slot, at);
-        *record = BoxRecord { slot, address, content, epoch, ..*record };
+        self.older.insert(slot, record.slot);
+        let (epoch, seq) = (entry.epoch, entry.seq);
+        *record = BoxRecord { slot, address, content, epoch, seq, ..*record };
+    }
+
+    /// The slots that a box had before it was sealed anew into this one, newest first.
+    pub fn older_slots(&self, slot: SlotId) -> impl Iterator<Item = SlotId> {
+        std::iter::successors(self.older.get(&slot), |slot| self.older.get(slot)).copied()
     }
 
     fn open_case(&mut self, entry: &Entry) {
@@ -347,6 +386,13 @@ impl State {
         if let Some(letter) = entry.letter {
             self.outgoing.insert(letter, how);
         }
+    }
+
+    /// The position of the first rotation of the cabinet after the entry `seq`.
+    #[must_use]
+    pub fn rotated_after(&self, seq: u64) -> Option<u64> {
+        let at = self.rotations.partition_point(|&rotation| rotation <= seq);
+        self.rotations.get(at).copied()
     }
 
     /// The record of the box of `kind` for `item`.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::case::read_at_most;
 use super::session::Connection;
-use super::{Error, Report, print};
+use super::{Error, Report, certificate, print};
 use crate::cli::error::USAGE;
 use crate::config::{Config, FILE};
 use crate::ids::CaseId;
@@ -33,6 +33,7 @@ pub(super) struct Audit {
 enum AuditCommand {
     Log(Log),
     Export(Export),
+    Certificate(certificate::Fetch),
     Verify(Verify),
 }
 
@@ -70,9 +71,12 @@ struct Export {
 /// Takes an exported file, and then needs no server; without one it asks the server. What is proven
 /// is what the checkpoint covers. A checkpoint that was kept elsewhere (--checkpoint) finds a
 /// ledger that was replaced as a whole, even by somebody who has all the server's keys.
+///
+/// With --certificate it verifies an erasure certificate instead, with the public key alone, and says
+/// what it proves and what is provisional.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  kluis audit verify ledger-2026-11.jsonl --checkpoint october.txt\n  kluis audit verify --checkpoint ledger-2026-10.jsonl"
+    after_help = "Example:\n  kluis audit verify ledger-2026-11.jsonl --checkpoint october.txt\n  kluis audit verify --checkpoint ledger-2026-10.jsonl\n  kluis audit verify --certificate erased.txt --key checkpoint.pub"
 )]
 struct Verify {
     /// A file that `kluis audit export` wrote; else the server is asked
@@ -81,6 +85,14 @@ struct Verify {
     /// An earlier checkpoint: a signed note, or an exported file
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    /// An erasure certificate
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "key",
+        conflicts_with_all = ["file", "checkpoint", "dir", "server", "member", "key_file"]
+    )]
+    certificate: Option<PathBuf>,
     /// The public key that checkpoints are signed with, as `kluis init` printed it, or a file with it
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
@@ -107,8 +119,8 @@ struct Exported {
 
 /// What the first line of an exported file says it is.
 const FORMAT: &str = "kluis ledger 1";
-/// The longest checkpoint that is read, in bytes.
-const LONGEST_CHECKPOINT: u64 = 16 << 10;
+/// The longest key or checkpoint that is read, in bytes.
+const LONGEST_KEY: u64 = 16 << 10;
 /// The longest line of an exported file, in bytes: its head, with the checkpoint.
 const LONGEST_LINE: usize = 64 << 10;
 
@@ -121,6 +133,7 @@ impl Audit {
         match self.command {
             AuditCommand::Log(log) => log.run(),
             AuditCommand::Export(export) => export.run(),
+            AuditCommand::Certificate(fetch) => fetch.run(),
             AuditCommand::Verify(verify) => verify.run(),
         }
     }
@@ -256,7 +269,7 @@ fn offline(dir: &Path) -> Result<Exported, Error> {
         entries.extend(more);
     }
     let public = dir.join("checkpoint.pub");
-    let bytes = read_at_most(&public, LONGEST_CHECKPOINT)?;
+    let bytes = read_at_most(&public, LONGEST_KEY)?;
     let key = String::from_utf8_lossy(&bytes).trim().to_owned();
     Ok(Exported { key, checkpoint, entries })
 }
@@ -333,12 +346,15 @@ fn leaf(value: &Value) -> Option<Vec<u8>> {
 
 impl Verify {
     fn run(self) -> Result<Report, Error> {
+        let key = self.key.as_deref().map(vkey).transpose()?;
+        if let (Some(file), Some(key)) = (&self.certificate, &key) {
+            return certificate::verify(file, key);
+        }
         let earlier = self.checkpoint.as_deref().map(earlier).transpose()?;
         let exported = match &self.file {
             Some(file) => Exported::read(file)?,
             None => self.source.read()?,
         };
-        let key = self.key.as_deref().map(vkey).transpose()?;
         let proven = exported.audit(key.as_deref().unwrap_or(&exported.key), earlier.as_deref())?;
         let mut text = format!(
             "whole: {} of {}, {} proven by the checkpoint",
@@ -382,7 +398,7 @@ fn earlier(path: &Path) -> Result<String, Error> {
     {
         return Ok(note.to_owned());
     }
-    let bytes = read_at_most(path, LONGEST_CHECKPOINT)?;
+    let bytes = read_at_most(path, LONGEST_KEY)?;
     String::from_utf8(bytes).map_err(|_| {
         Error::usage(format!("{} is no checkpoint", path.display()))
             .hint("a signed note, or a file of `kluis audit export`")
@@ -394,7 +410,7 @@ fn vkey(text: &str) -> Result<String, Error> {
     if checkpoint::parse_vkey(text).is_ok() {
         return Ok(text.to_owned());
     }
-    let bytes = read_at_most(Path::new(text), LONGEST_CHECKPOINT)?;
+    let bytes = read_at_most(Path::new(text), LONGEST_KEY)?;
     let line = String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned();
     checkpoint::parse_vkey(&line)
         .map(|_| line)

@@ -10,7 +10,7 @@ use crate::casebook;
 use crate::config::ConfigError;
 use crate::gateway;
 use crate::keys::{UnlockError, roster, staff as staff_key};
-use crate::ledger;
+use crate::ledger::{self, certificate};
 use crate::staff::home::HomeError;
 use crate::staff::{agent, answers, client, found};
 use crate::{store, upkeep};
@@ -165,6 +165,26 @@ impl From<upkeep::Error> for Error {
                 this.hint("`kluis check` says what is damaged; what is lost can be forgotten")
             }
             upkeep::Error::Stopped => this.code(LATER),
+        }
+    }
+}
+
+impl From<certificate::Error> for Error {
+    fn from(error: certificate::Error) -> Self {
+        let this = Self::new(error.to_string());
+        match error {
+            certificate::Error::NotACertificate => this.hint(
+                "a file of `kluis forget --certificate` or `kluis audit certificate`, unchanged",
+            ),
+            certificate::Error::FutureVersion => this.hint("use the newest version of kluis"),
+            certificate::Error::OtherVault { .. } => {
+                this.hint("take the public key that `kluis init` printed for that vault")
+            }
+            certificate::Error::Altered(_) => this
+                .hint("ask for the file again: a changed one proves nothing. Is it the right key?"),
+            certificate::Error::OtherFact(_) => {
+                this.hint("`kluis audit log` says what that entry is")
+            }
         }
     }
 }

@@ -7,24 +7,24 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::session::{self, Connection};
-use super::{Error, Report, case, print};
+use super::{Error, Report, case, certificate, print};
+use crate::casebook::Act;
 use crate::casebook::detail::NoteSubject;
-use crate::casebook::{Act, Certificate};
 use crate::ids::{CaseId, ItemId};
 use crate::keys::file::write_new;
-use crate::ledger::{Checkpoint, Entry, Fact, checkpoint, tree};
+use crate::ledger::certificate::{Certificate, Proven};
 use crate::staff::client::CaseView;
 use crate::staff::sealing::Sealing;
 
 /// Forget items: their keys are dropped, and nobody can open them any more
 ///
 /// What an item was taken out of is forgotten with it, for it still holds the item; the rest of
-/// that, too, can then not be taken out again. Each item gives a certificate: the ledger entry, the
-/// proof that it stands in the ledger, and the day from which on no copy of the key exists. A legal
-/// hold forbids it.
+/// that, too, can then not be taken out again. Each item gives a certificate, a file that proves by
+/// itself what was forgotten, when and by whom, and says until when that is provisional; `kluis audit
+/// certificate` fetches it again. A legal hold forbids it.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' --dry-run\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' -o certificates.json"
+    after_help = "Example:\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' --dry-run\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' --certificate erased.txt"
 )]
 pub(super) struct Forget {
     /// The case number
@@ -42,9 +42,10 @@ pub(super) struct Forget {
     /// Only say what would be forgotten
     #[arg(long)]
     dry_run: bool,
-    /// Write the certificates to this file, which is never overwritten
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    /// Write the certificate to this file, those of further items to the same name with -2, -3 …;
+    /// nothing is overwritten
+    #[arg(short = 'o', long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -64,9 +65,6 @@ impl Forget {
     /// See [`Error`].
     pub(super) fn run(self) -> Result<Report, Error> {
         let reason = case::said(std::slice::from_ref(&self.reason))?;
-        if let Some(path) = self.output.as_ref().filter(|path| path.exists()) {
-            return Err(Error::io(path.display(), &std::io::ErrorKind::AlreadyExists.into()));
-        }
         let mut client = self.connection.open()?;
         let view = client.case(self.case)?;
         let mut wanted = Vec::new();
@@ -85,27 +83,48 @@ impl Forget {
         if self.dry_run {
             return Ok(planned(self.case, &plan));
         }
+        let files = self
+            .certificate
+            .as_deref()
+            .map_or_else(Vec::new, |path| certificate::files(path, plan.len()));
+        files.iter().try_for_each(|path| certificate::is_free(path))?;
         let mut sealing = Sealing::new(self.case, Act::Note, client.sealing()?);
         sealing.note(NoteSubject::Reason, &reason, None, Vec::new());
         let items: Vec<ItemId> = plan.iter().map(|doomed| doomed.item).collect();
         let certificates = client.forget(items.clone(), sealing.finish(), self.now)?;
         let certificates = verified(certificates, &items, &client.checkpoint_key)?;
-        Ok(self.report(&certificates))
+        self.report(&certificates, &files)
     }
 
-    fn report(&self, certificates: &[(ItemId, Certificate)]) -> Report {
+    fn report(
+        &self,
+        certificates: &[(Certificate, Proven)],
+        files: &[PathBuf],
+    ) -> Result<Report, Error> {
         let mut text = String::new();
         let mut values = Vec::new();
-        for (item, certificate) in certificates {
+        let mut problems = false;
+        for (at, (certificate, proven)) in certificates.iter().enumerate() {
+            let seq = proven.forgotten.seq;
             text.push_str(&format!(
-                "{}  forgotten (entry {}); no copy of its key exists after {}\n",
-                print::brief(item),
-                certificate.seq,
-                print::moment(certificate.horizon),
+                "{}  forgotten (entry {seq}); no copy of its key exists after {}\n",
+                proven.forgotten.item.map_or_else(String::new, |item| print::brief(&item)),
+                print::moment(proven.horizon()),
             ));
-            let mut value = print::certificate(certificate);
-            value["item"] = item.to_string().into();
-            values.push(value);
+            if let Some(path) = files.get(at) {
+                let written = certificate.to_text()?;
+                match write_new(path, written.as_bytes()) {
+                    Ok(()) => text.push_str(&format!("certificate  {}\n", path.display())),
+                    Err(error) => {
+                        problems = true;
+                        text.push_str(&format!(
+                            "{} was not written ({error}): `kluis audit certificate {seq}` gives it\n",
+                            path.display()
+                        ));
+                    }
+                }
+            }
+            values.push(certificate::value(certificate, proven)?);
         }
         if !self.now {
             text.push_str(
@@ -113,25 +132,11 @@ impl Forget {
                  still find it; --now rotates at once.\n",
             );
         }
-        let value = json!({ "case": self.case.to_string(), "certificates": values });
-        let mut problems = false;
-        if let Some(path) = &self.output {
-            let line = print::json_line(&value) + "\n";
-            // They are not made a second time, so a full disk must not swallow them.
-            match write_new(path, line.as_bytes()) {
-                Ok(()) => text.push_str(&format!("certificates  {}\n", path.display())),
-                Err(error) => {
-                    problems = true;
-                    text.push_str(&format!(
-                        "{} was not written ({error}). The certificates:\n{line}",
-                        path.display()
-                    ));
-                }
-            }
-        } else {
-            text.push_str("-o FILE or --json would have kept the certificates.\n");
+        if files.is_empty() {
+            text.push_str("`kluis audit certificate ITEM` gives the certificates, now or later.\n");
         }
-        Report { problems, ..Report::new(text, value) }
+        let value = json!({ "case": self.case.to_string(), "certificates": values });
+        Ok(Report { problems, ..Report::new(text, value) })
     }
 }
 
@@ -178,32 +183,21 @@ fn planned(case: CaseId, plan: &[Doomed]) -> Report {
     Report::new(text, value)
 }
 
-/// The certificates with the items that they are about, each held against the vault's key: one that
-/// says `Forgotten` for every item that was asked for.
+/// The certificates with what they prove, each held against the vault's key: one for every item that
+/// was asked for.
 fn verified(
     certificates: Vec<Certificate>,
     asked: &[ItemId],
     key: &str,
-) -> Result<Vec<(ItemId, Certificate)>, Error> {
-    let bad = || {
-        Error::new("a certificate does not hold")
-            .hint("the items are forgotten, but the server cannot prove it: tell the admin")
-    };
-    let (vault, public) = checkpoint::parse_vkey(key)?;
+) -> Result<Vec<(Certificate, Proven)>, Error> {
     let mut verified = Vec::with_capacity(certificates.len());
     for certificate in certificates {
-        let head = Checkpoint::verify(&certificate.checkpoint, &public)?;
-        let leaf = tree::leaf(&certificate.entry);
-        let Certificate { seq, path, .. } = &certificate;
-        let stands = tree::verify_inclusion(leaf, *seq, head.size, path, head.root);
-        let entry = Entry::from_bytes(&certificate.entry)?;
-        let holds = stands && head.vault == vault && entry.seq == *seq;
-        let is_forgotten = entry.kind == Fact::Forgotten && entry.slot.is_some();
-        let item = entry.item.filter(|_| holds && is_forgotten).ok_or_else(bad)?;
-        verified.push((item, certificate));
+        let proven = certificate::prove(&certificate, key)?;
+        verified.push((certificate, proven));
     }
-    let is_proven = |item: &ItemId| verified.iter().any(|(proven, _)| proven == item);
-    if asked.iter().all(is_proven) { Ok(verified) } else { Err(bad()) }
+    let is_proven =
+        |item: &ItemId| verified.iter().any(|(_, proven)| proven.forgotten.item == Some(*item));
+    if asked.iter().all(is_proven) { Ok(verified) } else { Err(certificate::unproven()) }
 }
 
 #[cfg(test)]
@@ -213,6 +207,8 @@ mod tests {
     #[test]
     fn a_certificate_must_say_that_the_very_item_was_forgotten() {
         use crate::ids::{LetterId, SlotId, VaultId};
+        use crate::ledger::proof::Proof;
+        use crate::ledger::{Checkpoint, Entry, Fact, checkpoint, tree};
         let (vault, seed, item) = (VaultId::random(), [4; 32], ItemId::random());
         let key = checkpoint::vkey(vault, &checkpoint::public_key(&seed));
         let certificate = |kind, seq, of: ItemId| {
@@ -227,12 +223,10 @@ mod tests {
             tree.append(tree::leaf(&entry.to_bytes()));
             let root = tree.root(1).expect("its own size");
             vec![Certificate {
-                seq: 0,
-                entry: entry.to_bytes(),
-                path: Vec::new(),
                 checkpoint: Checkpoint { vault, size: 1, root }.sign(&seed),
-                horizon: 0,
-                rotated: false,
+                forgotten: Proof { index: 0, entry: entry.to_bytes(), path: Vec::new() },
+                sealed: None,
+                rotated: None,
             }]
         };
         let holds = |certificates| verified(certificates, &[item], &key).is_ok();

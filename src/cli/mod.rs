@@ -9,6 +9,7 @@ mod answer;
 mod audit;
 mod bench;
 mod case;
+mod certificate;
 mod check;
 mod config;
 mod deadline;

@@ -6,14 +6,12 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-use data_encoding::BASE64;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 use serde_json::Value;
 
 use super::Error;
-use crate::casebook::Certificate;
 
 /// What a command has to say, and whether it found problems.
 #[derive(Default)]
@@ -227,19 +225,6 @@ pub(super) fn words(variant: &impl std::fmt::Debug) -> String {
         words.push(c.to_ascii_lowercase());
     }
     words
-}
-
-/// A certificate of forgetting for programs.
-#[must_use]
-pub(super) fn certificate(of: &Certificate) -> Value {
-    serde_json::json!({
-        "position": of.seq,
-        "entry": BASE64.encode(&of.entry),
-        "path": of.path.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "checkpoint": of.checkpoint,
-        "horizon": timestamp(of.horizon),
-        "rotated": of.rotated,
-    })
 }
 
 /// The text of an HTML body, roughly: tags gone, blocks on lines of their own, the commonest

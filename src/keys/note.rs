@@ -23,7 +23,7 @@ const MOST_SIGNATURES: usize = 100;
 /// C2SP's number for Ed25519.
 const ALGORITHM: u8 = 1;
 /// What a signature line begins with: an em dash and a space.
-const MARK: &str = "\u{2014} ";
+pub const MARK: &str = "\u{2014} ";
 
 /// Signs `text` as `name` with the Ed25519 key of `seed`; gives the whole note.
 ///

@@ -64,6 +64,23 @@ impl Checkpoint {
     }
 }
 
+/// The first checkpoint in a text: by itself, or in the lines of a mail. Only its form is looked at.
+#[must_use]
+pub fn in_text(text: &str) -> Option<String> {
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let is_origin =
+        |line: &&str| line.strip_prefix("kluis/").is_some_and(|id| id.parse::<VaultId>().is_ok());
+    let signed = |from: usize| {
+        let head = lines[from..].iter().take_while(|line| !line.is_empty()).count();
+        let behind = lines.get(from + head + 1..)?;
+        let signatures = behind.iter().take_while(|line| line.starts_with(note::MARK)).count();
+        let size = lines.get(from + 1)?;
+        let is_head = head >= 3 && signatures > 0 && size.bytes().all(|c| c.is_ascii_digit());
+        is_head.then(|| lines[from..=from + head + signatures].join("\n") + "\n")
+    };
+    (0..lines.len()).filter(|&at| is_origin(&lines[at])).find_map(signed)
+}
+
 /// The origin line of a vault's checkpoints, also the name of the key.
 #[must_use]
 pub fn origin(vault: VaultId) -> String {
@@ -114,6 +131,24 @@ mod tests {
     fn a_witness_may_sign_too() {
         let note = checkpoint().sign(&[1; 32]) + "— witness.example/w AAAAAAAA\n";
         assert_eq!(Checkpoint::verify(&note, &public_key(&[1; 32])), Ok(checkpoint()));
+    }
+
+    #[test]
+    fn a_checkpoint_is_found_in_the_lines_of_a_mail() {
+        let one = checkpoint().sign(&[1; 32]);
+        let other = Checkpoint { size: 43, ..checkpoint() }.sign(&[1; 32]);
+        assert_eq!(in_text(&one), Some(one.clone()));
+        let mail = format!("Subject: x\n\nKeep this:\n\n{one}\nThe older one:\n\n{other}\nBye\n");
+        assert_eq!(in_text(&mail), Some(one.clone()));
+        assert_eq!(in_text(&mail.replace('\n', "  \r\n")), Some(one.clone()));
+        assert_eq!(in_text(one.trim_end()), Some(one.clone()));
+        let origin = origin(checkpoint().vault);
+        for text in ["", "kluis/", &origin, &format!("{origin}\n42\n"), &one.replace("— ", "- ")]
+        {
+            assert_eq!(in_text(text), None, "{text}");
+        }
+        let talk = format!("{origin}\nis our vault.\n\n{one}");
+        assert_eq!(in_text(&talk), Some(one));
     }
 
     #[test]

@@ -131,6 +131,9 @@ pub enum Fact {
     /// The wrapped secret of an epoch was removed: nothing that is kept is sealed to it.
     #[n(41)]
     EpochDestroyed,
+    /// The head of the ledger at `position` entries was mailed to `count` outsiders.
+    #[n(43)]
+    CheckpointSent,
     /// A roster, an epoch, a key of the mailbox or a wrapped secret was offered and refused: `hash` of what was offered.
     #[n(45)]
     KeyChangeRefused,

@@ -1,13 +1,16 @@
 //! What happened, and its proof. No files: where the bytes lie is the business of `store`.
 //!
 //! `entry` is the closed vocabulary of facts, `tree` the Merkle tree over them, `checkpoint` its
-//! signed head. [`audit`] is what an outsider needs: exported entries, a checkpoint, a public key.
+//! signed head, `proof` an entry's way to it, `certificate` what somebody gets who was forgotten.
+//! [`audit`] is what an outsider needs: exported entries, a checkpoint, a public key.
 //!
 //! Layouts: vault-format §6.
 
+pub mod certificate;
 pub mod checkpoint;
 pub mod entry;
 pub mod erasures;
+pub mod proof;
 pub mod tree;
 
 pub use checkpoint::Checkpoint;

@@ -20,13 +20,14 @@ use super::seen::{self, Newest, Seen};
 use crate::casebook::detail::{self, ItemDetail, LetterDetail, NoteDetail};
 use crate::casebook::protocol::{self, Flaw, Request, Response, Status};
 use crate::casebook::state::Wrapped;
-use crate::casebook::{CaseCard, Certificate, Filter, LetterCard, Opened, Standing, SweepSummary};
+use crate::casebook::{CaseCard, Filter, LetterCard, Opened, Standing, SweepSummary};
 use crate::ids::{CaseId, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::keys::admins::Admins;
 use crate::keys::epoch::{EpochPublic, EpochSecret};
 use crate::keys::epoch_note::EpochNote;
 use crate::keys::readers::Readers;
 use crate::keys::{challenge, wrapped};
+use crate::ledger::certificate::Certificate;
 use crate::reply::openpgp::MailboxKey;
 use crate::secret::{Personal, clear_stack};
 use crate::vault::chunk::{self, ChunkKey};
@@ -682,6 +683,19 @@ impl Client {
     ) -> Result<Vec<Certificate>, Error> {
         match self.ask(&Request::Forget { items, reason, now })? {
             Response::Certificates { certificates } => Ok(certificates),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// The certificate of a forgetting that is an older entry.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn certificate(&mut self, seq: u64) -> Result<Certificate, Error> {
+        match self.ask(&Request::Certificate { seq })? {
+            Response::Certificates { mut certificates } if certificates.len() == 1 => {
+                Ok(certificates.remove(0))
+            }
             _ => Err(Error::Unexpected),
         }
     }

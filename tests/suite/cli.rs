@@ -48,6 +48,11 @@ impl Office {
         self.command(arguments).output().expect("kluis runs")
     }
 
+    /// Runs it for somebody who has no key, no profile and no server.
+    fn alone(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).env("KLUIS_HOME", self.path("nobody")).output().expect("kluis runs")
+    }
+
     /// Runs what must succeed; gives its JSON.
     fn json(&self, arguments: &[&str]) -> Value {
         let arguments = [arguments, &["--json"]].concat();
@@ -500,12 +505,50 @@ fn an_item_is_taken_out_and_forgotten(office: &Office, case: &str) {
     office.json(&["hold", "--lift", case, "settled"]);
     let plan = office.json(&[&forget[..], &["--dry-run"]].concat());
     assert_eq!(plan["would_forget"].as_array().map(Vec::len), Some(1));
-    let done = office.json(&[&forget[..], &["--now", "-o", "certificates.json"]].concat());
+    std::fs::write(office.path("there.txt"), "mine").expect("written");
+    office.fails(&[&forget[..], &["--certificate", "there.txt"]].concat(), 1);
+    let done = office.json(&[&forget[..], &["--now", "--certificate", "erased.txt"]].concat());
     assert_eq!(done["certificates"][0]["rotated"], true);
-    assert!(office.path("certificates.json").exists());
+    a_certificate_stands_by_itself(office, item, &done["certificates"][0]);
     office.fails(&forget, 1);
     let (error, _) = office.fails(&["get", item], 1);
     assert!(error.contains("forgotten"), "{error}");
+}
+
+/// The file, the vault's public key, and nothing else: no server, no member, no folder of a vault.
+fn a_certificate_stands_by_itself(office: &Office, item: &str, made: &Value) {
+    let file = std::fs::read_to_string(office.path("erased.txt")).expect("is there");
+    assert_eq!(made["certificate"], file.as_str());
+    let seq = made["entry"].as_u64().expect("a number").to_string();
+    let again = office.run(&["audit", "certificate", item]);
+    assert!(again.status.success());
+    let by_number = office.json(&["audit", "certificate", &seq, "-o", "again.txt"]);
+    assert_eq!((&by_number["item"], &by_number["final"]), (&made["item"], &false.into()));
+    office.fails(&["audit", "certificate", &seq, "-o", "again.txt"], 1);
+    office.fails(&["audit", "certificate", "0"], 1);
+    office.fails(&["audit", "certificate", "ffff0000"], 1);
+
+    let key = std::fs::read_to_string(office.path("vault/checkpoint.pub")).expect("is there");
+    std::fs::write(office.path("vault.pub"), &key).expect("written");
+    for file in ["erased.txt", "again.txt"] {
+        let verify = ["audit", "verify", "--certificate", file, "--key", "vault.pub"];
+        let proven = office.alone(&verify);
+        assert!(proven.status.success(), "{}", String::from_utf8_lossy(&proven.stderr));
+        let said = String::from_utf8_lossy(&proven.stdout).into_owned();
+        for words in ["The certificate holds", "It proves", "Provisional until", "does not prove"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    }
+    let altered = file.replacen("by member 1", "by member 2", 1);
+    assert_ne!(altered, file);
+    std::fs::write(office.path("altered.txt"), altered).expect("written");
+    let (error, hint) =
+        office.fails(&["audit", "verify", "--certificate", "altered.txt", "--key", key.trim()], 1);
+    assert!(error.contains("altered.txt: altered") && error.contains("line"), "{error}");
+    assert!(!hint.is_empty());
+    let other = "kluis/0123456789abcdef0123456789abcdef+";
+    office.fails(&["audit", "verify", "--certificate", "erased.txt", "--key", other], 1);
+    office.fails(&["audit", "verify", "--certificate", "erased.txt"], 2);
 }
 
 fn the_case_is_decided_answered_and_closed(office: &Office, case: &str) {

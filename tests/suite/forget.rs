@@ -4,15 +4,15 @@
 use std::path::Path;
 
 use kluis::casebook::detail::{ItemDetail, NoteSubject};
-use kluis::casebook::{Act, Certificate, Filter, Recording, Standing};
+use kluis::casebook::{Act, Filter, Recording, Standing};
 use kluis::gateway;
 use kluis::identity::{Proof, ProofKind};
 use kluis::ids::{CaseId, ItemId, StaffId};
 use kluis::keys::epoch::EpochSecret;
 use kluis::keys::wrapped;
-use kluis::ledger::checkpoint::{self, Checkpoint};
+use kluis::ledger::certificate::{self, Certificate, Proven};
+use kluis::ledger::checkpoint;
 use kluis::ledger::entry::{Entry, Fact};
-use kluis::ledger::tree;
 use kluis::letter::skeleton::{FORGOTTEN, Skeleton};
 use kluis::reply::answer::{self, Answer, Attachment, Lock};
 use kluis::reply::{Heading, Language, openpgp};
@@ -67,20 +67,22 @@ fn epoch(world: &World) -> EpochSecret {
     wrapped::unwrap_epoch(&file, &world.key("anna")).expect("anna reads")
 }
 
-/// Verifies a certificate as an outsider does who has the public key alone; gives its entry.
-fn verified(world: &World, certificate: &Certificate) -> Entry {
+/// Verifies a certificate as an outsider does who has the file and the public key alone.
+fn proven(world: &World, certificate: &Certificate) -> Proven {
     let (vault, public) = checkpoint::parse_vkey(&world.checkpoint_key).expect("a public key");
-    let head = Checkpoint::verify(&certificate.checkpoint, &public).expect("is signed");
-    assert_eq!((vault, head.vault), (world.vault, world.vault));
-    let leaf = tree::leaf(&certificate.entry);
-    let Certificate { seq, path, .. } = certificate;
-    assert!(tree::verify_inclusion(leaf, *seq, head.size, path, head.root));
-    let entry = Entry::from_bytes(&certificate.entry).expect("an entry");
-    assert_eq!((entry.seq, entry.kind), (*seq, Fact::Forgotten));
-    // Another entry has no such path.
-    let other = Entry { item: Some(ItemId::random()), ..entry.clone() }.to_bytes();
-    assert!(!tree::verify_inclusion(tree::leaf(&other), *seq, head.size, path, head.root));
-    entry
+    let file = certificate.to_text().expect("can be written");
+    let proven = certificate::verify(file.as_bytes(), vault, &public).expect("holds");
+    assert_eq!((proven.vault, proven.forgotten.kind), (world.vault, Fact::Forgotten));
+    // It shows which box the key was of.
+    let sealed = proven.sealed.as_ref().expect("is shown");
+    assert_eq!((sealed.slot, sealed.item), (proven.forgotten.slot, proven.forgotten.item));
+    assert_eq!(sealed.kind, Fact::BoxSealed);
+    proven
+}
+
+/// The entry of a certificate that holds.
+fn verified(world: &World, certificate: &Certificate) -> Entry {
+    proven(world, certificate).forgotten
 }
 
 #[test]
@@ -102,8 +104,10 @@ fn a_forgotten_item_leaves_a_marked_hole_and_a_certificate_that_verifies() {
         (entry.item, entry.case, entry.staff),
         (Some(attachment), Some(number), Some(StaffId(1)))
     );
-    assert!(!certificate.rotated);
-    assert_eq!(certificate.horizon, START / 60 + 8 * 24 * 60, "a week of backups, a day to rotate");
+    let waits = proven(&world, certificate);
+    assert_eq!(waits.rotated, None);
+    assert_eq!(waits.horizon(), START / 60 + 8 * 24 * 60, "a week of backups, a day to rotate");
+    let (seq, waiting) = (waits.forgotten.seq, certificate.clone());
 
     // To staff it says so, in the list and when asked for.
     let case = only_case(&mut anna);
@@ -142,9 +146,18 @@ fn a_forgotten_item_leaves_a_marked_hole_and_a_certificate_that_verifies() {
 
     // With a rotation at once the certificate says so, and a restart changes nothing.
     let certificate = forget(&mut anna, number, &[text], true).expect("is forgotten").remove(0);
-    verified(&world, &certificate);
-    assert!(certificate.rotated);
-    assert_eq!(certificate.horizon, START / 60 + 7 * 24 * 60);
+    let rotated = proven(&world, &certificate);
+    assert!(rotated.rotated.is_some());
+    assert_eq!(rotated.horizon(), START / 60 + 7 * 24 * 60);
+    // That of the first one, asked for again, shows the new key, too; an auditor may ask.
+    let mut olga = world.log_in("olga").expect("logs in");
+    let again = olga.certificate(seq).expect("is there");
+    assert_ne!(again, waiting);
+    let again = proven(&world, &again);
+    assert_eq!((again.forgotten, again.rotated), (waits.forgotten, rotated.rotated));
+    assert!(matches!(olga.certificate(0), Err(Error::Refused(_))), "nothing was forgotten there");
+    assert!(matches!(olga.certificate(u64::MAX), Err(Error::Refused(_))));
+    drop(olga);
     runtime.block_on(server.stop());
     let server = runtime.block_on(world.serve());
     let mut bert = world.log_in("bert").expect("logs in");
@@ -183,7 +196,7 @@ fn nothing_opens_what_was_forgotten_once_the_cabinet_was_rotated() {
     let (before, old_key) = copied("before");
     let certificate =
         forget(&mut anna, number, &[attachment], false).expect("is forgotten").remove(0);
-    assert!(!certificate.rotated);
+    assert!(certificate.rotated.is_none());
     // The key was dropped, and who ignores that finds it still: the certificate says so.
     let (dropped, key) = copied("dropped");
     let thief = Thief::default().with(&dropped).with(&key).knowing(epoch(&world));
@@ -191,7 +204,7 @@ fn nothing_opens_what_was_forgotten_once_the_cabinet_was_rotated() {
 
     // Forgetting something else rotates the cabinet, and both are gone.
     let certificate = forget(&mut anna, number, &[text], true).expect("is forgotten").remove(0);
-    assert!(certificate.rotated);
+    assert!(certificate.rotated.is_some());
     runtime.block_on(server.stop());
     let thief = Thief::default()
         .with(&before)

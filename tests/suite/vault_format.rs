@@ -247,6 +247,46 @@ fn fits(
 }
 
 #[test]
+fn a_certificate_holds_for_the_second_reader_and_an_altered_one_does_not() {
+    let name = "a_certificate_holds_for_the_second_reader_and_an_altered_one_does_not";
+    if second_reader(name).is_none() {
+        return;
+    }
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    assert_eq!(deliver(&server, false, &[MAILBOX], &letter(41, 1, 9_000)), [250]);
+    let mut anna = world.log_in("anna").expect("logs in");
+    let case = anna.queue(Filter::All).expect("lists").remove(0);
+    let item = case.letters[0].card.items[0].0;
+    let reason = crate::forget::recording(&anna, case.card.case, Act::Note);
+    let waits = anna.forget(vec![item], reason, false).expect("is forgotten").remove(0);
+    server.casebook.rotate_cabinet().expect("gets a new key");
+    let rotated = anna.certificate(waits.forgotten.index).expect("is made");
+    drop(anna);
+    runtime.block_on(server.stop());
+
+    let place = |name: &str| world.root.path().join(name);
+    std::fs::write(place("key.pub"), &world.checkpoint_key).expect("is written");
+    let verify = |text: &str| {
+        std::fs::write(place("certificate.txt"), text).expect("is written");
+        let mut reader = second_reader(name).expect("is there");
+        let reader = reader.arg("--certificate").arg(place("certificate.txt"));
+        reader.arg(place("key.pub")).output().expect("runs")
+    };
+    for certificate in [waits, rotated] {
+        let text = certificate.to_text().expect("is a certificate");
+        let output = verify(&text);
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        assert_eq!(said, item.to_string(), "{}", String::from_utf8_lossy(&output.stderr));
+        for (from, to) in
+            [("by member 1", "by member 2"), ("provisional", "final"), ("extra", "ex")]
+        {
+            assert!(!verify(&text.replacen(from, to, 1)).status.success(), "{from}");
+        }
+    }
+}
+
+#[test]
 fn every_vector_is_answered_as_it_says_by_the_program_and_by_the_second_reader() {
     let name = "every_vector_is_answered_as_it_says_by_the_program_and_by_the_second_reader";
     let (vectors, base) = (vectors(), base());

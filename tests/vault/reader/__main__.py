@@ -2,6 +2,7 @@
 
     python3 tests/vault/reader DIR KEYDIR IDENTITIES OUT      everything in it, into the folder OUT
     python3 tests/vault/reader --say < JOBS                   one verdict a line (see `say`)
+    python3 tests/vault/reader --certificate FILE KEY         verifies an erasure certificate
 """
 
 import json
@@ -11,6 +12,7 @@ import sys
 import age
 import boxes
 import cbor
+import certificate
 import details
 import ledger
 from refusal import Refusal
@@ -78,9 +80,23 @@ def say():
         print(json.dumps(verdict(json.loads(line))), flush=True)
 
 
+def certified(file, key):
+    """Says which item was forgotten, or exits with what is wrong."""
+    with open(file, "rb") as handle:
+        data = handle.read()
+    with open(key, encoding="ascii") as handle:
+        published = handle.read()
+    try:
+        print(certificate.verify(data, published)[0].item.hex())
+    except Refusal as refusal:
+        sys.exit(str(refusal))
+
+
 def main(arguments):
     if arguments == ["--say"]:
         return say()
+    if arguments[:1] == ["--certificate"] and len(arguments) == 3:
+        return certified(*arguments[1:])
     if len(arguments) != 4:
         sys.exit(__doc__)
     directory, keys, identities, folder = arguments
