@@ -45,7 +45,21 @@ pub struct Config {
     /// Where mail goes out.
     #[serde(default)]
     pub outgoing: Outgoing,
+    /// Who keeps checkpoints of the ledger for us.
+    #[serde(default)]
+    pub checkpoints: Checkpoints,
 }
+
+/// Who keeps checkpoints of the ledger for us.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Checkpoints {
+    /// Mail addresses outside the vault.
+    pub to: Vec<String>,
+}
+
+/// Addresses that checkpoints are mailed to, at most.
+const MOST_OUTSIDERS: usize = 16;
 
 /// Where mail is taken, and from whom it comes.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -467,7 +481,30 @@ impl Config {
                 SEE_SAMPLE,
             ),
         ];
-        for (field, is_good, problem, hint) in checks {
+        let outsiders = &self.checkpoints.to;
+        let ours = |to: &String| {
+            let to = to.to_ascii_lowercase();
+            let is_it = |ours: &String| {
+                let ours = ours.to_ascii_lowercase();
+                ours == to || to == format!("postmaster@{}", domain(&ours))
+            };
+            self.addresses.iter().any(is_it)
+        };
+        let outside = [
+            (
+                "checkpoints.to",
+                outsiders.len() <= MOST_OUTSIDERS && outsiders.iter().all(|to| is_address(to)),
+                "needs mail addresses, at most 16",
+                "write them as to = [\"dpo@example.be\"]",
+            ),
+            (
+                "checkpoints.to",
+                !outsiders.iter().any(ours),
+                "is taken in here, as one of `addresses` or their postmaster: each would open a case",
+                "name somebody who keeps mail elsewhere",
+            ),
+        ];
+        for (field, is_good, problem, hint) in checks.into_iter().chain(outside) {
             if !is_good {
                 return Err((field, problem, hint));
             }
@@ -662,6 +699,10 @@ mod tests {
             (&format!("{smtp}username = \"u\"\n"), 4, "outgoing.smtp.username"),
             (&format!("{smtp}password_file = \"p\"\n"), 4, "outgoing.smtp.password_file"),
             (&format!("{smtp}password = \"p\"\n"), 4, "outgoing.smtp.password"),
+            ("[checkpoints]\nto = [\"dpo\"]\n", 3, "checkpoints.to"),
+            ("[checkpoints]\nto = [\"Privacy@agency.example\"]\n", 3, "checkpoints.to"),
+            ("[checkpoints]\nto = [\"postmaster@agency.example\"]\n", 3, "checkpoints.to"),
+            ("[checkpoints]\nfrom = \"dpo@agency.example\"\n", 3, "checkpoints.from"),
         ] {
             let error = parse(&format!("{ADDRESSES}{rest}")).expect_err(rest);
             let shown = error.to_string();

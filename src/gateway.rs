@@ -1,7 +1,11 @@
 //! The server: builds its parts from the configuration, runs them, and stops them.
 //!
 //! Holds public keys only. Every signed file is verified against the pinned admin key and against
-//! the ledger before it is used; what does not fit stops the start. Left to others: all the work.
+//! the ledger before it is used; what does not fit stops the start. `live` is what a running server
+//! takes anew, `outsiders` mails them checkpoints. Left to others: all the work.
+
+mod live;
+mod outsiders;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -15,12 +19,11 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
 use crate::casebook::socket::{self, Desk};
 use crate::casebook::{self, Casebook, Lent, NoticeFacts};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, Endpoint, Outgoing as Way, SmtpTls};
+use crate::config::{Config, ConfigError, Endpoint};
 use crate::ids::{CaseId, Digest, random};
 use crate::inbox::budget::Budget;
 use crate::inbox::{self, Delivery, Kind, Listener, Recipients, Verdict};
@@ -30,12 +33,15 @@ use crate::keys::roster::{self, Roster};
 use crate::ledger::checkpoint;
 use crate::ledger::entry::{CHECKPOINT_KEY, MESSAGE_ID_KEY};
 use crate::reply::notice::Notice;
-use crate::reply::send::{self, SendError, Smarthost, Tls, Transport};
+use crate::reply::send::{self, SendError, Transport};
 use crate::reply::{Heading, Outgoing, language, token};
 use crate::sandbox::{Limits, Sandbox};
 use crate::secret::{Personal, Secret};
 use crate::store::{self, Opening};
 use crate::upkeep;
+
+pub use live::Live;
+pub use outsiders::Mailer;
 
 /// Why the server does not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +93,7 @@ pub struct Gateway {
     pub opening: Opening,
     desk: Arc<Desk>,
     config: Config,
-    transport: Transport,
+    live: Arc<Live>,
 }
 
 /// Where a running server can be reached.
@@ -156,15 +162,28 @@ impl Gateway {
             presence: Arc::default(),
         });
         desk.finish_key_changes()?;
-        let transport = transport(&config)?;
-        Ok(Self { casebook, opening, desk, config, transport })
+        let live = Arc::new(Live::load(&config)?);
+        Ok(Self { casebook, opening, desk, config, live })
+    }
+
+    /// What mails checkpoints to outsiders.
+    #[must_use]
+    pub fn mailer(&self) -> Mailer {
+        let (casebook, live) = (Arc::clone(&self.casebook), self.live());
+        Mailer::new(casebook, live, self.desk.mailbox.clone())
+    }
+
+    /// What can be taken anew while it runs.
+    #[must_use]
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
     }
 
     /// Binds every listener, tells where, and serves until `shutdown` is done: letters that came to
     /// their end are kept and answered.
     ///
     /// # Errors
-    /// A port in use, a bad certificate; `Dead` if a write failed while serving.
+    /// A port in use; `Dead` if a write failed while serving.
     pub async fn run(
         self,
         ready: impl FnOnce(&Addresses),
@@ -172,7 +191,7 @@ impl Gateway {
     ) -> Result<(), Error> {
         let (listeners, addresses) = self.listeners().await?;
         let staff = bind_socket(&addresses.socket)?;
-        let settings = inbox_settings(&self.config)?;
+        let settings = inbox_settings(&self.config, &self.live);
         let (stop, stopped) = watch::channel(false);
         let room = Budget::new(settings.in_flight);
         let deliver = deliver(Arc::clone(&self.casebook), room);
@@ -184,7 +203,9 @@ impl Gateway {
         ));
         let desk = tokio::spawn(socket::run(staff, Arc::clone(&self.desk), until(stopped.clone())));
         let casebook = Arc::clone(&self.casebook);
-        let sender = tokio::spawn(send_due(casebook, self.transport, until(stopped.clone())));
+        let live = Arc::clone(&self.live);
+        let sender = tokio::spawn(send_due(casebook, live, until(stopped.clone())));
+        let outsiders = tokio::spawn(self.mailer().run(until(stopped.clone())));
         let reserve = self.config.limits.reserve_bytes;
         let upkeep = tokio::spawn(keep_up(Arc::clone(&self.casebook), reserve, until(stopped)));
         ready(&addresses);
@@ -194,7 +215,7 @@ impl Gateway {
         };
         stop.send_replace(true);
         self.casebook.stop_sweep();
-        for part in [inbox, desk, sender, upkeep] {
+        for part in [inbox, desk, sender, outsiders, upkeep] {
             if part.await.is_err() {
                 tracing::error!("a part of the server ended in a panic");
             }
@@ -244,9 +265,8 @@ fn cannot_listen(place: impl Display, source: io::Error) -> Error {
 }
 
 /// What the configuration says to the inbox.
-fn inbox_settings(config: &Config) -> Result<inbox::Settings, Error> {
-    let tls = config.tls.as_ref().map(|tls| inbox::tls::load(&tls.certificate, &tls.key));
-    Ok(inbox::Settings {
+fn inbox_settings(config: &Config, live: &Live) -> inbox::Settings {
+    inbox::Settings {
         hostname: config.hostname.clone(),
         recipients: Recipients::new(&config.addresses, true),
         max_letter: usize::try_from(config.limits.letter_bytes).unwrap_or(usize::MAX),
@@ -254,40 +274,9 @@ fn inbox_settings(config: &Config) -> Result<inbox::Settings, Error> {
         max_recipients: config.limits.recipients as usize,
         command_timeout: Duration::from_secs(config.limits.idle_seconds),
         trusted: config.listen.trusted.clone(),
-        tls: tls.transpose()?,
+        tls: live.tls(),
         ..inbox::Settings::default()
-    })
-}
-
-/// Where the configuration sends mail. The password is read here, from its file.
-fn transport(config: &Config) -> Result<Transport, Error> {
-    let smarthost = match &config.outgoing {
-        Way::Folder(folder) => return Ok(Transport::Folder(folder.clone())),
-        Way::Smtp(smarthost) => smarthost,
-    };
-    let credentials = match (&smarthost.username, &smarthost.password_file) {
-        (Some(user), Some(file)) => {
-            let text = std::fs::read_to_string(file).map_err(|source| Error::Io {
-                what: format!("reading {}", file.display()),
-                source,
-            })?;
-            let text = Zeroizing::new(text);
-            let password = text.lines().next().unwrap_or_default().to_owned();
-            Some((user.clone(), Secret::new(password)))
-        }
-        _ => None,
-    };
-    Ok(Transport::Smtp(Smarthost {
-        host: smarthost.host.clone(),
-        port: smarthost.port,
-        tls: match smarthost.tls {
-            SmtpTls::Starttls => Tls::Required,
-            SmtpTls::Implicit => Tls::Implicit,
-            SmtpTls::None => Tls::None,
-        },
-        credentials,
-        helo: config.hostname.clone(),
-    }))
+    }
 }
 
 /// The pool of confined children that parse letters.
@@ -474,10 +463,11 @@ fn received_fields(raw: &[u8]) -> usize {
 
 /// Sends what is due, now and after every change; what is refused for now waits a tick. Once the
 /// server is to stop no mail is begun, and the one under way gets [`SEND_GRACE`].
-async fn send_due(casebook: Arc<Casebook>, transport: Transport, stop: impl Future<Output = ()>) {
+async fn send_due(casebook: Arc<Casebook>, live: Arc<Live>, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
     loop {
         for due in casebook.unfinished() {
+            let transport = live.transport();
             let sending = send_one(&casebook, &transport, &due);
             tokio::pin!(sending);
             let (sent, stops) = tokio::select! {

@@ -12,6 +12,7 @@ mod forget;
 pub mod founding;
 pub mod import;
 pub mod keyring;
+mod outsiders;
 mod presence;
 pub mod protocol;
 mod read;
@@ -43,6 +44,7 @@ use crate::vault::seal::{self, SealedBox};
 
 pub use crate::store::PutError;
 use detail::ContactDetail;
+pub use outsiders::Dispatch;
 pub use read::{CaseCard, Filter, LetterCard, Opened, Standing};
 pub use receive::Receipt;
 pub use record::{Act, Due, NewBox, NewChunk, Recording};

@@ -20,6 +20,7 @@ use crate::cli::error::USAGE;
 use crate::config::{Config, FILE};
 use crate::ids::CaseId;
 use crate::ledger::{self, Audit as Proven, Entry, checkpoint};
+use crate::reply::checkpoint as mailed;
 use crate::store::Store;
 
 /// List, export and verify the ledger
@@ -76,13 +77,13 @@ struct Export {
 /// what it proves and what is provisional.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  kluis audit verify ledger-2026-11.jsonl --checkpoint october.txt\n  kluis audit verify --checkpoint ledger-2026-10.jsonl\n  kluis audit verify --certificate erased.txt --key checkpoint.pub"
+    after_help = "Example:\n  kluis audit verify ledger-2026-11.jsonl --checkpoint october.txt\n  kluis audit verify --checkpoint mail.eml\n  kluis audit verify --certificate erased.txt --key checkpoint.pub"
 )]
 struct Verify {
     /// A file that `kluis audit export` wrote; else the server is asked
     #[arg(conflicts_with = "dir")]
     file: Option<PathBuf>,
-    /// An earlier checkpoint: a signed note, or an exported file
+    /// An earlier checkpoint: a signed note, an exported file, or a checkpoint mail as it was received
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
     /// An erasure certificate
@@ -119,8 +120,10 @@ struct Exported {
 
 /// What the first line of an exported file says it is.
 const FORMAT: &str = "kluis ledger 1";
-/// The longest key or checkpoint that is read, in bytes.
+/// The longest public key that is read, in bytes.
 const LONGEST_KEY: u64 = 16 << 10;
+/// The longest checkpoint mail that is read, in bytes: it may name many dropped keys.
+const LONGEST_MAIL: u64 = 32 << 20;
 /// The longest line of an exported file, in bytes: its head, with the checkpoint.
 const LONGEST_LINE: usize = 64 << 10;
 
@@ -387,7 +390,7 @@ impl Verify {
     }
 }
 
-/// An earlier checkpoint: the note in a file, or that of an exported ledger.
+/// An earlier checkpoint: the note in a file or in a mail, or that of an exported ledger.
 fn earlier(path: &Path) -> Result<String, Error> {
     let file = File::open(path).map_err(|error| Error::io(path.display(), &error))?;
     let mut first = String::new();
@@ -398,10 +401,11 @@ fn earlier(path: &Path) -> Result<String, Error> {
     {
         return Ok(note.to_owned());
     }
-    let bytes = read_at_most(path, LONGEST_KEY)?;
-    String::from_utf8(bytes).map_err(|_| {
-        Error::usage(format!("{} is no checkpoint", path.display()))
-            .hint("a signed note, or a file of `kluis audit export`")
+    let bytes = read_at_most(path, LONGEST_MAIL)?;
+    checkpoint::in_text(&mailed::text_of(&bytes)).ok_or_else(|| {
+        Error::usage(format!("{} holds no checkpoint", path.display())).hint(
+            "a signed note, a mail with one as it was received, or a file of `kluis audit export`",
+        )
     })
 }
 

@@ -53,6 +53,7 @@ impl Settings {
             ("lmtp", lmtp.join(", ")),
             ("tls", if config.tls.is_some() { "yes" } else { "no" }.into()),
             ("outgoing", outgoing.clone()),
+            ("checkpoints", config.checkpoints.to.join(", ")),
         ];
         let lines: Vec<String> = rows
             .iter()
@@ -70,6 +71,7 @@ impl Settings {
                 "lmtp": lmtp,
                 "tls": config.tls.is_some(),
                 "outgoing": outgoing,
+                "checkpoints": config.checkpoints.to,
             }),
         ))
     }

@@ -13,8 +13,9 @@ use serde_json::json;
 
 use super::session;
 use super::{Error, Report, STATE_DIR, keys, print};
-use crate::config::{Config, FILE};
+use crate::config::{Config, FILE, Outgoing};
 use crate::keys::roster::Roster;
+use crate::ledger::Fact;
 use crate::reply::openpgp;
 use crate::secret::{self, Reach};
 use crate::staff::home::Home;
@@ -246,6 +247,13 @@ fn vault(dir: &Path, findings: &mut Vec<Finding>) {
     cabinet_key(dir, &config.cabinet_key, findings);
     clock_went_back(dir, findings);
     room(dir, config.limits.reserve_bytes, findings);
+    findings.push(outsiders(dir, &config));
+    if !config.checkpoints.to.is_empty() && matches!(config.outgoing, Outgoing::Folder(_)) {
+        findings.push(warning(
+            "checkpoints for outsiders go into a folder, from which nothing leaves by itself",
+            "[outgoing.smtp] in kluis.toml, or something that carries them out",
+        ));
+    }
     match keys::roster(dir) {
         Ok(roster) => people(&roster, dir, findings),
         Err(error) => findings.push(problem(error.text, error.hint)),
@@ -326,6 +334,44 @@ fn room(dir: &Path, reserve: u64, findings: &mut Vec<Finding>) {
         let kept = bytes(room.reserve);
         well(format!("{free} free, and {kept} kept back so that a full disk can forget"))
     });
+}
+
+/// Minutes without a checkpoint mail after which something is wrong: one is due every day.
+const STALE: u64 = 2 * 24 * 60;
+
+/// Whether somebody outside keeps checkpoints, and has a fresh one.
+fn outsiders(dir: &Path, config: &Config) -> Finding {
+    let now = session::now() / 60;
+    if config.checkpoints.to.is_empty() {
+        return warning(
+            "nobody outside is mailed checkpoints: a ledger that was replaced as a whole, or set \
+             back, is noticed by members' machines alone",
+            "[checkpoints] in kluis.toml: the data protection officer, a mailbox elsewhere; \
+             then SIGHUP",
+        );
+    }
+    match store::newest(dir, Fact::CheckpointSent, now.saturating_sub(STALE)) {
+        Ok(Some(sent)) if sent.minute + STALE >= now => well(format!(
+            "outsiders were mailed a checkpoint, the last one {}",
+            print::moment(sent.minute)
+        )),
+        Ok(sent) => warning(
+            sent.map_or_else(
+                || "no checkpoint was mailed to outsiders in the last two days".to_owned(),
+                |sent| {
+                    let at = print::moment(sent.minute);
+                    format!(
+                        "the last checkpoint was mailed to outsiders {at}, two days ago or more"
+                    )
+                },
+            ),
+            "does the server run, and does its log say why the mail server takes none?",
+        ),
+        Err(error) => warning(
+            format!("when a checkpoint was mailed last is not to be read: {error}"),
+            "run the doctor as the user that serves",
+        ),
+    }
 }
 
 /// Whether something in the vault is newer than the clock.

@@ -1,23 +1,25 @@
 //! Serving: opens the vault, says what it found and where it listens, runs until it is told to stop.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::session::{self, absolute};
 use super::{Error, Report, STATE_DIR, print};
 use crate::clock::Clock;
-use crate::gateway::{self, Addresses, Gateway};
+use crate::gateway::{self, Addresses, Gateway, Live};
 use crate::store::Opening;
 
 /// Take letters, keep them, and answer the staff side
 ///
-/// Runs until SIGINT or SIGTERM: letters that came to their end are kept and answered first. Says
-/// on standard output where it listens, one line, and logs to standard error (RUST_LOG, at first
-/// `info`). Holds no key that opens a letter.
+/// Runs until SIGINT or SIGTERM: letters that came to their end are kept and answered first. At
+/// SIGHUP the TLS certificate, the mail server's password and whom checkpoints go to are read again,
+/// and no connection ends. Says on standard output where it listens, one line, and logs to standard
+/// error (RUST_LOG, at first `info`). Holds no key that opens a letter.
 #[derive(Args)]
 #[command(after_help = "Example:\n  sudo -u kluis kluis serve /var/lib/kluis")]
 pub(super) struct Serve {
@@ -39,9 +41,11 @@ impl Serve {
         let runtime = tokio::runtime::Runtime::new()
             .map_err(|error| Error::io("starting the server's threads", &error))?;
         runtime.block_on(async {
-            let stop = stop().map_err(|error| Error::io("listening for signals", &error))?;
+            let signals =
+                Signals::listen().map_err(|error| Error::io("listening for signals", &error))?;
             let gateway = Gateway::open(&dir, &program, Clock::System)?;
             tell(&gateway.opening);
+            let stop = signals.stop(gateway.live());
             let mut told = Ok(());
             let ran = gateway.run(|addresses| told = listens(addresses, json), stop).await;
             ran.map_err(|error: gateway::Error| Error::from(error))?;
@@ -51,24 +55,34 @@ impl Serve {
     }
 }
 
-/// Done at SIGINT or SIGTERM. The handlers are in place when this returns. SIGHUP, which asks many
-/// servers to read their files again, changes nothing here and cuts no letter off.
-fn stop() -> std::io::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move {
+/// The signals that the server knows.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on they are waited for, and end nothing by themselves.
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Done at SIGINT or SIGTERM. At SIGHUP files are read again, and no letter is cut off.
+    async fn stop(mut self, live: Arc<Live>) {
         loop {
             tokio::select! {
-                _ = interrupt.recv() => break,
-                _ = terminate.recv() => break,
-                _ = hangup.recv() => {
-                    tracing::warn!("SIGHUP changes nothing: settings are read at the start");
-                }
+                _ = self.interrupt.recv() => break,
+                _ = self.terminate.recv() => break,
+                _ = self.hangup.recv() => tokio::task::block_in_place(|| live.reload()),
             }
         }
         tracing::info!("stopping");
-    })
+    }
 }
 
 fn log_to_stderr() {

@@ -46,7 +46,7 @@ pub struct Settings {
     pub bare_newlines: BareNewlines,
     /// Networks whose clients are not slowed down. A Unix socket is always trusted.
     pub trusted: Vec<Network>,
-    /// Certificate and key for STARTTLS; without them it is not offered (`tls::load`).
+    /// Certificate and key for STARTTLS; without them it is not offered (`tls::Offered`).
     pub tls: Option<Arc<ServerConfig>>,
 }
 

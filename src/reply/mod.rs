@@ -2,13 +2,15 @@
 //!
 //! A *notice* says that a letter came: the same words for everybody, nothing about the person. An
 //! *answer* carries personal data; [`answer::compose`] wants a `Proof` and a lock, and there is no
-//! other way to write one. Both give an [`Outgoing`], which only this folder can make, and which
-//! [`send`] carries out: one recipient a transaction.
+//! other way to write one. A *checkpoint mail* goes in clear, for it is made of signed numbers alone
+//! ([`checkpoint`]). All give an [`Outgoing`], which only this folder can make, and which [`send`]
+//! carries out: one recipient a transaction.
 //!
 //! `compose` writes header fields and MIME bodies, `openpgp` encrypts and signs, `code` is what a
 //! person without a key is told by another channel, `token` makes Message-IDs that come home.
 
 pub mod answer;
+pub mod checkpoint;
 pub mod code;
 mod compose;
 pub mod language;
@@ -34,7 +36,8 @@ const AGE_IN_BASE64: &str = "YWdlLWVuY3J5cHRpb24ub3JnL3Yx";
 
 /// A mail that is ready to go: an envelope with a single recipient, and the message.
 ///
-/// Made by [`notice::Notice::compose`] and [`answer::compose`] alone, or read back from where it
+/// Made by [`notice::Notice::compose`], [`answer::compose`] and
+/// [`checkpoint::CheckpointMail::compose`] alone, or read back from where it
 /// was sealed in the meantime.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

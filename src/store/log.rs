@@ -162,7 +162,7 @@ fn encode_frame(entries: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-fn decode_frame(payload: &[u8]) -> Option<Vec<&[u8]>> {
+pub(super) fn decode_frame(payload: &[u8]) -> Option<Vec<&[u8]>> {
     let mut decoder = minicbor::Decoder::new(payload);
     let count = decoder.array().ok()??;
     let mut entries = Vec::new();

@@ -656,6 +656,59 @@ fn the_doctor_names_what_mends_each_finding() {
     assert!(found("others may look into"));
     assert!(found("same device"));
     assert!(found("seccomp"));
+    assert!(found("nobody outside is mailed checkpoints"));
+}
+
+/// An outsider has the mail as it was received, and the auditor what `audit export` wrote.
+#[test]
+fn a_mailed_checkpoint_verifies_the_ledger_as_it_was_received() {
+    let office = Office::new();
+    office.found();
+    let file = office.path("vault/kluis.toml");
+    let text = std::fs::read_to_string(&file).expect("settings");
+    std::fs::write(&file, text.replace("\nto = []", "\nto = [\"dpo@outside.example\"]"))
+        .expect("written");
+    let doctor = || String::from_utf8(office.run(&["doctor", "vault"]).stdout).expect("UTF-8");
+    assert!(doctor().contains("no checkpoint was mailed to outsiders in the last two days"));
+
+    let server = office.serve();
+    let mailed = || {
+        let listed = std::fs::read_dir(office.path("vault/outgoing")).ok()?;
+        let mut files = listed.map(|entry| entry.expect("an entry").path());
+        files.find(|file| file.extension().is_some_and(|kind| kind == "eml"))
+    };
+    let start = std::time::Instant::now();
+    let mail = loop {
+        if let Some(mail) = mailed() {
+            break mail;
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(20), "no checkpoint was mailed");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    send(server.smtp(), LETTER);
+    let log = server.stop();
+    assert!(!log.contains("dpo@"), "{log}");
+    assert!(doctor().contains("outsiders were mailed a checkpoint, the last one"));
+
+    // As a program stores it, and as somebody copies it out of one.
+    let received = std::fs::read(&mail).expect("is read");
+    let shown = kluis::reply::checkpoint::text_of(&received);
+    std::fs::write(office.path("mail.eml"), &received).expect("written");
+    std::fs::write(office.path("copied.txt"), &shown[shown.find("Please").expect("words")..])
+        .expect("written");
+    for file in ["mail.eml", "copied.txt"] {
+        let verify = ["audit", "verify", "--dir", "vault", "--checkpoint", file];
+        assert_eq!(office.json(&verify)["extends_earlier"], true, "{file}");
+    }
+    let forged = shown.replacen("\nkluis/", "\nkluis/0", 1);
+    std::fs::write(office.path("forged.txt"), &forged).expect("written");
+    let verify = ["audit", "verify", "--dir", "vault", "--checkpoint", "forged.txt"];
+    let (error, _) = office.fails(&verify, 2);
+    assert!(error.contains("forged.txt holds no checkpoint"), "{error}");
+    let size = shown.lines().skip_while(|line| !line.starts_with("kluis/")).nth(1).expect("a size");
+    let other = shown.replacen(&format!("\n{size}\n"), "\n1\n", 1);
+    std::fs::write(office.path("other.txt"), other).expect("written");
+    office.fails(&["audit", "verify", "--dir", "vault", "--checkpoint", "other.txt"], 1);
 }
 
 /// Nothing here may depend on the folder that the tests are started in.

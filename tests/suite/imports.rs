@@ -102,7 +102,7 @@ const FOREIGN: [Foreign; 7] = [
             "vault/",
             "clock.rs",
             "config.rs",
-            "gateway.rs",
+            "gateway",
             "ids.rs",
             "lab.rs",
             "lib.rs",

@@ -127,7 +127,8 @@ fn tls() -> (Arc<tokio_rustls::rustls::ServerConfig>, Arc<ClientConfig>) {
     let dir = tempfile::tempdir().expect("a directory");
     let trust = certificate(dir.path());
     let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    (inbox::tls::load(&certificate, &key).expect("a pair that works"), trust)
+    let offered = inbox::tls::Offered::load(&certificate, &key).expect("a pair that works");
+    (offered.config(), trust)
 }
 
 /// Makes `cert.pem` and `key.pem` of `mx.example` in a directory; gives who trusts it.

@@ -59,7 +59,7 @@ fn dismiss(world: &World, adam: &mut Client, name: &str) {
 }
 
 /// A new epoch, as an admin who reads nothing makes it.
-fn rotate(world: &World, adam: &mut Client) -> EpochId {
+pub(crate) fn rotate(world: &World, adam: &mut Client) -> EpochId {
     let in_force = adam.roster().expect("is in force");
     let (epoch, proven) = adam.add_epoch(&in_force, &world.admin()).expect("is taken");
     assert!(!proven, "adam does not read");

@@ -25,8 +25,10 @@ mod log_in;
 mod memory;
 mod opened;
 mod openpgp;
+mod outsiders;
 #[cfg(kluis_lab)]
 mod powercut;
+mod reload;
 mod remanence;
 mod rotation;
 #[cfg(kluis_lab)]

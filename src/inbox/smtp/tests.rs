@@ -15,7 +15,7 @@ static CERTIFICATE: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| {
     let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
     std::fs::write(&certificate, pair.cert.pem()).expect("written");
     std::fs::write(&key, pair.signing_key.serialize_pem()).expect("written");
-    super::super::tls::load(&certificate, &key).expect("a pair that works")
+    super::super::tls::Offered::load(&certificate, &key).expect("a pair that works").config()
 });
 
 fn settings() -> Settings {

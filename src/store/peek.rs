@@ -1,0 +1,76 @@
+//! Looks into the ledger beside whatever serves it: no lock, no key, nothing changed.
+//!
+//! For the doctor, who may come at any time. What is being written while it looks counts as not there.
+
+use std::path::Path;
+
+use super::Error;
+use super::disk::Disk;
+use super::frame::{Type, Walk};
+use super::log::{self, Place};
+use crate::ledger::{Entry, Fact};
+
+/// The newest entry of this kind in the vault in `dir`. Looks back as far as entries that are older
+/// than `since`, in minutes since 1970.
+///
+/// # Errors
+/// There is no vault, or the system does not let its files be read.
+pub fn newest(dir: &Path, kind: Fact, since: u64) -> Result<Option<Entry>, Error> {
+    let disk = Disk::Machine;
+    let dir = dir.join("ledger");
+    let place = Place { vault: log::vault_of(&disk, &dir)?, disk, dir };
+    for first in place.files()?.into_iter().rev() {
+        let bytes = place.disk.read(&place.path(first))?;
+        let mut walk = Walk::new(&bytes);
+        let (mut found, mut last) = (None, None);
+        // A frame that is not whole ends what can be said of this file.
+        while let Ok(Some(frame)) = walk.next() {
+            if frame.header.kind != Type::Entries {
+                continue;
+            }
+            for bytes in log::decode_frame(frame.payload).unwrap_or_default() {
+                let Ok(entry) = Entry::from_bytes(bytes) else { continue };
+                last = last.max(Some(entry.minute));
+                if entry.kind == kind {
+                    found = Some(entry);
+                }
+            }
+        }
+        if found.is_some() || last.is_some_and(|last| last < since) {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::VaultId;
+    use crate::store::{Batch, Store};
+
+    #[test]
+    fn the_newest_of_its_kind_is_found_while_the_vault_is_open() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (dir, key) = (folder.path().join("vault"), folder.path().join("key"));
+        let looked = |since| newest(&dir, Fact::CheckpointSent, since);
+        assert!(matches!(looked(0), Err(Error::NotAVault)));
+        let store = Store::create(&dir, &key, VaultId::random()).expect("is made");
+        let enter = |kind, minute| {
+            store.commit(Batch::of(vec![Entry::new(kind, minute)])).expect("is entered");
+        };
+        enter(Fact::VaultCreated, 10);
+        assert_eq!(looked(0).expect("looks"), None);
+        enter(Fact::CheckpointSent, 20);
+        enter(Fact::CheckpointSent, 30);
+        enter(Fact::LoggedIn, 40);
+        let found = looked(0).expect("looks").expect("is there");
+        assert_eq!((found.minute, found.seq), (30, 2));
+        // The end of a write that is still under way is passed over.
+        let file = dir.join("ledger").join(format!("{:016x}.log", 0));
+        let whole = std::fs::read(&file).expect("reads");
+        std::fs::write(&file, [&whole[..], b"klus\x01\x21"].concat()).expect("writes");
+        assert_eq!(looked(0).expect("looks"), Some(found));
+        std::fs::write(&file, whole).expect("writes");
+    }
+}
