@@ -5,10 +5,12 @@
 //! whose signature counts; `wrapped` is how
 //! a secret travels to those who may have it; `staff` and `admin` are the keys of people, each under a
 //! [`Passphrase`]; `roster` says who they are and is signed as a `note`; `challenge` proves that
-//! somebody holds a key. With `reply::answer` the one place that names age.
+//! somebody holds a key; `box_keys` is what a backup keeps of the cabinet. With `reply::answer` the one
+//! place that names age.
 
 pub mod admin;
 pub mod admins;
+pub mod box_keys;
 pub mod challenge;
 pub mod epoch;
 pub mod epoch_note;

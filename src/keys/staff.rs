@@ -131,6 +131,20 @@ impl StaffKey {
         }
     }
 
+    /// Reads an age file of any length with this key.
+    pub(super) fn read<R: io::Read>(
+        &self,
+        file: age::Decryptor<R>,
+    ) -> Result<age::stream::StreamReader<R>, NotForThisKey> {
+        match &self.held {
+            Held::Age(held) => {
+                file.decrypt(std::iter::once(&held.identity() as &dyn age::Identity))
+            }
+            Held::Ssh(identity) => file.decrypt(std::iter::once(identity.as_ref() as _)),
+        }
+        .map_err(|_| NotForThisKey)
+    }
+
     /// Writes the key under `passphrase` to a new file, mode 0600. `work_factor`, the binary
     /// logarithm of the scrypt cost, is for tests and throwaway vaults; `None` measures about one
     /// second.

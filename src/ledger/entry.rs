@@ -114,6 +114,15 @@ pub enum Fact {
     /// A second look agreed, and `count` records were removed; `position` is that of the plan.
     #[n(33)]
     Swept,
+    /// A backup was made: it covers the first `position` entries and holds `count` keys; `hash` of
+    /// its signed head.
+    #[n(35)]
+    BackupMade,
+    /// The vault was made anew from a backup. Erasures that came after the backup are known up to
+    /// entry `position` of the ledger that was lost, `count` of them; without `count` a person
+    /// stated that there were none. `hash` of the file that has the notes, or the reason.
+    #[n(36)]
+    Restored,
     /// Chunks were sealed anew for boxes that will be: `count` of them.
     #[n(37)]
     ResealPlanned,

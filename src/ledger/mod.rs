@@ -1,8 +1,9 @@
 //! What happened, and its proof. No files: where the bytes lie is the business of `store`.
 //!
 //! `entry` is the closed vocabulary of facts, `tree` the Merkle tree over them, `checkpoint` its
-//! signed head, `proof` an entry's way to it, `certificate` what somebody gets who was forgotten.
-//! [`audit`] is what an outsider needs: exported entries, a checkpoint, a public key.
+//! signed head, `proof` an entry's way to it, `certificate` what somebody gets who was forgotten,
+//! `erasures` what names the keys that were dropped. [`audit`] is what an outsider needs: exported
+//! entries, a checkpoint, a public key.
 //!
 //! Layouts: vault-format §6.
 
@@ -15,6 +16,7 @@ pub mod tree;
 
 pub use checkpoint::Checkpoint;
 pub use entry::{Entry, Fact};
+pub use erasures::Erasures;
 
 use crate::ids::VaultId;
 
