@@ -153,6 +153,7 @@ impl Gateway {
             casebook: Arc::clone(&casebook),
             roster: RwLock::new(roster),
             dir: dir.to_owned(),
+            cabinet_key: config.cabinet_key.clone(),
             message_id: Box::new(move |case| compose.fresh(case)),
             mailbox,
             checkpoint_key: checkpoint::vkey(casebook.vault(), &public),
@@ -177,6 +178,19 @@ impl Gateway {
     #[must_use]
     pub fn live(&self) -> Arc<Live> {
         Arc::clone(&self.live)
+    }
+
+    /// Copies the vault to `dest`, as [`casebook::backup`] says.
+    ///
+    /// # Errors
+    /// See [`Casebook::back_up`].
+    pub fn back_up(
+        &self,
+        dest: &Path,
+        is_dry: bool,
+        progress: upkeep::backup::Progress<'_>,
+    ) -> Result<upkeep::backup::Summary, casebook::Error> {
+        casebook::backup::of(&self.desk, dest, is_dry, progress)
     }
 
     /// Binds every listener, tells where, and serves until `shutdown` is done: letters that came to

@@ -7,6 +7,7 @@
 //! Left to others: the wire (`inbox`), the way out (`reply`), who asks (`socket` checks the
 //! log-in), what a person decides.
 
+pub mod backup;
 pub mod detail;
 mod forget;
 pub mod founding;
@@ -81,6 +82,9 @@ pub enum Error {
     /// Only one import is at work at a time.
     #[error("another import is at work")]
     Busy,
+    /// A backup is at work: one at a time, and nothing is swept meanwhile.
+    #[error("a backup is at work")]
+    Copying,
     /// What the staff side sent does not fit together.
     #[error("the request does not fit together: {0}")]
     Malformed(&'static str),
@@ -165,6 +169,8 @@ pub struct Casebook {
     /// The import that is at work.
     importing: Mutex<Weak<import::Run>>,
     tests: Mutex<Vec<(EpochId, blake3::Hash)>>,
+    /// Held while a backup copies: nothing is swept meanwhile.
+    copying: Mutex<()>,
     /// Held while a sweep takes a step; when it did, in minutes since 1970.
     sweep_tried: Mutex<Option<u64>>,
     /// When the cabinet's key could not be rotated, in minutes since 1970, if it could not be since.
@@ -231,6 +237,7 @@ impl Casebook {
             outgoing: tokio::sync::Notify::new(),
             importing: Mutex::default(),
             tests: Mutex::default(),
+            copying: Mutex::default(),
             sweep_tried: Mutex::default(),
             rotation_failed: Mutex::default(),
             stopping: AtomicBool::new(false),

@@ -256,6 +256,17 @@ pub enum Request {
         #[n(0)]
         seq: u64,
     },
+    /// Instead of `Hello`, from the user that the server runs as: copies the vault. What follows are
+    /// the messages of `backup`.
+    #[n(40)]
+    Backup {
+        /// The folder that it goes to, absolute, its bytes.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        dest: Vec<u8>,
+        /// Only look, and copy nothing.
+        #[n(1)]
+        dry: bool,
+    },
 }
 
 /// A message of the server.

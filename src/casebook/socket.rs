@@ -15,6 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::backup;
 use super::import::{RunId, wire};
 use super::keyring::MOST_RESEALED;
 pub use super::presence::Presence;
@@ -43,6 +44,8 @@ pub struct Desk {
     pub roster: RwLock<Roster>,
     /// The state directory: wrapped secrets lie in `epochs/` and `mailbox/`.
     pub dir: PathBuf,
+    /// The folder of the cabinet's key, where no backup goes.
+    pub cabinet_key: PathBuf,
     /// Makes message ids.
     pub message_id: Box<NewMessageId>,
     /// The mailbox's address.
@@ -122,6 +125,9 @@ impl Connection {
         let first = first.await.map_err(|_| io::ErrorKind::TimedOut)??;
         if let Request::Import { join, dry } = first {
             return self.import(join, dry).await;
+        }
+        if let Request::Backup { dest, dry } = first {
+            return backup::serve(&mut self.stream, &self.desk, dest, dry).await;
         }
         let log_in = tokio::time::timeout(LOG_IN_TIME, self.log_in(first));
         let Some((member, _present, mut changed)) =
@@ -334,7 +340,10 @@ impl Desk {
         let casebook = &self.casebook;
         let staff = member.id;
         Ok(match request {
-            Request::Hello { .. } | Request::Answer { .. } | Request::Import { .. } => {
+            Request::Hello { .. }
+            | Request::Answer { .. }
+            | Request::Import { .. }
+            | Request::Backup { .. } => {
                 return Err(Error::Malformed("logged in already"));
             }
             Request::Queue { filter } => {
@@ -481,6 +490,7 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         Request::Hello { .. }
         | Request::Answer { .. }
         | Request::Import { .. }
+        | Request::Backup { .. }
         | Request::Log { .. }
         | Request::Certificate { .. }
         | Request::Checkpoint { .. }

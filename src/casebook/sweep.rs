@@ -17,6 +17,9 @@ impl Casebook {
     pub fn sweep_is_due(&self) -> bool {
         // Held: one is under way.
         let Ok(tried) = self.sweep_tried.try_lock() else { return false };
+        if self.copying.try_lock().is_err() {
+            return false;
+        }
         let now = self.clock.minutes();
         if tried.is_some_and(|minute| now < minute + EVERY) {
             return false;
@@ -35,8 +38,9 @@ impl Casebook {
     ///
     /// # Errors
     /// `Upkeep` if a box that was not forgotten does not open: nothing is removed then. What the
-    /// store says.
+    /// store says. `Copying` while a backup is at work, which reads what a sweep would remove.
     pub fn sweep(&self, is_dry: bool) -> Result<Summary, Error> {
+        let Ok(_copying) = self.copying.try_lock() else { return Err(Error::Copying) };
         let mut tried = super::lock(&self.sweep_tried);
         let minute = self.clock.minutes();
         let goes_on = |_, _| !self.stopping.load(Ordering::Relaxed);

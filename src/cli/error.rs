@@ -129,6 +129,9 @@ impl From<store::Error> for Error {
                  go back to the cabinet of before",
             ),
             store::Error::Later { .. } => this.hint("use the newest version of kluis"),
+            store::Error::Unsettled => this.hint(
+                "`kluis restore replay DIR --erasures NOTE…`, or --no-erasures with the reason",
+            ),
             store::Error::Dead => this.code(LATER).hint("start `kluis serve` again"),
             store::Error::Io { ref source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
@@ -151,6 +154,9 @@ impl From<casebook::Error> for Error {
             casebook::Error::Store(error) => error.into(),
             casebook::Error::Upkeep(error) => error.into(),
             casebook::Error::Forbidden => Self::new(error.to_string()).code(DENIED),
+            casebook::Error::Copying => {
+                Self::new(error.to_string()).code(LATER).hint("wait until it is done")
+            }
             other => Self::new(other.to_string()),
         }
     }
@@ -164,7 +170,43 @@ impl From<upkeep::Error> for Error {
             upkeep::Error::Unopened { .. } => {
                 this.hint("`kluis check` says what is damaged; what is lost can be forgotten")
             }
-            upkeep::Error::Stopped => this.code(LATER),
+            upkeep::Error::Stopped => this.code(LATER).hint("start it again to go on"),
+            upkeep::Error::Note(error) => error.into(),
+            upkeep::Error::File { ref path, ref source } => Self::io(path.display(), source),
+            upkeep::Error::NotEmpty(_) => this.code(USAGE).hint(
+                "name a folder that is empty or not there; for a backup also the one of its last time",
+            ),
+            upkeep::Error::NoBackup(_) => {
+                this.code(USAGE).hint("name the folder that `kluis backup` wrote to")
+            }
+            upkeep::Error::OtherVault(_) => {
+                this.code(USAGE).hint("each vault has a folder of its own: name another one")
+            }
+            upkeep::Error::Forked(_) => this.hint(
+                "one of the two was put back from an older copy: leave that folder as it is, and name \
+                 another",
+            ),
+            upkeep::Error::Inside(_) => {
+                this.code(USAGE).hint("a backup belongs on another disk: name a folder there")
+            }
+            upkeep::Error::MountPoint(_) => this.code(USAGE).hint("name a folder in it"),
+            upkeep::Error::Busy(_) => this.code(LATER).hint("wait until it is done"),
+            upkeep::Error::Damaged { .. } => this.hint(
+                "`kluis backup verify` lists all that is damaged; a backup in another folder may be \
+                 whole",
+            ),
+            upkeep::Error::Later(_) => this.hint("use the newest version of kluis"),
+            upkeep::Error::WrongKey(_) => this.code(DENIED).hint(
+                "it must be a backup key of the roster at that time: `kluis keys list` names them",
+            ),
+            upkeep::Error::Settled(_) => {
+                this.code(USAGE).hint("`kluis serve` starts it; nothing is to be replayed")
+            }
+            upkeep::Error::Gap { .. } => this.code(USAGE).hint(
+                "give all notes from the backup on; if none is missing say so with --no-erasures and \
+                 the reason",
+            ),
+            upkeep::Error::NoReason => this.code(USAGE).hint("why is nothing to be forgotten?"),
         }
     }
 }
@@ -322,7 +364,8 @@ impl From<client::Error> for Error {
             )
                 .hint("do not go on: ask the admin in person whether the key was handed over"),
             client::Error::Forked => Self::new(text).hint(
-                "do not go on: ask the admin, and compare with a checkpoint that was kept elsewhere",
+                "do not go on: ask the admin, and compare with a checkpoint that was kept elsewhere; if the \
+                 vault was restored from a backup, `kluis whoami --accept-restored` shows what is gone",
             ),
             client::Error::Unknown("case") => {
                 Self::new(text).hint("`kluis queue --all` lists the case numbers")

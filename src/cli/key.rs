@@ -14,6 +14,7 @@ use crate::keys::staff::StaffKey;
 use crate::keys::{Passphrase, UnlockError};
 use crate::staff::agent::{self, AgentClient, Plan};
 use crate::staff::home::{Home, Profile};
+use crate::staff::restored::Gone;
 
 /// Make a key of your own, or change its passphrase
 #[derive(Args)]
@@ -99,8 +100,11 @@ pub(super) struct Lock {}
 /// With an unlocked key it also asks the server. The public key of checkpoints should be the one
 /// that `kluis init` printed.
 #[derive(Args)]
-#[command(after_help = "Example:\n  kluis whoami")]
+#[command(after_help = "Example:\n  kluis whoami\n  kluis whoami --accept-restored")]
 pub(super) struct Whoami {
+    /// The vault was restored from a backup, and the admin says so: show what is gone, and go on
+    #[arg(long)]
+    accept_restored: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -299,6 +303,9 @@ impl Whoami {
     /// # Errors
     /// See [`Error`].
     pub(super) fn run(self) -> Result<Report, Error> {
+        if self.accept_restored {
+            return Ok(accepted(self.connection.accept_restored()?));
+        }
         let (home, profile) = self.connection.profile()?;
         let status = match AgentClient::find(&home.agent_socket()) {
             Ok(agent) => Some(agent.status()?),
@@ -340,4 +347,35 @@ impl Whoami {
             rows.iter().map(|(word, value)| format!("{word:<12} {value}")).collect();
         Ok(Report::new(text.join("\n"), json))
     }
+}
+
+/// What a restore left out.
+fn accepted(gone: Option<Gone>) -> Report {
+    let Some(Gone { from, to, minute, known_to, roster }) = gone else {
+        return Report::new(
+            "the ledger continues what you saw last: there is nothing to accept",
+            json!({ "accepted": false }),
+        );
+    };
+    let forgotten = match known_to {
+        Some(known) => format!("what was forgotten up to entry {known} was forgotten again"),
+        None => "a person stated that nothing was forgotten since".to_owned(),
+    };
+    let roster_line = match roster {
+        0 => String::new(),
+        known => format!(
+            "\nyou knew roster {known}; if the vault has an older one again, who was revoked since stands \
+             in it: ask the admin"
+        ),
+    };
+    Report::new(
+        format!(
+            "accepted: restored {}. Entries {from} to {} that you saw are gone, and what came with them\n\
+             {forgotten}{roster_line}",
+            print::moment(minute),
+            to.saturating_sub(1),
+        ),
+        json!({ "accepted": true, "from": from, "to": to, "minute": minute, "known_to": known_to,
+            "roster": roster }),
+    )
 }

@@ -7,6 +7,7 @@
 
 mod answer;
 mod audit;
+mod backup;
 mod bench;
 mod case;
 mod certificate;
@@ -23,6 +24,7 @@ mod key;
 mod keys;
 mod print;
 mod queue;
+mod restore;
 mod serve;
 mod session;
 mod show;
@@ -62,7 +64,7 @@ struct Cli {
 
 const AFTER: &str = "\
 To see it at work: demo
-Server side: init serve import put check sweep doctor bench config
+Server side: init serve import put check backup restore sweep doctor bench config
 Your own key: key unlock lock whoami
 Staff side: queue show get note confirm-key decide ask resume extend hold answer forget close
 Keys and proof: keys audit
@@ -84,6 +86,8 @@ enum Command {
     Import(import::Import),
     Put(import::Put),
     Check(check::Check),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Sweep(sweep::Sweep),
     Doctor(doctor::Doctor),
     Bench(bench::Bench),
@@ -119,6 +123,8 @@ impl Command {
             Command::Import(it) => it.run(json),
             Command::Put(it) => it.run(),
             Command::Check(it) => it.run(json),
+            Command::Backup(it) => it.run(json),
+            Command::Restore(it) => it.run(json),
             Command::Sweep(it) => it.run(json),
             Command::Doctor(it) => it.run(),
             Command::Bench(it) => it.run(json),

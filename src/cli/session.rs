@@ -19,6 +19,7 @@ use crate::secret::harden_process;
 use crate::staff::agent::{self, AgentClient, Opener};
 use crate::staff::client::{self, CaseView, Client};
 use crate::staff::home::{Home, Profile};
+use crate::staff::restored::Gone;
 use crate::staff::seen::Seen;
 
 /// Where the server is, and who asks.
@@ -96,6 +97,18 @@ impl Connection {
             client.rewrap()?;
         }
         Ok(client)
+    }
+
+    /// Accepts a server that was restored from a backup; see [`Client::accept_restored`].
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub(super) fn accept_restored(&self) -> Result<Option<Gone>, Error> {
+        let (home, profile) = self.profile()?;
+        harden()?;
+        let opener = self.opener(&home, &profile)?;
+        let seen = Seen::in_dir(home.checkpoints());
+        Ok(Client::accept_restored(&profile.socket, &profile.member, opener, &seen)?)
     }
 
     fn opener(&self, home: &Home, profile: &Profile) -> Result<Opener, Error> {

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::agent::Opener;
 use super::seen::{self, Newest, Seen};
 use crate::casebook::detail::{self, ItemDetail, LetterDetail, NoteDetail};
-use crate::casebook::protocol::{self, Flaw, Request, Response, Status};
+use crate::casebook::protocol::{self, Flaw, Request, Response, Status, Unproven};
 use crate::casebook::state::Wrapped;
 use crate::casebook::{CaseCard, Filter, LetterCard, Opened, Standing, SweepSummary};
 use crate::ids::{CaseId, EpochId, ItemId, LetterId, StaffId, VaultId};
@@ -226,6 +226,28 @@ impl Client {
         opener: Opener,
         seen: Option<&Seen>,
     ) -> Result<Self, Error> {
+        let (mut client, unproven) = Self::log_in(socket, member, opener, seen)?;
+        if let Some(seen) = seen {
+            client.compare(seen)?;
+        }
+        client.roster()?;
+        if let Some((epoch, _)) = client.sealing {
+            client.seal_to(epoch)?;
+        }
+        if let Some(unproven) = unproven {
+            let note = client.signed_note(unproven.epoch, &unproven.note)?;
+            client.prove(&note, &unproven.test)?;
+        }
+        Ok(client)
+    }
+
+    /// Connects and logs in; what the server's ledger is worth is still to be compared.
+    pub(super) fn log_in(
+        socket: &Path,
+        member: &str,
+        opener: Opener,
+        seen: Option<&Seen>,
+    ) -> Result<(Self, Option<Unproven>), Error> {
         let mut stream = UnixStream::connect(socket).map_err(Error::NoServer)?;
         stream.set_read_timeout(Some(ANSWER_TIME))?;
         stream.set_write_timeout(Some(ANSWER_TIME))?;
@@ -271,7 +293,7 @@ impl Client {
         };
         let sealing = note.as_ref().map(|note| (note.number, note.public()));
         let epochs = HashMap::new();
-        let mut client = Self {
+        let client = Self {
             stream,
             opener,
             staff,
@@ -287,18 +309,7 @@ impl Client {
             newest: seen.map_or(Ok(Newest::default()), |seen| seen.newest(vault))?,
             is_met,
         };
-        if let Some(seen) = seen {
-            client.compare(seen)?;
-        }
-        client.roster()?;
-        if let Some((epoch, _)) = client.sealing {
-            client.seal_to(epoch)?;
-        }
-        if let Some(unproven) = unproven {
-            let note = client.signed_note(unproven.epoch, &unproven.note)?;
-            client.prove(&note, &unproven.test)?;
-        }
-        Ok(client)
+        Ok((client, unproven))
     }
 
     /// An epoch's note, if the admin signed it.
@@ -330,7 +341,7 @@ impl Client {
     }
 
     /// Holds the server to the checkpoint seen last, and remembers the new one.
-    fn compare(&mut self, seen: &Seen) -> Result<(), Error> {
+    pub(super) fn compare(&mut self, seen: &Seen) -> Result<(), Error> {
         let last = seen.last(self.vault)?;
         let since = last.as_ref().map_or(0, |checkpoint| checkpoint.size);
         let (note, proof) = match self.ask(&Request::Checkpoint { since }) {

@@ -14,6 +14,7 @@ pub mod home;
 pub mod keys;
 pub mod letters;
 pub mod openpgp;
+pub mod restored;
 pub mod sealing;
 pub mod seen;
 pub mod verify;

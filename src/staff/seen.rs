@@ -81,6 +81,26 @@ impl Seen {
         self.write(vault, &format!("{key}\n{note}")).map_err(Error::Broken)
     }
 
+    /// Remembers a checkpoint that does not extend the last one, because a person accepts it.
+    ///
+    /// # Errors
+    /// `Forked` if it is signed by another key than the pinned one.
+    pub(super) fn accept(
+        &self,
+        vault: VaultId,
+        offered_key: &str,
+        note: &str,
+    ) -> Result<(), Error> {
+        let pinned = self.read(vault)?.filter(|(key, _)| key == offered_key);
+        let (key, _) = pinned.ok_or(Error::Forked)?;
+        let (_, public) = checkpoint::parse_vkey(&key).map_err(|_| Error::Forked)?;
+        let new = Checkpoint::verify(note, &public).map_err(|_| Error::Forked)?;
+        if new.vault != vault {
+            return Err(Error::Forked);
+        }
+        self.write(vault, &format!("{key}\n{note}")).map_err(Error::Broken)
+    }
+
     /// Holds a socket to the vault that it was met with first: a server that was set back could
     /// otherwise call itself new, and nothing would be known of it.
     ///

@@ -142,11 +142,21 @@ pub(super) struct Loaded {
 /// Makes the key file of a generation, durable, and gives the key.
 pub(super) fn make_key(place: &Place, generation: u64) -> Result<Secret<[u8; 32]>, Error> {
     let key = Secret::<[u8; 32]>::random();
+    keep_key(place, generation, &key)?;
+    Ok(key)
+}
+
+/// Makes the key file of a generation of this key, durable.
+pub(super) fn keep_key(
+    place: &Place,
+    generation: u64,
+    key: &Secret<[u8; 32]>,
+) -> Result<(), Error> {
     let address = frame::file_address(place.vault, generation, 0);
     let mut bytes = Zeroizing::new(Vec::with_capacity(frame::HEADER + key.expose().len()));
     frame::put(&mut bytes, Type::CabinetKey, &address, key.expose());
     place.disk.create_with(&place.key(generation), &bytes, Durable::Key)?;
-    Ok(key)
+    Ok(())
 }
 
 /// Reads the key file of a generation.
@@ -193,11 +203,15 @@ pub(super) fn head(place: &Place, generation: u64, count: u64) -> [u8; frame::HE
 
 /// Reads the cabinet of a generation. Of a torn end nothing counts, and nothing is changed yet.
 pub(super) fn load(place: &Place, generation: u64) -> Result<Loaded, Error> {
+    load_from(place, generation, &place.cabinet(generation))
+}
+
+/// The same from another place.
+pub(super) fn load_from(place: &Place, generation: u64, path: &Path) -> Result<Loaded, Error> {
     let key = read_key(place, generation)?;
-    let path = place.cabinet(generation);
-    let bytes = place.disk.read(&path)?;
-    let Replayed { kept, end, is_as_begun } = replay(place, generation, &path, &bytes)?;
-    let file = place.disk.open(&path)?;
+    let bytes = place.disk.read(path)?;
+    let Replayed { kept, end, is_as_begun } = replay(place, generation, path, &bytes)?;
+    let file = place.disk.open(path)?;
     let slots = Slots { generation, key: Arc::new(key), kept, end, since: None };
     // One slot that does not open is damage of its own; all of them, and it is the key.
     if !slots.kept.is_empty() && !slots.kept.keys().any(|id| slots.open(*id).is_ok()) {

@@ -22,6 +22,7 @@ use super::packing::{self, Record};
 use super::packs::{PackId, Sort, Spot, UNIT};
 use super::rewrap::Next;
 use super::shared::Shared;
+use super::snapshot::Snapshot;
 use super::{Batch, Committed, Error, Staged, log, mark, rotation, staged};
 use crate::ids::{Address, SlotId};
 use crate::lab::step;
@@ -80,6 +81,8 @@ pub(super) enum Job {
         next: Box<Next>,
         reply: Reply<Committed>,
     },
+    /// How all stands between two groups, for a backup; `true` closes the packs first.
+    Snapshot(bool, Reply<Snapshot>),
     /// Batches that share a group, whatever the scheduler does.
     #[cfg(test)]
     Together(Vec<(Work, Reply<Committed>)>),
@@ -158,7 +161,7 @@ impl Committer {
     /// Serves until every sender is gone; closes the packs then.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
-            let (works, replies, switch) = gather(job, jobs, &self.shared.coming);
+            let (works, replies, last) = gather(job, jobs, &self.shared.coming);
             // What may use the reserve must not share the fate of what may not.
             let (first, second): (Vec<_>, Vec<_>) =
                 works.into_iter().zip(replies).partition(|(work, _)| work.from_reserve);
@@ -169,10 +172,18 @@ impl Committer {
                     clear_stack();
                 }
             }
-            if let Some((minute, next, reply)) = switch {
-                let result = self.alive().and_then(|()| self.rotate(minute, *next));
-                clear_stack();
-                let _ = reply.send(result);
+            match last {
+                Some(Last::Switch(minute, next, reply)) => {
+                    let result = self.alive().and_then(|()| self.rotate(minute, *next));
+                    clear_stack();
+                    let _ = reply.send(result);
+                }
+                Some(Last::Snapshot(closes, reply)) => {
+                    let result = self.alive().and_then(|()| self.snapshot(closes));
+                    self.note(&result);
+                    let _ = reply.send(result);
+                }
+                None => {}
             }
         }
         if self.alive().is_ok() && self.close().is_err() {
@@ -396,7 +407,7 @@ impl Committer {
     }
 
     /// The index follows; what is wrong with it is found when it is asked.
-    fn index(&mut self, spots: &[(Address, Spot)]) {
+    pub(super) fn index(&mut self, spots: &[(Address, Spot)]) {
         let ends: Vec<(PackId, u64)> =
             self.chunks.take_ends().into_iter().chain(self.boxes.take_ends()).collect();
         self.shared.reach(&ends);
@@ -443,7 +454,7 @@ impl Committer {
         done.pop().ok_or(Error::Dead)
     }
 
-    fn close(&mut self) -> Result<(), Error> {
+    pub(super) fn close(&mut self) -> Result<(), Error> {
         for writer in [&mut self.chunks, &mut self.boxes] {
             writer.close()?;
             writer.sync()?;
@@ -453,14 +464,18 @@ impl Committer {
     }
 }
 
-type Switch = (u64, Box<Next>, Reply<Committed>);
+/// What shares no group: it is done behind the one that was gathered before it.
+enum Last {
+    Switch(u64, Box<Next>, Reply<Committed>),
+    Snapshot(bool, Reply<Snapshot>),
+}
 
-/// Takes what waits and what is announced, up to the end of a rotation or to [`GROUP_BYTES`].
+/// Takes what waits and what is announced, up to what shares no group or to [`GROUP_BYTES`].
 fn gather(
     first: Job,
     jobs: &Receiver<Job>,
     coming: &Coming,
-) -> (Vec<Work>, Vec<Reply<Committed>>, Option<Switch>) {
+) -> (Vec<Work>, Vec<Reply<Committed>>, Option<Last>) {
     let (mut works, mut replies) = (Vec::new(), Vec::new());
     let awaited = coming.awaited();
     let mut bytes = 0;
@@ -481,7 +496,10 @@ fn gather(
                 }
             }
             Job::Switch { minute, next, reply } => {
-                return (works, replies, Some((minute, next, reply)));
+                return (works, replies, Some(Last::Switch(minute, next, reply)));
+            }
+            Job::Snapshot(closes, reply) => {
+                return (works, replies, Some(Last::Snapshot(closes, reply)));
             }
         }
         if bytes >= GROUP_BYTES {

@@ -66,6 +66,9 @@ pub enum Error {
     /// nothing is lost, and it can be tried again.
     #[error("{KEEPS_ITS_KEY}: {0}")]
     NotRotated(Box<Error>),
+    /// It was restored from a backup, and nobody said yet what was forgotten since.
+    #[error("this vault was restored, and what was forgotten after its backup is not replayed yet")]
+    Unsettled,
     /// The disk is full. Nothing of the batch was kept; later ones may be.
     #[error("the disk is full")]
     Full,
@@ -127,6 +130,7 @@ impl Error {
             Self::NotRotated(why) => Self::NotRotated(Box::new(why.again())),
             Self::InUse => Self::InUse,
             Self::NotAVault => Self::NotAVault,
+            Self::Unsettled => Self::Unsettled,
             Self::Dead => Self::Dead,
         }
     }

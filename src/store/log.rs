@@ -184,6 +184,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
+    /// The file that grows, and where the last frame in it ends.
+    pub(super) fn end(&self) -> (u64, u64) {
+        (self.file, self.tail.end())
+    }
+
     /// Numbers the entries of each batch and writes one frame for each, in one write.
     pub(super) fn write(
         &mut self,

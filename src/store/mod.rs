@@ -12,6 +12,7 @@ mod cabinet;
 mod check;
 mod coming;
 mod commit;
+mod copied;
 mod disk;
 mod error;
 mod frame;
@@ -26,18 +27,21 @@ mod peek;
 mod plan_file;
 mod removal;
 mod report;
+mod restored;
 mod rewrap;
 mod rotation;
 mod scrub;
 mod shared;
 #[cfg(test)]
 mod simulated;
+mod snapshot;
 mod staged;
 mod staging;
 mod unit;
 
 pub use coming::Announced;
 pub use commit::{COMMIT_STEPS, FORGET_STEPS, ROTATE_STEPS};
+pub use copied::{Copied, is_closed_pack};
 pub use disk::{Room, Source, room};
 pub use error::{Error, KEEPS_ITS_KEY};
 pub use get::GetError;
@@ -47,6 +51,8 @@ pub use peek::newest;
 pub use plan_file::PlanFile;
 pub use removal::{ClosedPack, Listed, REMOVE_STEPS, Removal, Removed, State};
 pub use report::{Harmed, Problem, Remedy, Report};
+pub use restored::{Cabinet, Pending, REPLAY_STEPS, Replayed, Stated, clear_laid, settle};
+pub use snapshot::{KeptKey, LedgerFile, PackFile, Snapshot};
 pub use staged::Staged;
 pub use staging::{PutError, Repeats, Short, ShortPut, Staging, Stored, Writer};
 

@@ -13,7 +13,7 @@ use super::disk::{self, Disk, File, Reserve, quarantine_end};
 use super::index::Index;
 use super::packs::{PackId, Packs, Sort};
 use super::shared::Shared;
-use super::{Error, Store, log, mark, packing, rotation};
+use super::{Error, Store, log, mark, packing, restored, rotation};
 use crate::clock::Clock;
 use crate::ids::{SlotId, VaultId};
 use crate::ledger::Entry;
@@ -168,6 +168,7 @@ fn prepare(
     let slots = shared.slots().kept.len() as u64;
     shared.unnamed.store(slots.saturating_sub(fold.named), Ordering::Release);
     settle_rotation(&mut committer, &mut opening)?;
+    restored::clear(&committer.cabinet.place)?;
     opening.slots = shared.slots().kept.len() as u64;
     opening.packs = shared.packs.list()?.len() as u64;
     Ok((committer, opening))
@@ -183,7 +184,7 @@ fn start(committer: Committer, lock: File) -> Result<Store, Error> {
     Ok(Store { shared, jobs: Some(jobs), committer: Some(committer), _lock: lock })
 }
 
-fn lock(disk: &Disk, dir: &Path) -> Result<File, Error> {
+pub(super) fn lock(disk: &Disk, dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
     if !disk.exists(&path)? {
         return Err(Error::NotAVault);
@@ -208,9 +209,12 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// Loads the newest cabinet: a switch to it was a rename, whole or not there.
 fn load_cabinet(place: &cabinet::Place) -> Result<Loaded, Error> {
     let generation = place.cabinets()?.into_iter().max();
-    let generation = generation.ok_or_else(|| {
-        Error::absent(&place.cabinet(rotation::FIRST), "the cabinet is not there")
-    })?;
+    let Some(generation) = generation else {
+        return Err(match restored::pending(place)? {
+            Some(_) => Error::Unsettled,
+            None => Error::absent(&place.cabinet(rotation::FIRST), "the cabinet is not there"),
+        });
+    };
     cabinet::load(place, generation).map_err(|error| match generation.checked_sub(1) {
         // A rotation that was cut off destroyed nothing yet. Which one to take is for a person: what
         // was kept since is in the newer one alone.

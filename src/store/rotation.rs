@@ -215,7 +215,7 @@ impl Others {
 
 /// Overwrites a key file in place, makes that durable, then unlinks it. Renaming or truncating
 /// would leave the key on the device.
-fn destroy_key(disk: &Disk, path: &Path) -> Result<(), Error> {
+pub(super) fn destroy_key(disk: &Disk, path: &Path) -> Result<(), Error> {
     let file = disk.open(path)?;
     let length = file.length().map_err(Error::io("a key file cannot be read"))?;
     let mut noise = Zeroizing::new(vec![0; usize::try_from(length).unwrap_or(PIECE).min(PIECE)]);

@@ -1,15 +1,29 @@
-//! What a vault does for itself: the room of what nothing refers to any more is given back.
+//! What a vault does for itself: the room of what nothing refers to any more is given back, and a copy
+//! of it is kept elsewhere.
 //!
-//! `sweep` finds it and removes it, `marks` remembers what is needed, `first` is what the first look
-//! leaves for the second. Knows the store; no law, no mail. What is forgotten was forgotten when its
-//! key was dropped: nothing here makes it more so.
+//! `sweep` finds what is dead and removes it, `marks` remembers what is needed, `first` is what the
+//! first look leaves for the second. `backup` copies what is new, with the keys of `box_keys`;
+//! `catalog` is what a backup consists of, `verify` holds one against itself, `restore` makes a vault
+//! of it again and `replay` says what was forgotten since; `copying` moves the bytes. Knows the store
+//! and the keys; no law, no mail. What is forgotten was forgotten when its key was dropped: nothing
+//! here makes it more so, and a backup keeps a dropped key for [`backup::KEEP_DAYS`] at most.
 
+pub mod backup;
+mod box_keys;
+pub mod catalog;
+mod copying;
 mod first;
 mod marks;
+pub mod replay;
+pub mod restore;
 pub mod sweep;
+pub mod verify;
+
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::ids::Address;
-use crate::store;
+use crate::{ledger, store};
 
 /// Why upkeep did nothing.
 #[derive(Debug, thiserror::Error)]
@@ -36,4 +50,77 @@ pub enum Error {
         /// How many more there are.
         others: u64,
     },
+    /// The system refused something about a file of a backup.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something is there, and it is no backup.
+    #[error("{} is not empty and no backup", .0.display())]
+    NotEmpty(PathBuf),
+    /// There is no backup.
+    #[error("{} holds no backup", .0.display())]
+    NoBackup(PathBuf),
+    /// A backup of another vault lies there.
+    #[error("{} holds a backup of another vault", .0.display())]
+    OtherVault(PathBuf),
+    /// The ledger does not continue the one that was copied.
+    #[error("the ledger does not continue the one of the backup in {}", .0.display())]
+    Forked(PathBuf),
+    /// The folder lies in the vault or in that of the cabinet's key, or the other way round.
+    #[error("{} and the vault lie in one another", .0.display())]
+    Inside(PathBuf),
+    /// A vault is made beside its place and then named, which a mount point does not allow.
+    #[error("{} is a mount point", .0.display())]
+    MountPoint(PathBuf),
+    /// Another backup into this folder is at work.
+    #[error("another backup into {} is at work", .0.display())]
+    Busy(PathBuf),
+    /// A file of a backup is not what was copied.
+    #[error("{what} ({} at byte {offset})", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Written by a later version.
+    #[error("{} was written by a later version of kluis", .0.display())]
+    Later(PathBuf),
+    /// The key opens no file of box keys.
+    #[error("this key does not open {}", .0.display())]
+    WrongKey(PathBuf),
+    /// No restored vault waits here.
+    #[error("no restored vault waits in {} for what was forgotten", .0.display())]
+    Settled(PathBuf),
+    /// An erasure note does not hold.
+    #[error(transparent)]
+    Note(#[from] ledger::Error),
+    /// Notes leave something out.
+    #[error("the notes say nothing of entries {from} to {to}")]
+    Gap {
+        /// The first entry that no note covers.
+        from: u64,
+        /// The first one that a note covers again, or the size of the backup.
+        to: u64,
+    },
+    /// A reason that is none.
+    #[error("a reason is a line of words")]
+    NoReason,
+}
+
+impl Error {
+    /// The system's answer about a file.
+    fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { path: path.to_owned(), source }
+    }
+
+    fn damaged(file: &Path, offset: u64, what: &'static str) -> Self {
+        Self::Damaged { file: file.to_owned(), offset, what }
+    }
 }

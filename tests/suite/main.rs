@@ -3,6 +3,7 @@
 mod acts;
 mod answers;
 mod audit;
+mod backup;
 mod bulk;
 mod cli;
 #[cfg(kluis_lab)]

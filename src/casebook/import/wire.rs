@@ -146,7 +146,7 @@ pub(in crate::casebook) async fn serve(
 }
 
 /// Whether the other end runs as the same user as this process.
-fn is_same_user(stream: &UnixStream) -> bool {
+pub(in crate::casebook) fn is_same_user(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own)
 }
