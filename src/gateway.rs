@@ -20,11 +20,13 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
+use crate::casebook::recovery::Drills;
 use crate::casebook::socket::{self, Desk};
+use crate::casebook::state::Wrapped;
 use crate::casebook::{self, Casebook, Lent, NoticeFacts};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Endpoint};
-use crate::ids::{CaseId, Digest, random};
+use crate::ids::{CaseId, Digest, StaffId, random};
 use crate::inbox::budget::Budget;
 use crate::inbox::{self, Delivery, Kind, Listener, Recipients, Verdict};
 use crate::keys::admins::Admins;
@@ -161,6 +163,7 @@ impl Gateway {
             admins: RwLock::new(admins),
             key_changes: Mutex::default(),
             presence: Arc::default(),
+            drills: Drills::default(),
         });
         desk.finish_key_changes()?;
         let live = Arc::new(Live::load(&config)?);
@@ -191,6 +194,20 @@ impl Gateway {
         progress: upkeep::backup::Progress<'_>,
     ) -> Result<upkeep::backup::Summary, casebook::Error> {
         casebook::backup::of(&self.desk, dest, is_dry, progress)
+    }
+
+    /// Takes over what the recovery key made for a vault that nobody reads any more: see
+    /// [`Desk::take_recovered`].
+    ///
+    /// # Errors
+    /// See [`casebook::Error`].
+    pub fn take_recovered(
+        &self,
+        by: StaffId,
+        roster: &str,
+        files: &[(Wrapped, Vec<u8>)],
+    ) -> Result<usize, casebook::Error> {
+        self.desk.take_recovered(by, roster, files)
     }
 
     /// Binds every listener, tells where, and serves until `shutdown` is done: letters that came to

@@ -179,7 +179,18 @@ impl CaseId {
 /// Random symbols in a case number; the check follows them.
 const CASE_SYMBOLS: usize = 7;
 /// Crockford's base 32: no I, L, O, U.
-const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+pub(crate) const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// The value of a symbol of Crockford's base 32 as people type it: without regard to case, `O` for
+/// `0`, `I` and `L` for `1`.
+pub(crate) fn crockford(c: char) -> Option<u8> {
+    let c = match c.to_ascii_uppercase() {
+        'O' => '0',
+        'I' | 'L' => '1',
+        other => other,
+    };
+    CROCKFORD.iter().position(|&x| char::from(x) == c).map(|at| at as u8)
+}
 
 /// Multiplies by x in GF(2)[x] modulo x⁵ + x² + 1.
 const fn times_generator(value: u8) -> u8 {
@@ -214,13 +225,7 @@ impl FromStr for CaseId {
         let bad = BadId("case number");
         let mut symbols = Vec::with_capacity(CASE_SYMBOLS + 2);
         for c in text.trim().chars().filter(|c| !matches!(c, '-' | ' ')) {
-            let c = match c.to_ascii_uppercase() {
-                'O' => '0',
-                'I' | 'L' => '1',
-                other => other,
-            };
-            let symbol = CROCKFORD.iter().position(|&x| char::from(x) == c).ok_or(bad)?;
-            symbols.push(symbol as u64);
+            symbols.push(u64::from(crockford(c).ok_or(bad)?));
             if symbols.len() > CASE_SYMBOLS + 2 {
                 return Err(bad);
             }

@@ -3,8 +3,9 @@
 #![no_main]
 
 use kluis::casebook::protocol::{self, Request, Response};
+use kluis::keys::epoch_note::EpochNote;
 use kluis::keys::note;
-use kluis::keys::roster::{EpochNote, Roster};
+use kluis::keys::roster::Roster;
 use kluis::ledger::checkpoint::{self, Checkpoint};
 use kluis::ledger::entry::Entry;
 use kluis::letter::skeleton::Skeleton;

@@ -354,6 +354,37 @@ impl Desk {
         publish().map_err(cannot_write)
     }
 
+    /// Puts a roster in force that a recovered admin key signed, and takes secrets over that the
+    /// recovery key has wrapped anew to its readers: from the user that this process runs as, since no
+    /// member is left who could ask. `by` is the member whom it is for. What was done already is passed
+    /// over. Gives how many secrets were taken.
+    ///
+    /// # Errors
+    /// [`Refusal`], which is entered; what the store says. What was taken before it stays.
+    pub fn take_recovered(
+        &self,
+        by: StaffId,
+        note: &str,
+        files: &[(Wrapped, Vec<u8>)],
+    ) -> Result<usize, Error> {
+        let _turn = lock(&self.key_changes);
+        if self.casebook.state().roster != Some(roster::digest(note)) {
+            let known = self.roster.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let checked = self.checked_roster(&self.admins(), &known, note);
+            let new = self.or_refused(by, note.as_bytes(), checked)?;
+            self.put_in_force(by, known, new, note, Vec::new())?;
+        }
+        let version = self.roster.read().unwrap_or_else(PoisonError::into_inner).version;
+        let mut taken = 0;
+        for (what, secret) in files {
+            if self.casebook.state().stale().contains(what) {
+                self.put_wrapped(by, *what, version, secret)?;
+                taken += 1;
+            }
+        }
+        Ok(taken)
+    }
+
     /// Finishes what a crash may have left undone of changes that the ledger has.
     ///
     /// # Errors
@@ -381,6 +412,17 @@ impl Desk {
             Wrapped::Mailbox(_) => Member::may_answer,
         };
         let _turn = self.turn(by, may)?;
+        self.put_wrapped(by, what, version, secret)
+    }
+
+    /// Takes it over, in its turn.
+    fn put_wrapped(
+        &self,
+        by: StaffId,
+        what: Wrapped,
+        version: u32,
+        secret: &[u8],
+    ) -> Result<u64, Error> {
         if !self.casebook.state().stale().contains(&what) {
             // Somebody else was faster: nothing to enter.
             return Err(Refusal::NotStale.into());

@@ -19,6 +19,7 @@ pub mod protocol;
 mod read;
 mod receive;
 mod record;
+pub mod recovery;
 pub mod socket;
 pub mod state;
 mod sweep;

@@ -13,6 +13,7 @@ use super::SweepSummary;
 use super::keyring::Resealed;
 use super::read::{CaseCard, Filter, Opened};
 use super::record::{NewChunk, Recording};
+use super::recovery::WrappedFiles;
 use super::state::Wrapped;
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::ledger::certificate::Certificate;
@@ -267,6 +268,22 @@ pub enum Request {
         #[n(1)]
         dry: bool,
     },
+    /// Every wrapped secret, and a test of the recovery key.
+    #[n(60)]
+    ToDrill,
+    /// The recovery key was rebuilt, and would open so many epochs.
+    #[n(61)]
+    Drilled {
+        /// Which test.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        nonce: [u8; 16],
+        /// The answer to it, see `keys::challenge`.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        answer: [u8; 32],
+        /// How many.
+        #[n(2)]
+        epochs: u32,
+    },
 }
 
 /// A message of the server.
@@ -478,6 +495,19 @@ pub enum Response {
         /// Which.
         #[n(0)]
         epochs: Vec<EpochId>,
+    },
+    /// Every wrapped secret, and a test of the recovery key.
+    #[n(60)]
+    ToDrill {
+        /// The files.
+        #[n(0)]
+        files: WrappedFiles,
+        /// A challenge to the recovery key: an age file.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        test: Vec<u8>,
+        /// Its nonce, bound into the answer.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        nonce: [u8; 16],
     },
 }
 

@@ -22,6 +22,7 @@ pub use super::presence::Presence;
 use super::presence::Present;
 use super::protocol::{Flaw, MAX_BEFORE_LOG_IN, MAX_MESSAGE, Request, Response, Unproven, frame};
 use super::record::Act;
+use super::recovery::Drills;
 use super::state::Wrapped;
 use super::{Casebook, Error, blocking};
 use crate::case::{Approval, Ground};
@@ -60,6 +61,8 @@ pub struct Desk {
     pub key_changes: Mutex<()>,
     /// Who is connected.
     pub presence: Arc<Presence>,
+    /// Tests of the recovery key that were handed out.
+    pub drills: Drills,
 }
 
 /// Connections at a time.
@@ -427,6 +430,10 @@ impl Desk {
             }
             Request::Test => Response::Test { unproven: self.unproven() },
             Request::DestroyEpochs => Response::Epochs { epochs: self.destroy_epochs(staff)? },
+            Request::ToDrill => self.recovery_files()?,
+            Request::Drilled { nonce, answer, epochs } => {
+                Response::Recorded { seq: self.take_drill(staff, &nonce, &answer, epochs)? }
+            }
         })
     }
 
@@ -523,6 +530,7 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         | Request::AddMailbox { .. }
         | Request::HandOver { .. }
         | Request::DestroyEpochs => member.may_administer(),
+        Request::ToDrill | Request::Drilled { .. } => member.may_read() || member.may_administer(),
     };
     if allowed { Ok(()) } else { Err(Error::Forbidden) }
 }

@@ -468,7 +468,7 @@ fn is_absent(file: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn private_folder(folder: &Path) -> Result<(), Error> {
+pub(super) fn private_folder(folder: &Path) -> Result<(), Error> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -24,6 +24,8 @@ mod key;
 mod keys;
 mod print;
 mod queue;
+mod recover;
+mod recovery;
 mod restore;
 mod serve;
 mod session;

@@ -15,6 +15,8 @@ use super::epoch;
 use super::staff::StaffRecipient;
 use crate::ids::{VaultId, random};
 
+/// The name under which the recovery key answers; no member can have it.
+pub const RECOVERY: &str = "(recovery)";
 /// What the message of a challenge begins with.
 const PREFIX: &[u8; 16] = b"kluis log-in v1\n";
 /// The message of a challenge, in bytes.

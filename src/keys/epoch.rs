@@ -8,6 +8,8 @@ use std::io::{Read as _, Write as _};
 use std::str::FromStr;
 
 use age::secrecy::ExposeSecret as _;
+use bech32::primitives::decode::CheckedHrpstring;
+use bech32::{Bech32, Hrp};
 use zeroize::Zeroizing;
 
 use super::recipient::Recipient;
@@ -89,6 +91,22 @@ impl Held {
         Self(Secret::filled(|held| held.copy_from_slice(text)))
     }
 
+    /// The identity of 32 bytes, written as age writes it: in Bech32 (BIP-173), upper case.
+    pub(super) fn of_secret(secret: &Secret<[u8; 32]>) -> Self {
+        let text = bech32::encode_upper::<Bech32>(prefix(), secret.expose());
+        let text = Zeroizing::new(text.expect("short enough for Bech32"));
+        Self(Secret::filled(|held| held.copy_from_slice(text.as_bytes())))
+    }
+
+    /// The 32 bytes of the identity.
+    pub(super) fn secret(&self) -> Secret<[u8; 32]> {
+        let read = CheckedHrpstring::new::<Bech32>(self.text()).expect("it was written by age");
+        Secret::filled(|secret| {
+            let places = secret.iter_mut().zip(read.byte_iter());
+            places.for_each(|(place, byte)| *place = byte);
+        })
+    }
+
     /// `AGE-SECRET-KEY-1…`
     pub(super) fn text(&self) -> &str {
         std::str::from_utf8(self.0.expose()).expect("it was written by age itself")
@@ -97,6 +115,11 @@ impl Held {
     pub(super) fn identity(&self) -> age::x25519::Identity {
         self.text().parse().expect("it was written by age itself")
     }
+}
+
+/// What an identity begins with.
+fn prefix() -> Hrp {
+    Hrp::parse("AGE-SECRET-KEY-").expect("letters and dashes")
 }
 
 /// The secret half of an epoch. Staff side only.

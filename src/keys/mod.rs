@@ -5,8 +5,8 @@
 //! whose signature counts; `wrapped` is how
 //! a secret travels to those who may have it; `staff` and `admin` are the keys of people, each under a
 //! [`Passphrase`]; `roster` says who they are and is signed as a `note`; `challenge` proves that
-//! somebody holds a key; `box_keys` is what a backup keeps of the cabinet. With `reply::answer` the one
-//! place that names age.
+//! somebody holds a key; `box_keys` is what a backup keeps of the cabinet. `shares` splits the recovery
+//! key k of n, `sheet` is what is printed of it. With `reply::answer` the one place that names age.
 
 pub mod admin;
 pub mod admins;
@@ -19,6 +19,8 @@ pub mod note;
 pub mod passphrase;
 pub mod readers;
 pub mod roster;
+pub mod shares;
+pub mod sheet;
 pub mod staff;
 pub mod wrapped;
 

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::passphrase::{self, Passphrase, UnlockError};
 use super::{NotForThisKey, epoch, file};
+use crate::secret::Secret;
 
 /// The public half of a member's key: `age1…` or `ssh-ed25519 …`.
 #[derive(Clone)]
@@ -28,6 +29,12 @@ enum Recipient {
 }
 
 impl StaffRecipient {
+    /// Wraps `message` so that only this key opens it: a stock age file, binary.
+    #[must_use]
+    pub fn wrap(&self, message: &[u8]) -> Vec<u8> {
+        epoch::wrap_to([self.for_age()], message)
+    }
+
     pub(super) fn for_age(&self) -> &dyn age::Recipient {
         match &self.key {
             Recipient::Age(recipient) => recipient,
@@ -113,6 +120,28 @@ impl StaffKey {
     #[must_use]
     pub fn recipient(&self) -> &StaffRecipient {
         &self.recipient
+    }
+
+    /// The secret of an age identity; an ssh key has none that could be split.
+    pub(super) fn secret(&self) -> Option<Secret<[u8; 32]>> {
+        match &self.held {
+            Held::Age(held) => Some(held.secret()),
+            Held::Ssh(_) => None,
+        }
+    }
+
+    /// The age identity of a secret.
+    pub(super) fn from_secret(secret: &Secret<[u8; 32]>) -> Self {
+        Self::of(&epoch::Held::of_secret(secret).identity())
+    }
+
+    /// Reads an age identity that lies in a file in clear.
+    ///
+    /// # Errors
+    /// [`UnlockError::NotAKey`], also for a file under a passphrase; see [`UnlockError`].
+    pub fn read_clear(path: &Path) -> Result<Self, UnlockError> {
+        let bytes = passphrase::read(path)?;
+        identity_in(&bytes).map(|identity| Self::of(&identity)).ok_or(UnlockError::NotAKey)
     }
 
     /// Unwraps an age file that was wrapped to the recipient, of at most [`LONGEST_MESSAGE`] bytes

@@ -140,6 +140,9 @@ pub enum Fact {
     /// The wrapped secret of an epoch was removed: nothing that is kept is sealed to it.
     #[n(41)]
     EpochDestroyed,
+    /// A member proved with sheets of the recovery key that it would open `count` epochs.
+    #[n(42)]
+    RecoveryDrilled,
     /// The head of the ledger at `position` entries was mailed to `count` outsiders.
     #[n(43)]
     CheckpointSent,

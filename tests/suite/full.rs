@@ -278,17 +278,20 @@ fn a_disk_without_inodes_answers_452_forgets_and_takes_letters_again() {
 
 /// The reserve is there from the first start on, and takes its room.
 #[test]
-fn the_first_start_sets_the_reserve_aside() {
+fn the_reserve_is_made_with_the_vault_and_again_at_a_start_that_misses_it() {
     let world = World::found();
     let folder = world.state().join("reserve");
-    assert!(!folder.exists());
-    let server = world.spawn(&[]);
     let size = |path: &Path| {
         use std::os::unix::fs::MetadataExt as _;
         std::fs::metadata(path).expect("is there").blocks() * 512
     };
-    let files =
-        std::fs::read_dir(&folder).expect("is there").map(|entry| entry.expect("one").path());
-    assert!(files.map(|file| size(&file)).sum::<u64>() >= crate::world::RESERVE);
+    let kept = || {
+        let files = std::fs::read_dir(&folder).expect("is there");
+        files.map(|entry| size(&entry.expect("one").path())).sum::<u64>()
+    };
+    assert!(kept() >= crate::world::RESERVE);
+    std::fs::remove_dir_all(&folder).expect("removed");
+    let server = world.spawn(&[]);
+    assert!(kept() >= crate::world::RESERVE);
     server.kill();
 }

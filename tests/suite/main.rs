@@ -29,6 +29,7 @@ mod openpgp;
 mod outsiders;
 #[cfg(kluis_lab)]
 mod powercut;
+mod recovery;
 mod reload;
 mod remanence;
 mod rotation;

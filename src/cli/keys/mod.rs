@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::recover::{Recover, Take};
+use super::recovery::{Drill, Split};
 use super::session::Connection;
 use super::{Error, Report, STATE_DIR, print};
 use crate::casebook::protocol;
@@ -34,6 +36,10 @@ enum KeysCommand {
     Reseal(reseal::Reseal),
     HandOver(change::HandOver),
     ReplaceRecovery(change::ReplaceRecovery),
+    Split(Split),
+    Drill(Drill),
+    Recover(Recover),
+    Take(Take),
 }
 
 /// List the members, backup keys and the recovery key of the signed roster
@@ -70,6 +76,10 @@ impl Keys {
             KeysCommand::Reseal(reseal) => reseal.run(json),
             KeysCommand::HandOver(hand_over) => hand_over.run(),
             KeysCommand::ReplaceRecovery(replace) => replace.run(),
+            KeysCommand::Split(split) => split.run(json),
+            KeysCommand::Drill(drill) => drill.run(),
+            KeysCommand::Recover(recover) => recover.run(),
+            KeysCommand::Take(take) => take.run(),
         }
     }
 }
