@@ -123,8 +123,8 @@ impl Split {
             return Ok(Report::new(text, json));
         };
         let files = write(folder, &pages)?;
-        let is_in_memory = rustix::fs::statfs(folder)
-            .is_ok_and(|found| IN_MEMORY.contains(&i64::from(found.f_type)));
+        let is_in_memory =
+            rustix::fs::statfs(folder).is_ok_and(|found| IN_MEMORY.contains(&found.f_type));
         let mut text = format!("{summary}\n");
         for file in &files {
             text.push_str(&format!("written   {}\n", file.display()));

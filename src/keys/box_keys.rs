@@ -156,7 +156,9 @@ mod tests {
         sealer.finish().expect("ends")
     }
 
-    fn read(file: &[u8], key: &StaffKey) -> Option<(About, Vec<(SlotId, u64, [u8; 32])>)> {
+    type Read = (About, Vec<(SlotId, u64, [u8; 32])>);
+
+    fn read(file: &[u8], key: &StaffKey) -> Option<Read> {
         let mut opened = Opened::begin(file, key).ok()?;
         let mut keys = Vec::new();
         while let Some(row) = opened.next_row().ok()? {

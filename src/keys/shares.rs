@@ -2,7 +2,7 @@
 //!
 //! Shamir's scheme over GF(2⁸), byte by byte, with x = the number of the sheet. What is rebuilt is
 //! held against the recipient that every sheet names, so a wrong sheet is never taken for a right
-//! one. How a sheet is written is the business of [`sheet`](super::sheet).
+//! one. How a sheet is written is the business of [`super::sheet`].
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;

@@ -53,8 +53,9 @@ impl Client {
         let leaves = entries.iter().map(Vec::as_slice);
         let whole = ledger::audit(leaves, &note, None, &public).map_err(|_| Error::Forked)?;
         let covered = usize::try_from(whole.covered).unwrap_or(usize::MAX);
-        let read = entries.iter().take(covered).filter_map(|bytes| Entry::from_bytes(bytes).ok());
-        let restored = read.filter(|entry| entry.kind == Fact::Restored).next_back();
+        let mut read =
+            entries.iter().take(covered).filter_map(|bytes| Entry::from_bytes(bytes).ok());
+        let restored = read.rfind(|entry| entry.kind == Fact::Restored);
         // What was seen must have come after the backup: else the two had the same beginning.
         let restored = restored.filter(|entry| entry.seq < last.size).ok_or(Error::Forked)?;
         let known = seen.newest(client.vault)?;
