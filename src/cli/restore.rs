@@ -11,6 +11,7 @@ use super::{Error, Report, case, print, session};
 use crate::clock::Clock;
 use crate::config::{Config, FILE};
 use crate::ledger::erasures;
+use crate::reply::checkpoint as mailed;
 use crate::store;
 use crate::upkeep::replay::{self, Since};
 use crate::upkeep::restore::{Backup, Lost, Restored, Target};
@@ -196,8 +197,8 @@ impl Replay {
         let config = Config::load(&dir.join(FILE))?;
         let mut notes = Vec::new();
         for file in &self.erasures {
-            let text =
-                String::from_utf8_lossy(&case::read_at_most(file, LONGEST_NOTES)?).into_owned();
+            // A checkpoint mail as it was received is in quoted-printable.
+            let text = mailed::text_of(&case::read_at_most(file, LONGEST_NOTES)?);
             let found = erasures::in_text(&text);
             if found.is_empty() {
                 return Err(Error::usage(format!("{} holds no erasure note", file.display()))
