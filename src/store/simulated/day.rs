@@ -102,7 +102,14 @@ pub(super) fn rot(seed: u64) -> Result<bool, String> {
             opening::open(&day.device(), Path::new(STATE), Path::new(KEYS), &mut |_, _| {});
         let (store, opening) = match opened {
             Ok(opened) => opened,
-            Err(Error::Damaged { .. } | Error::Later { .. }) => return Ok(true),
+            // An end that was cut off and an erasure in it: the checkpoint beside the key knows. Or a
+            // cabinet that was just switched to, with the one before still there.
+            Err(
+                Error::Damaged { .. }
+                | Error::Later { .. }
+                | Error::Older { .. }
+                | Error::OlderWhole { .. },
+            ) => return Ok(true),
             Err(error) => return Err(Stop::Violation(format!("{damaged:?}: {error}"))),
         };
         // The last group of the ledger or the cabinet looks like a write that was cut off.
