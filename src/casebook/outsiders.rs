@@ -94,7 +94,10 @@ impl Casebook {
     /// The keys of what the entries `from..size` forgot, in one note or more, of which only so many
     /// are made. A key that a box had before it was sealed anew goes with it: an older backup holds
     /// that one. What was sealed anew and not forgotten keeps its older key there.
-    fn erasures(&self, from: u64, size: u64) -> Result<Vec<Erasures>, Error> {
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn erasures(&self, from: u64, size: u64) -> Result<Vec<Erasures>, Error> {
         let empty = |from| Erasures { vault: self.vault, from, to: from, slots: Vec::new() };
         let mut notes = Vec::new();
         let mut note = empty(from);

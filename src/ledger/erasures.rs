@@ -5,7 +5,7 @@
 //! vault <vault id, hex>
 //! from <size, decimal>
 //! to <size, decimal>
-//! slot <slot id, hex>                 by the order of the ledger
+//! slot <slot id, hex>                 in the order of the ledger
 //!
 //! — kluis/<vault id, hex> <base64(key id ‖ signature)>
 //! ```
@@ -16,14 +16,10 @@
 //! nothing about anyone, so that notes can be mailed and kept like checkpoints. A restored vault wants
 //! notes that follow one another without a gap from the size that its backup covers.
 
-use std::collections::HashMap;
-use std::ops::Range;
-
+use super::Error;
 use super::checkpoint::origin;
-use super::{Entry, Error, Fact};
-use crate::ids::{ItemId, LetterId, SlotId, VaultId};
+use crate::ids::{SlotId, VaultId};
 use crate::keys::note;
-use crate::vault::seal::Kind;
 
 /// The keys that were dropped between two sizes of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,47 +37,10 @@ pub struct Erasures {
 /// The most slots that one note names: what erases more is written as several notes.
 pub const MOST: usize = 20_000;
 
-/// Shows the entries of a range of the ledger, in order.
-pub type Reading<'a, E> = &'a mut dyn FnMut(Range<u64>, &mut dyn FnMut(&Entry)) -> Result<(), E>;
-
 /// The first line.
 const FIRST: &str = "kluis erasures 1";
 
 impl Erasures {
-    /// What the entries `from..to` forget: one note, or more where one would be too long. They follow
-    /// one another. `read` shows entries of the ledger in order: those of the range, and all before
-    /// `to` once more if something is forgotten.
-    ///
-    /// # Errors
-    /// What `read` says.
-    pub fn of<E>(vault: VaultId, from: u64, to: u64, read: Reading<'_, E>) -> Result<Vec<Self>, E> {
-        let mut forgotten: Vec<(u64, SlotId)> = Vec::new();
-        read(from..to, &mut |entry| {
-            if entry.kind == Fact::Forgotten {
-                forgotten.extend(entry.slot.map(|slot| (entry.seq, slot)));
-            }
-        })?;
-        let before = if forgotten.is_empty() {
-            HashMap::new()
-        } else {
-            before(vault, to, &forgotten, read)?
-        };
-        let mut notes = vec![Self { vault, from, to: from, slots: Vec::new() }];
-        for (seq, slot) in forgotten {
-            let older = before.get(&slot).map_or(&[][..], Vec::as_slice);
-            let note = notes.last_mut().expect("one is begun");
-            if note.slots.len() + older.len() + 1 > MOST {
-                note.to = seq;
-                notes.push(Self { vault, from: seq, to: seq, slots: Vec::new() });
-            }
-            let note = notes.last_mut().expect("one is begun");
-            note.slots.extend(older);
-            note.slots.push(slot);
-        }
-        notes.last_mut().expect("one is begun").to = to;
-        Ok(notes)
-    }
-
     /// Signs it with the key of this seed, which signs checkpoints, and gives the note.
     ///
     /// # Panics
@@ -132,47 +91,6 @@ impl Erasures {
     }
 }
 
-/// Where a box belongs: it stays there when it is sealed anew.
-type Spot = (Kind, LetterId, ItemId);
-
-fn spot(vault: VaultId, entry: &Entry) -> Option<Spot> {
-    entry.place(vault).map(|place| (place.kind, place.letter, place.item))
-}
-
-/// The slots that held the key of a box before the one that is forgotten.
-fn before<E>(
-    vault: VaultId,
-    to: u64,
-    forgotten: &[(u64, SlotId)],
-    read: Reading<'_, E>,
-) -> Result<HashMap<SlotId, Vec<SlotId>>, E> {
-    // Most never are sealed anew: first those that were.
-    let mut wanted: HashMap<SlotId, Option<Spot>> =
-        forgotten.iter().map(|(_, slot)| (*slot, None)).collect();
-    read(0..to, &mut |entry| {
-        if let Some(place) = entry.slot.and_then(|slot| wanted.get_mut(&slot))
-            && entry.kind == Fact::Resealed
-        {
-            *place = spot(vault, entry);
-        }
-    })?;
-    let mut places: HashMap<Spot, Vec<SlotId>> =
-        wanted.values().flatten().map(|place| (*place, Vec::new())).collect();
-    if places.is_empty() {
-        return Ok(HashMap::new());
-    }
-    read(0..to, &mut |entry| {
-        if let Some(slots) = spot(vault, entry).and_then(|place| places.get_mut(&place)) {
-            slots.extend(entry.slot);
-        }
-    })?;
-    let older = |(slot, place): (SlotId, Option<Spot>)| {
-        let slots = places.get(&place?)?;
-        Some((slot, slots.iter().copied().filter(|other| *other != slot).collect()))
-    };
-    Ok(wanted.into_iter().filter_map(older).collect())
-}
-
 /// The notes in a text: a file of them, or a mail that carries them in its lines.
 #[must_use]
 pub fn in_text(text: &str) -> Vec<String> {
@@ -201,7 +119,6 @@ pub fn in_text(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Address;
     use crate::ledger::checkpoint;
 
     const SEED: [u8; 32] = [5; 32];
@@ -253,78 +170,6 @@ mod tests {
         let text = sample().to_text().replace("from 3", "from 03");
         let odd = note::sign(&text, &name, &SEED);
         assert_eq!(Erasures::verify(&odd, vault(), &public()), Err(Error::BadErasures));
-    }
-
-    fn slot(n: u64) -> SlotId {
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&n.to_le_bytes());
-        SlotId::new(id)
-    }
-
-    /// An entry that records the box of item `item`.
-    fn sealed(kind: Fact, item: u8, in_slot: u64) -> Entry {
-        Entry {
-            letter: Some(LetterId::new([9; 16])),
-            item: Some(ItemId::new([item; 16])),
-            boxed: Some(Address::new([item; 32])),
-            box_kind: Some(Kind::Item),
-            slot: Some(slot(in_slot)),
-            ..Entry::new(kind, 1)
-        }
-    }
-
-    fn emptied(kind: Fact, n: u64) -> Entry {
-        Entry { slot: Some(slot(n)), ..Entry::new(kind, 1) }
-    }
-
-    fn notes(entries: &[Entry], from: u64) -> Vec<Erasures> {
-        let to = entries.len() as u64;
-        let read = &mut |range: Range<u64>, visit: &mut dyn FnMut(&Entry)| {
-            for seq in range {
-                visit(&Entry { seq, ..entries[seq as usize].clone() });
-            }
-            Ok::<(), ()>(())
-        };
-        Erasures::of(vault(), from, to, read).expect("memory reads")
-    }
-
-    #[test]
-    fn a_note_names_every_slot_that_ever_held_the_key_of_what_is_forgotten_and_no_other() {
-        let entries = [
-            sealed(Fact::BoxSealed, 1, 1),
-            sealed(Fact::BoxSealed, 2, 2),
-            // Both are sealed anew, the first one twice; only the first is forgotten.
-            sealed(Fact::Resealed, 1, 11),
-            emptied(Fact::SlotDropped, 1),
-            sealed(Fact::Resealed, 2, 12),
-            emptied(Fact::SlotDropped, 2),
-            sealed(Fact::Resealed, 1, 21),
-            emptied(Fact::SlotDropped, 11),
-            emptied(Fact::Forgotten, 21),
-            emptied(Fact::SlotDropped, 99),
-        ];
-        for from in [0, 2, 8] {
-            let notes = notes(&entries, from);
-            assert_eq!((notes.len(), notes[0].from, notes[0].to), (1, from, 10));
-            assert_eq!(notes[0].slots, [slot(1), slot(11), slot(21)], "from {from}");
-        }
-        assert!(notes(&entries, 9)[0].slots.is_empty());
-    }
-
-    #[test]
-    fn long_notes_are_several_that_follow_one_another() {
-        let count = MOST as u64 + 8;
-        let entries: Vec<Entry> = (0..2 * count)
-            .map(|n| emptied(if n % 2 == 0 { Fact::Forgotten } else { Fact::Looked }, n))
-            .collect();
-        let notes = notes(&entries, 10);
-        assert_eq!((notes.len(), notes[0].from, notes[1].to), (2, 10, 2 * count));
-        assert_eq!(notes[0].to, notes[1].from);
-        let named: usize = notes.iter().map(|note| note.slots.len()).sum();
-        assert_eq!(named as u64, count - 5);
-        for note in &notes {
-            assert_eq!(Erasures::verify(&note.sign(&SEED), vault(), &public()).as_ref(), Ok(note));
-        }
     }
 
     #[test]

@@ -181,12 +181,8 @@ fn whole(client: &mut Client) -> Vec<Vec<u8>> {
 fn note(world: &World, from: u64) -> String {
     let gateway = world.open();
     let store = gateway.casebook.store();
-    let read = &mut |range: std::ops::Range<u64>, visit: &mut dyn FnMut(&Entry)| {
-        let most = usize::try_from(range.end - range.start).expect("few");
-        store.entries(range.start, most).map(|entries| entries.iter().for_each(visit))
-    };
     let seed = gateway.casebook.server_key(CHECKPOINT_KEY).expect("is there");
-    let mut notes = Erasures::of(world.vault, from, store.size(), read).expect("reads");
+    let mut notes = gateway.casebook.erasures(from, store.size()).expect("reads");
     assert_eq!(notes.len(), 1);
     notes.remove(0).sign(seed.expose())
 }
