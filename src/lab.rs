@@ -15,6 +15,7 @@
 //! * `KLUIS_LAB_MEMORY=mlock|unlocked`: secrets are no further out of reach, as on an older kernel.
 //! * `KLUIS_LAB_OPEN=<64 hexadecimal digits>`: the process leaves a core dump, and keeps these 32
 //!   bytes in ordinary memory: whoever looks into it must find them.
+//! * `KLUIS_LAB_TIME=<seconds>`: for the server it is this long after 1970, and stays so.
 //! * `KLUIS_LAB_LINGER=1`: a command that is done waits for the end of its standard input.
 //! * `KLUIS_LAB_SECRETS=<file>`: append each secret that rests nowhere else, in hexadecimal.
 
@@ -61,6 +62,13 @@ pub(crate) fn stays_open() -> bool {
 #[inline(always)]
 pub(crate) fn linger() {}
 
+/// The server's clock.
+#[cfg(not(kluis_lab))]
+#[inline(always)]
+pub(crate) fn clock() -> Clock {
+    Clock::System
+}
+
 /// Tells the lab a secret that rests nowhere else.
 #[cfg(not(kluis_lab))]
 #[inline(always)]
@@ -70,10 +78,11 @@ pub(crate) fn tell(_secret: &[u8; 32]) {}
 pub const IS_LAB: bool = cfg!(kluis_lab);
 
 #[cfg(kluis_lab)]
-pub(crate) use on::{best_reach, linger, stays_open, tell};
+pub(crate) use on::{best_reach, clock, linger, stays_open, tell};
 #[cfg(kluis_lab)]
 pub use on::{fails, sealed, skips, step};
 
+use crate::clock::Clock;
 use crate::secret::Reach;
 
 #[cfg(kluis_lab)]
@@ -85,7 +94,7 @@ mod on {
 
     use data_encoding::HEXLOWER;
 
-    use super::Reach;
+    use super::{Clock, Reach};
 
     static KILL: LazyLock<Option<(String, u64)>> = LazyLock::new(|| counted("KLUIS_LAB_KILL"));
     static FAIL_SYNC: LazyLock<Option<(String, u64)>> =
@@ -123,6 +132,12 @@ mod on {
         if std::env::var_os("KLUIS_LAB_LINGER").is_some() {
             let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         }
+    }
+
+    /// The server's clock.
+    pub(crate) fn clock() -> Clock {
+        let wish = std::env::var("KLUIS_LAB_TIME").ok().and_then(|text| text.parse().ok());
+        wish.map_or(Clock::System, Clock::Fixed)
     }
 
     /// Tells the lab a secret that rests nowhere else.

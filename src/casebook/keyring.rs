@@ -433,6 +433,7 @@ impl Desk {
         let before = path.with_extension("before.age");
         let keep = || -> io::Result<()> {
             file::replace(&before, &file::read(&path, LONGEST_FILE)?)?;
+            step("keys:kept-before");
             file::replace(&path, secret)
         };
         keep().map_err(cannot_write)?;

@@ -10,8 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::session::{self, absolute};
 use super::{Error, Report, STATE_DIR, print};
-use crate::clock::Clock;
 use crate::gateway::{self, Addresses, Gateway, Live};
+use crate::lab;
 use crate::store::Opening;
 
 /// Take letters, keep them, and answer the staff side
@@ -43,7 +43,7 @@ impl Serve {
         runtime.block_on(async {
             let signals =
                 Signals::listen().map_err(|error| Error::io("listening for signals", &error))?;
-            let gateway = Gateway::open(&dir, &program, Clock::System)?;
+            let gateway = Gateway::open(&dir, &program, lab::clock())?;
             tell(&gateway.opening);
             let stop = signals.stop(gateway.live());
             let mut told = Ok(());

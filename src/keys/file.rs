@@ -14,6 +14,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use zeroize::Zeroizing;
 
 use crate::ids::random;
+use crate::lab;
 
 /// Writes a file that is not there yet, mode 0600.
 ///
@@ -66,6 +67,7 @@ fn put(path: &Path, bytes: &[u8], flags: RenameFlags) -> io::Result<()> {
     let draft = folder.join(draft);
 
     let written = write(&draft, bytes)
+        .inspect(|()| lab::step("file:drafted"))
         .and_then(|()| renameat_with(CWD, &draft, CWD, path, flags).map_err(io::Error::from));
     if let Err(error) = written {
         let _ = fs::remove_file(&draft);

@@ -249,11 +249,16 @@ impl World {
     pub(crate) fn launch(&self, variables: &[(&str, &str)]) -> Process {
         // A file: a pipe that nobody reads fills up, and the server would wait to log.
         let log = File::options().create(true).append(true).open(self.log()).expect("opens");
+        let time = match self.clock {
+            Clock::Fixed(time) => Some(("KLUIS_LAB_TIME", time.to_string())),
+            Clock::System => None,
+        };
         let child = Command::new(KLUIS)
             .arg("--json")
             .arg("serve")
             .arg(self.state())
             .current_dir(self.root.path())
+            .envs(time)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
