@@ -24,6 +24,8 @@ mod letters;
 mod log_in;
 #[cfg(kluis_lab)]
 mod memory;
+#[cfg(kluis_lab)]
+mod months;
 mod opened;
 mod openpgp;
 mod outsiders;
