@@ -711,6 +711,63 @@ fn a_mailed_checkpoint_verifies_the_ledger_as_it_was_received() {
     office.fails(&["audit", "verify", "--dir", "vault", "--checkpoint", "other.txt"], 1);
 }
 
+/// What the doctor finds amiss in the office's vault: level and words.
+fn amiss(office: &Office) -> Vec<(String, String)> {
+    let output = office.run(&["doctor", "vault", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let findings = report["findings"].as_array().expect("findings");
+    let text = |finding: &Value, name: &str| finding[name].as_str().expect("a text").to_owned();
+    let amiss = findings.iter().filter(|finding| finding["level"] != "well");
+    amiss.map(|finding| (text(finding, "level"), text(finding, "what"))).collect()
+}
+
+#[test]
+fn the_doctor_finds_what_is_amiss_in_a_vault_and_not_in_one_that_is_well() {
+    let office = Office::new();
+    office.found();
+    let is_in = |found: &[(String, String)], level: &str, words: &str| {
+        found.iter().any(|(l, what)| l == level && what.contains(words))
+    };
+    let expected = [
+        ("warning", "a domain without a dot"),
+        ("warning", "mail is taken from outside without TLS"),
+        ("problem", "vault.cabinet-key: "),
+        ("problem", "the ledger was written later than the clock says"),
+        ("warning", "are kept back for a full disk"),
+        ("warning", "the user that serves holds a member's key"),
+    ];
+    let found = amiss(&office);
+    for (level, words) in expected {
+        assert!(!is_in(&found, level, words), "{words}: {found:?}");
+    }
+
+    let file = office.path("vault/kluis.toml");
+    let text = std::fs::read_to_string(&file).expect("settings");
+    let spoilt = text
+        .replace("[\"backoffice@jobexpert.be\"]", "[\"backoffice@jobexpert\"]")
+        .replacen("\"127.0.0.1:0\"", "\"0.0.0.0:0\"", 1);
+    std::fs::write(&file, spoilt).expect("written");
+    std::fs::rename(office.path("vault.cabinet-key"), office.path("elsewhere")).expect("moved");
+    let listed = std::fs::read_dir(office.path("vault/ledger")).expect("lists");
+    let ahead = std::time::SystemTime::now() + std::time::Duration::from_secs(86_400);
+    for entry in listed {
+        let file = std::fs::File::options().write(true).open(entry.expect("an entry").path());
+        file.expect("opens").set_modified(ahead).expect("is set");
+    }
+    std::fs::remove_dir_all(office.path("vault/reserve")).expect("removed");
+    std::fs::create_dir_all(office.path("home")).expect("made");
+    let own = office.path("home/staff.key");
+    std::fs::copy(office.path("keys/staff1.key"), own).expect("copied");
+    let found = amiss(&office);
+    for (level, words) in expected {
+        assert!(is_in(&found, level, words), "{words}: {found:?}");
+    }
+
+    std::fs::remove_dir_all(office.path("vault/roster")).expect("removed");
+    let found = amiss(&office);
+    assert!(is_in(&found, "problem", "roster"), "{found:?}");
+}
+
 /// Nothing here may depend on the folder that the tests are started in.
 #[test]
 fn relative_paths_are_remembered_as_absolute_ones() {
