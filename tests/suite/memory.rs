@@ -17,7 +17,7 @@ use std::time::Duration;
 use data_encoding::{BASE64_MIME, HEXLOWER};
 use kluis::ids::random;
 use kluis::keys::wrapped;
-use kluis::ledger::entry::{CHECKPOINT_KEY, MESSAGE_ID_KEY};
+use kluis::ledger::entry::{CHECKPOINT_KEY, Entry, Fact, MESSAGE_ID_KEY};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use crate::mail_client::Client as Sender;
@@ -188,7 +188,8 @@ impl Lab {
             }
         }
         for number in [CHECKPOINT_KEY, MESSAGE_ID_KEY] {
-            let own = thief.entries().iter().find(|entry| entry.count == Some(number));
+            let is_own = |e: &&Entry| e.kind == Fact::ServerKey && e.count == Some(number);
+            let own = thief.entries().iter().find(is_own);
             add(format!("own key {number}"), &thief.key(own.expect("is named")).expect("is kept"));
         }
         for line in std::fs::read_to_string(self.path("secrets")).expect("was told").lines() {
