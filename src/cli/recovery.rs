@@ -150,6 +150,10 @@ impl Split {
         if self.clear {
             return Ok(StaffKey::read_clear(file)?);
         }
+        // Before the passphrase is asked for.
+        if !file.exists() {
+            return Err(crate::keys::UnlockError::NoFile.into());
+        }
         let words =
             key::passphrase("Passphrase of the key", self.passphrase_file.as_deref(), false)?;
         StaffKey::unlock(file, &words).map_err(|error| match error {
