@@ -16,7 +16,7 @@ use super::read::Opened;
 use super::socket::Desk;
 use super::state::{BoxRecord, Wrapped};
 use super::{Casebook, Error, NewChunk, digest_of, lock};
-use crate::ids::{Address, Digest, EpochId, ItemId, SlotId, StaffId};
+use crate::ids::{Address, Digest, EpochId, ItemId, SlotId, StaffId, VaultId};
 use crate::keys::admins::Admins;
 use crate::keys::epoch_note::EpochNote;
 use crate::keys::file;
@@ -129,7 +129,8 @@ impl Desk {
         let checked = self.checked_hand_over(&known, note, roster_note);
         let (admins, new) = self.or_refused(by, note.as_bytes(), checked)?;
         let folder = self.dir.join("admin");
-        std::fs::create_dir_all(&folder)
+        // The ledger will name a file in it: the folder's own name must be durable, too.
+        file::make_folder(&folder)
             .and_then(|()| {
                 file::replace(&folder.join(format!("{}.note", admins.number())), note.as_bytes())
             })
@@ -264,17 +265,8 @@ impl Desk {
     fn checked_epoch(&self, note: &str, secret: &[u8]) -> Result<EpochNote, Refusal> {
         // What is new only the key in force signs.
         let new = EpochNote::parse_signed(note, &self.admins().current().public)?;
-        let known = self.roster.read().unwrap_or_else(PoisonError::into_inner);
-        if new.vault != known.vault {
-            return Err(Refusal::OtherVault);
-        }
         let highest = self.casebook.state().epoch_notes.keys().max().copied();
-        if highest.is_some_and(|highest| new.number <= highest) {
-            return Err(Refusal::NotNewer);
-        }
-        if new.readers != Readers::of(&known) {
-            return Err(Refusal::OtherReaders);
-        }
+        self.fits(new.vault, highest.is_none_or(|highest| new.number > highest), &new.readers)?;
         if secret.len() > LONGEST_FILE || !new.is_of(secret) {
             return Err(Refusal::OtherFile);
         }
@@ -320,21 +312,25 @@ impl Desk {
         secret: &[u8],
     ) -> Result<MailboxNote, Refusal> {
         let new = MailboxNote::parse_signed(note, &self.admins().current().public)?;
-        let known = self.roster.read().unwrap_or_else(PoisonError::into_inner);
-        if new.vault != known.vault {
-            return Err(Refusal::OtherVault);
-        }
         let highest = self.casebook.state().mailbox_notes.keys().max().copied();
-        if highest.is_some_and(|highest| new.number <= highest) {
-            return Err(Refusal::NotNewer);
-        }
-        if new.readers != Readers::of(&known) {
-            return Err(Refusal::OtherReaders);
-        }
+        self.fits(new.vault, highest.is_none_or(|highest| new.number > highest), &new.readers)?;
         if secret.len() > LONGEST_FILE || !new.is_of(certificate, secret) {
             return Err(Refusal::OtherFile);
         }
         Ok(new)
+    }
+
+    /// Whether a signed note is of this vault, newer than what there is, and for the readers of the
+    /// roster in force.
+    fn fits(&self, vault: VaultId, is_newer: bool, readers: &Readers) -> Result<(), Refusal> {
+        let known = self.roster.read().unwrap_or_else(PoisonError::into_inner);
+        if vault != known.vault {
+            return Err(Refusal::OtherVault);
+        }
+        if !is_newer {
+            return Err(Refusal::NotNewer);
+        }
+        if *readers == Readers::of(&known) { Ok(()) } else { Err(Refusal::OtherReaders) }
     }
 
     /// Puts the certificate of the mailbox's newest key where it is published from: also what a crash

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
@@ -27,6 +27,16 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Writes a file, mode 0600, in the place of whatever was there.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     put(path, bytes, RenameFlags::empty())
+}
+
+/// Makes a folder of mode 0700, if it is not there, and makes its name durable.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    // Also one that was there: whoever made it may have died before this.
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 
 /// Overwrites a file in place and removes it; none is no error. What a file system that copies, or a
@@ -100,6 +110,11 @@ mod tests {
         assert_eq!(read(&path, 5).expect("reads").as_slice(), b"three");
         assert_eq!(read(&path, 4).expect_err("long").kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(fs::read_dir(folder.path()).expect("lists").count(), 1, "no draft is left");
+        let inner = folder.path().join("inner");
+        make_folder(&inner).expect("made");
+        make_folder(&inner).expect("is there");
+        assert_eq!(fs::metadata(&inner).expect("is there").permissions().mode() & 0o777, 0o700);
+        assert!(make_folder(&folder.path().join("none/inner")).is_err());
         wipe(&path).expect("wiped");
         wipe(&path).expect("nothing to do");
         assert!(!path.exists());

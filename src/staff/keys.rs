@@ -13,7 +13,7 @@ use crate::casebook::keyring::Resealed;
 use crate::casebook::protocol::{Request, Response};
 use crate::casebook::state::Wrapped;
 use crate::casebook::{NewChunk, Opened, Standing};
-use crate::ids::{EpochId, StaffId};
+use crate::ids::{Digest, EpochId, StaffId};
 use crate::keys::admin::AdminKey;
 use crate::keys::admins::HandOver;
 use crate::keys::epoch::{EpochPublic, EpochSecret};
@@ -24,8 +24,9 @@ use crate::keys::roster::{self, Roster};
 use crate::keys::wrapped;
 use crate::reply::openpgp::MailboxKey;
 use crate::secret::Personal;
+use crate::vault;
 use crate::vault::chunk::{self, Base, ChunkKey};
-use crate::vault::{self, seal};
+use crate::vault::seal::{self, Place};
 
 /// The roster in force, as the admin signed it.
 pub struct InForce {
@@ -336,15 +337,7 @@ impl Client {
         manifest.chunks = keys;
         let (new, content) = seal::inner(&manifest, &public);
         seal::open_inner(&new, self.epoch(epoch)?, content)?;
-        let place = opened.place;
-        Ok(Resealed {
-            kind: place.kind,
-            item: place.item,
-            slot: opened.slot,
-            inner: new,
-            epoch,
-            content: Some(content),
-        })
+        Ok(anew(opened, new, epoch, Some(content)))
     }
 
     /// A box that is sealed to an older epoch: its inner layer, that epoch, and the newest one.
@@ -374,15 +367,7 @@ impl Client {
         };
         let new = seal::Inner { chunks: inner.chunks.clone(), sealed: public.wrap(&message) };
         seal::open_inner(&new, self.epoch(epoch)?, opened.content)?;
-        let place = opened.place;
-        Ok(Resealed {
-            kind: place.kind,
-            item: place.item,
-            slot: opened.slot,
-            inner: new,
-            epoch,
-            content: None,
-        })
+        Ok(anew(opened, new, epoch, None))
     }
 
     /// Has the server remove the secrets of epochs that nothing is sealed to any more.
@@ -395,6 +380,12 @@ impl Client {
             _ => Err(Error::Unexpected),
         }
     }
+}
+
+/// A box with its new inner layer, as it is handed in.
+fn anew(opened: &Opened, inner: seal::Inner, epoch: EpochId, content: Option<Digest>) -> Resealed {
+    let Place { kind, item, .. } = opened.place;
+    Resealed { kind, item, slot: opened.slot, inner, epoch, content }
 }
 
 /// Chunks sealed anew under `base`, on all cores: their keys, and what is handed in.

@@ -5,12 +5,13 @@
 //! when a vault is first met, in the member's own directory; `kluis whoami` shows the first, to be
 //! compared with what the admin was shown at `init`.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::client::Error;
 use crate::ids::{Digest, VaultId};
 use crate::keys::admins::Admins;
+use crate::keys::file;
 use crate::keys::note::Vkey;
 use crate::ledger::checkpoint::{self, Checkpoint};
 use crate::ledger::tree;
@@ -188,11 +189,7 @@ impl Seen {
 
     fn put(&self, path: &Path, text: &str) -> io::Result<()> {
         std::fs::create_dir_all(&self.dir)?;
-        let partial = path.with_extension(format!("{}.partial", std::process::id()));
-        let mut file = std::fs::File::create(&partial)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&partial, path)
+        file::replace(path, text.as_bytes())
     }
 }
 
