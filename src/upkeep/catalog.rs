@@ -150,7 +150,7 @@ impl Catalog {
 /// Files at the top of a vault that a backup has.
 pub(super) const SMALL: [&str; 4] = ["kluis.toml", "admin.pub", "checkpoint.pub", "mailbox.asc"];
 /// Folders of small files that a backup has.
-pub(super) const FOLDERS: [&str; 4] = ["epochs", "mailbox", "restored", "roster"];
+pub(super) const FOLDERS: [&str; 5] = ["admin", "epochs", "mailbox", "restored", "roster"];
 
 /// Whether a name leads nowhere else.
 pub(super) fn is_plain(name: &str) -> bool {

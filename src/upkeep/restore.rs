@@ -68,6 +68,8 @@ pub(super) struct Fold {
     generation: u64,
     public: Vec<Digest>,
     pub(super) roster: Option<Digest>,
+    /// The other signed files that a start asks for: hand-overs, epochs, keys of the mailbox.
+    pub(super) signed: Vec<Digest>,
 }
 
 impl Fold {
@@ -76,6 +78,9 @@ impl Fold {
             (Fact::CabinetRotated, Some(generation), _) => self.generation = generation,
             (Fact::ServerKey, Some(CHECKPOINT_KEY), Some(hash)) => self.public.push(hash),
             (Fact::RosterSigned, _, hash) => self.roster = hash,
+            (Fact::AdminSigned | Fact::EpochSigned | Fact::MailboxSigned, _, hash) => {
+                self.signed.extend(hash);
+            }
             _ => {}
         }
         let Some(slot) = entry.slot else { return };

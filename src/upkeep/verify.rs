@@ -8,7 +8,7 @@ use super::backup::{Bar, Progress};
 use super::catalog::Sum;
 use super::restore::Backup;
 use super::{Error, copying};
-use crate::ids::{Address, SlotId};
+use crate::ids::{Address, Digest, SlotId};
 use crate::keys::staff::StaffKey;
 use crate::store::Spot;
 use crate::vault::seal;
@@ -103,10 +103,11 @@ impl Backup {
             }
         }
         found.bytes = bar.done;
-        if let Some(roster) = self.fold.roster
-            && !self.catalog.files.values().any(|sum| sum.hash == roster)
-        {
-            found.add(&layout.file(roster), 0, "the roster that the ledger names is not there");
+        let there: HashSet<Digest> = self.catalog.files.values().map(|sum| sum.hash).collect();
+        let named = self.fold.roster.iter().chain(&self.fold.signed);
+        for signed in named.filter(|signed| !there.contains(signed)) {
+            let what = "a signed file that the ledger names is not there";
+            found.add(&layout.file(*signed), 0, what);
         }
         for filled in self.fold.live.values() {
             let Some((address, _)) = &filled.boxed else { continue };

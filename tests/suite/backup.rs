@@ -251,6 +251,30 @@ fn a_restored_vault_opens_all_that_was_in_it_and_serves_only_after_the_replay() 
 }
 
 #[test]
+fn a_vault_with_another_admin_roster_and_epoch_than_at_first_is_restored_with_them() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let sent = sorted((0..3).map(|n| send(&server, n)).collect());
+    crate::keyring::shake(&world);
+    runtime.block_on(server.stop());
+    back_up(&world);
+    let found = verify(&world, Some("carla"));
+    assert_eq!((found.flaws.as_slice(), found.lost), (&[][..], 0));
+    lose(&world);
+    restore_with(&world, "carla").expect("is restored");
+    replay(&world, &Since::Nothing("it broke at once")).expect("is settled");
+    let server = runtime.block_on(world.serve());
+    for name in ["anna", "dora"] {
+        assert_eq!(letters(&mut stranger(&world, name)), sent);
+    }
+    let mut anna = stranger(&world, "anna");
+    assert_eq!(anna.mailbox_keys().expect("opens").len(), 1);
+    assert_ne!(anna.admin_key(), world.admin().vkey().to_string());
+    drop(anna);
+    runtime.block_on(server.stop());
+}
+
+#[test]
 fn a_second_backup_copies_only_what_is_new_and_never_changes_what_is_there() {
     let (world, runtime) = (World::found(), runtime());
     let server = runtime.block_on(world.serve());
