@@ -21,7 +21,7 @@ const OPEN_WITHIN: Duration = Duration::from_secs(30);
 /// How the directory ends in which an index is begun beside one that hangs.
 const SPARE: &str = "spare";
 /// How long a lock is waited for that somebody else holds.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of cache.
 const CACHE: u64 = 16 << 20;
 /// Records put at once while the index is made again.
@@ -442,8 +442,10 @@ fn wait_for_lock(file: &Path) {
     let Ok(file) = std::fs::File::open(file) else { return };
     let patience = Instant::now() + LOCK_PATIENCE;
     while matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && Instant::now() < patience {
-        std::thread::sleep(LOCK_PATIENCE / 50);
+        std::thread::sleep(LOCK_PATIENCE / 500);
     }
+    // A close alone would leave the lock with a child that has not reached its exec.
+    let _ = file.unlock();
 }
 
 /// Moves an index into the quarantine, where only the newest is kept: it can be made again.
@@ -547,7 +549,7 @@ mod tests {
         held.lock().expect("nobody else has it");
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                std::thread::sleep(LOCK_PATIENCE / 5);
+                std::thread::sleep(LOCK_PATIENCE / 20);
                 held.unlock().expect("given back");
             });
             assert_eq!(place.open().spot(address), Ok(Some(kept)));
@@ -587,6 +589,7 @@ mod tests {
     #[test]
     fn a_panic_of_sled_at_the_start_ends_there_and_the_index_is_begun_again() {
         let place = Place::with_a_segment_twice();
+        wait_for_lock(&place.dir().join("db"));
         let opened = catch_unwind(|| sled::Config::new().path(place.dir()).open());
         assert!(opened.is_err(), "sled panics at this");
         let index = place.open();
