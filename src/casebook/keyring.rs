@@ -15,7 +15,8 @@ use minicbor::{Decode, Encode};
 use super::read::Opened;
 use super::socket::Desk;
 use super::state::{BoxRecord, Wrapped};
-use super::{Casebook, Error, NewChunk, digest_of, lock};
+use super::exchange::Exchange;
+use super::{Casebook, Error, digest_of, lock};
 use crate::ids::{Address, Digest, EpochId, ItemId, SlotId, StaffId, VaultId};
 use crate::keys::admins::Admins;
 use crate::keys::epoch_note::EpochNote;
@@ -26,7 +27,6 @@ use crate::keys::roster::{self, Member, Roster, Standing};
 use crate::lab::step;
 use crate::ledger::entry::{Entry, Fact};
 use crate::store::Batch;
-use crate::vault::chunk::SealedChunk;
 use crate::vault::seal::{self, Inner, Kind};
 
 /// Why a change of keys was refused. Nothing was changed.
@@ -623,12 +623,18 @@ impl Casebook {
     }
 
     /// Keeps boxes that a reader sealed anew, each under a new key; the old keys are dropped. One
-    /// that was forgotten or sealed anew meanwhile is passed over. Gives how many were kept.
+    /// that was forgotten or sealed anew meanwhile is passed over. Gives how many were kept. With them
+    /// what `exchange` took becomes durable.
     ///
     /// # Errors
     /// `Malformed` if one refers to other chunks than before, or is not sealed to the newest epoch;
     /// nothing is kept then.
-    pub fn reseal(&self, staff: StaffId, boxes: &[Resealed]) -> Result<u64, Error> {
+    pub fn reseal(
+        &self,
+        staff: StaffId,
+        boxes: &[Resealed],
+        exchange: Option<&Exchange>,
+    ) -> Result<u64, Error> {
         // Nothing is forgotten meanwhile.
         let _turn = lock(&self.acts);
         let (newest, _) = self.epoch()?;
@@ -657,7 +663,7 @@ impl Casebook {
                 Some(_) if before.len() != new.inner.chunks.len() => {
                     return Err(Error::Malformed("a box that refers to fewer or more chunks"));
                 }
-                Some(_) => self.are_there(&new.inner.chunks)?,
+                Some(_) => self.are_there(&new.inner.chunks, exchange)?,
                 None => {}
             }
             let sealed = seal::outer(&new.inner, record.place);
@@ -679,44 +685,29 @@ impl Casebook {
         }
         let kept = batch.boxes.len() as u64;
         if kept > 0 {
+            if let Some(exchange) = exchange {
+                batch.staged.extend(exchange.taken()?);
+            }
             self.commit(batch)?;
         }
         Ok(kept)
     }
 
-    fn are_there(&self, chunks: &[Address]) -> Result<(), Error> {
+    /// How many boxes are sealed to an older epoch than the newest.
+    pub(super) fn old_boxes(&self) -> u64 {
+        let state = self.state();
+        let kept = state.boxes().filter(|record| !record.forgotten);
+        kept.filter(|record| record.epoch.is_some() && record.epoch < state.epoch).count() as u64
+    }
+
+    fn are_there(&self, chunks: &[Address], exchange: Option<&Exchange>) -> Result<(), Error> {
         for address in chunks {
-            if !self.store.has_chunk(address)? {
+            let is_taken = exchange.is_some_and(|exchange| exchange.holds(address));
+            if !is_taken && !self.store.has_chunk(address)? {
                 return Err(Error::Malformed("a box that refers to chunks that are not there"));
             }
         }
         Ok(())
-    }
-
-    /// Keeps chunks that a reader sealed anew, for boxes that will be. If none ever refers to them a
-    /// sweep removes them. One that is there already is passed over.
-    ///
-    /// # Errors
-    /// What the store says: a chunk of a length that none has.
-    pub fn keep_resealed_chunks(
-        &self,
-        staff: StaffId,
-        chunks: Vec<NewChunk>,
-    ) -> Result<u64, Error> {
-        let mut batch = Batch::default();
-        let mut once = HashSet::new();
-        for chunk in chunks {
-            if once.insert(chunk.address) && !self.store.has_chunk(&chunk.address)? {
-                batch.chunks.push(SealedChunk::received(chunk.address, &chunk.bytes)?);
-            }
-        }
-        let kept = batch.chunks.len() as u64;
-        if kept > 0 {
-            let (count, staff) = (Some(kept), Some(staff));
-            batch.entries.push(Entry { count, staff, ..self.entry(Fact::ResealPlanned) });
-            self.commit(batch)?;
-        }
-        Ok(kept)
     }
 
     /// Enters which epochs are over: older than the newest proven one, and nothing that is kept is

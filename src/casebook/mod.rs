@@ -9,6 +9,7 @@
 
 pub mod backup;
 pub mod detail;
+pub mod exchange;
 mod forget;
 pub mod founding;
 pub mod import;
@@ -83,6 +84,9 @@ pub enum Error {
     /// Only one import is at work at a time.
     #[error("another import is at work")]
     Busy,
+    /// Only one reader seals content anew at a time.
+    #[error("somebody else is sealing content anew")]
+    Renewing,
     /// A backup is at work: one at a time, and nothing is swept meanwhile.
     #[error("a backup is at work")]
     Copying,
@@ -169,6 +173,8 @@ pub struct Casebook {
     outgoing: tokio::sync::Notify,
     /// The import that is at work.
     importing: Mutex<Weak<import::Run>>,
+    /// The content that is being sealed anew.
+    renewing: Mutex<Weak<exchange::Exchange>>,
     tests: Mutex<Vec<(EpochId, blake3::Hash)>>,
     /// Held while a backup copies: nothing is swept meanwhile.
     copying: Mutex<()>,
@@ -237,6 +243,7 @@ impl Casebook {
             sealing: RwLock::default(),
             outgoing: tokio::sync::Notify::new(),
             importing: Mutex::default(),
+            renewing: Mutex::default(),
             tests: Mutex::default(),
             copying: Mutex::default(),
             sweep_tried: Mutex::default(),

@@ -12,7 +12,7 @@ use minicbor::{Decode, Encode};
 use super::SweepSummary;
 use super::keyring::Resealed;
 use super::read::{CaseCard, Filter, Opened};
-use super::record::{NewChunk, Recording};
+use super::record::Recording;
 use super::recovery::WrappedFiles;
 use super::state::Wrapped;
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId, VaultId};
@@ -196,12 +196,34 @@ pub enum Request {
         #[n(2)]
         with_content: bool,
     },
-    /// Keep chunks that were sealed anew, for boxes that will be.
+    /// Begin to seal content anew: chunks of items looked at go out and come back. The answer is
+    /// followed by one byte, with the descriptor of a [`Window`](super::exchange::Window) if both ends
+    /// are on one machine.
     #[n(31)]
-    ResealChunks {
-        /// The chunks.
+    Exchange,
+    /// Sealed chunks of items looked at in this connection, [`AT_ONCE`](super::exchange::AT_ONCE) at
+    /// the most.
+    #[n(32)]
+    Chunks {
+        /// Their addresses.
         #[n(0)]
-        chunks: Vec<NewChunk>,
+        addresses: Vec<Address>,
+        /// The place in the window of the first; without one they come with the answer.
+        #[n(1)]
+        slot: Option<u32>,
+    },
+    /// Keep chunks that were sealed anew, for boxes that will be.
+    #[n(33)]
+    Renewed {
+        /// The address of each, and its bytes of ciphertext and tag.
+        #[n(0)]
+        chunks: Vec<(Address, u32)>,
+        /// The place in the window of the first.
+        #[n(1)]
+        slot: Option<u32>,
+        /// Without a place: one behind the other.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        bytes: Vec<u8>,
     },
     /// Keep boxes that were sealed anew.
     #[n(25)]
@@ -488,6 +510,19 @@ pub enum Response {
         /// The epoch that nobody proved yet, and the test; none if it is proven.
         #[n(0)]
         unproven: Option<Unproven>,
+    },
+    /// An exchange of content began; a byte follows.
+    #[n(21)]
+    Exchange,
+    /// Sealed chunks.
+    #[n(22)]
+    Chunks {
+        /// The bytes of each; 0 if it cannot be read.
+        #[n(0)]
+        lengths: Vec<u32>,
+        /// One behind the other, unless they are in the window.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        bytes: Vec<u8>,
     },
     /// Epochs.
     #[n(18)]

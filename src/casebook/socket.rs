@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::backup;
+use super::exchange::{AT_ONCE, Exchange};
 use super::import::{RunId, wire};
 use super::keyring::MOST_RESEALED;
 pub use super::presence::Presence;
@@ -98,7 +99,8 @@ pub async fn run(listener: UnixListener, desk: Arc<Desk>, stop: impl Future<Outp
                 };
                 let desk = Arc::clone(&desk);
                 connections.spawn(async move {
-                    let mut connection = Connection { desk, stream, looked_at: HashSet::new() };
+                    let (exchange, looked_at) = (Arc::default(), HashSet::new());
+                    let mut connection = Connection { exchange, desk, stream, looked_at };
                     if let Err(error) = connection.serve().await
                         && error.kind() != io::ErrorKind::UnexpectedEof
                     {
@@ -116,6 +118,8 @@ pub async fn run(listener: UnixListener, desk: Arc<Desk>, stop: impl Future<Outp
 type LoggedIn = (Member, Present, watch::Receiver<()>);
 
 struct Connection {
+    /// The content that it seals anew.
+    exchange: Arc<Mutex<Option<Arc<Exchange>>>>,
     desk: Arc<Desk>,
     stream: UnixStream,
     /// Chunks of the items looked at lately: the only ones this connection is given.
@@ -169,7 +173,8 @@ impl Connection {
                 && member.may_administer();
         let answered = async {
             let response = self.answer(member.id, request).await;
-            self.write(&response).await
+            self.write(&response).await?;
+            if matches!(response, Response::Exchange) { self.share().await } else { Ok(()) }
         };
         if is_own_change {
             answered.await?;
@@ -263,12 +268,15 @@ impl Connection {
     }
 
     async fn answer(&mut self, staff: StaffId, request: Request) -> Response {
-        if let Request::Chunk { address } = &request
-            && !self.looked_at.contains(address)
-        {
+        let asked_for = match &request {
+            Request::Chunk { address } => std::slice::from_ref(address),
+            Request::Chunks { addresses, .. } => addresses,
+            _ => &[],
+        };
+        if !asked_for.iter().all(|address| self.looked_at.contains(address)) {
             return Response::Refused { why: "a look comes first".into() };
         }
-        let desk = Arc::clone(&self.desk);
+        let (desk, exchange) = (Arc::clone(&self.desk), Arc::clone(&self.exchange));
         // What is only sealed anew is not looked at.
         let opens_content = !matches!(request, Request::ToReseal { with_content: false, .. });
         let response = blocking(move || {
@@ -280,12 +288,13 @@ impl Connection {
                 Request::Record { .. }
                     | Request::Forget { .. }
                     | Request::Reseal { .. }
-                    | Request::ResealChunks { .. }
+                    | Request::Chunks { .. }
+                    | Request::Renewed { .. }
                     | Request::Prove { .. }
             );
             let _in_force = acts.then_some(roster);
             match member {
-                Some(member) => desk.answer(&member, request).unwrap_or_else(refused),
+                Some(member) => desk.answer(&member, request, &exchange).unwrap_or_else(refused),
                 None => Response::Refused { why: "you are not in the roster any more".into() },
             }
         })
@@ -303,6 +312,14 @@ impl Connection {
             self.looked_at.extend(chunks);
         }
         response
+    }
+
+    /// Sends the byte behind the answer to an `Exchange`, with the window's descriptor.
+    async fn share(&mut self) -> io::Result<()> {
+        let Some(exchange) = super::lock(&self.exchange).clone() else { return Ok(()) };
+        let send = || exchange.window().send(&self.stream);
+        let sent = self.stream.async_io(tokio::io::Interest::WRITABLE, send);
+        tokio::time::timeout(WRITE_TIME, sent).await.map_err(|_| io::ErrorKind::TimedOut)?
     }
 
     async fn read(&mut self, limit: usize) -> io::Result<Request> {
@@ -326,6 +343,10 @@ impl Connection {
     }
 }
 
+fn begun(exchange: &Mutex<Option<Arc<Exchange>>>) -> Result<Arc<Exchange>, Error> {
+    super::lock(exchange).clone().ok_or(Error::Malformed("no exchange was begun"))
+}
+
 fn refused(error: Error) -> Response {
     Response::Refused { why: error.to_string() }
 }
@@ -337,7 +358,12 @@ impl Desk {
         roster.members.iter().find(|member| member.id == staff).cloned()
     }
 
-    fn answer(&self, member: &Member, request: Request) -> Result<Response, Error> {
+    fn answer(
+        &self,
+        member: &Member,
+        request: Request,
+        exchange: &Mutex<Option<Arc<Exchange>>>,
+    ) -> Result<Response, Error> {
         permitted(member, &request)?;
         bearable(&request)?;
         let casebook = &self.casebook;
@@ -418,10 +444,25 @@ impl Desk {
                 let most = most as usize;
                 Response::Boxes { boxes: casebook.to_reseal(staff, after, most, with_content)? }
             }
-            Request::ResealChunks { chunks } => {
-                Response::Kept { count: casebook.keep_resealed_chunks(staff, chunks)? }
+            Request::Exchange => {
+                let mut own = super::lock(exchange);
+                *own = None;
+                *own = Some(Exchange::begin(casebook, staff)?);
+                Response::Exchange
             }
-            Request::Reseal { boxes } => Response::Kept { count: casebook.reseal(staff, &boxes)? },
+            Request::Chunks { addresses, slot } => {
+                let own = begun(exchange)?;
+                let (lengths, bytes) = own.give(&addresses, slot.map(|slot| slot as usize))?;
+                Response::Chunks { lengths, bytes }
+            }
+            Request::Renewed { chunks, slot, bytes } => {
+                let slot = slot.map(|slot| slot as usize);
+                Response::Kept { count: begun(exchange)?.take(&chunks, slot, &bytes)? }
+            }
+            Request::Reseal { boxes } => {
+                let own = super::lock(exchange).clone();
+                Response::Kept { count: casebook.reseal(staff, &boxes, own.as_deref())? }
+            }
             Request::AddMailbox { note, certificate, file } => {
                 Response::Recorded { seq: self.take_mailbox(staff, &note, &certificate, &file)? }
             }
@@ -517,7 +558,9 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         | Request::WrappedFile { what: Wrapped::Mailbox(_) }
         | Request::Rewrap { what: Wrapped::Mailbox(_), .. }
         | Request::ToReseal { .. }
-        | Request::ResealChunks { .. }
+        | Request::Exchange
+        | Request::Chunks { .. }
+        | Request::Renewed { .. }
         | Request::Reseal { .. }
         | Request::ReplyTo { .. }
         | Request::MessageId { .. }
@@ -549,6 +592,12 @@ fn bearable(request: &Request) -> Result<(), Error> {
         }
         Request::Reseal { boxes } if boxes.len() > MOST_RESEALED => {
             return Err(Error::Malformed("too many boxes at once"));
+        }
+        Request::Chunks { addresses, .. } if addresses.len() > AT_ONCE => {
+            return Err(Error::Malformed("too many chunks at once"));
+        }
+        Request::Renewed { chunks, .. } if chunks.len() > AT_ONCE => {
+            return Err(Error::Malformed("too many chunks at once"));
         }
         Request::Reseal { boxes } => return short(boxes.iter().map(|new| &new.inner)),
         Request::Record { recording } | Request::Forget { reason: recording, .. } => recording,

@@ -123,7 +123,7 @@ pub enum Fact {
     /// stated that there were none. `hash` of the file that has the notes, or the reason.
     #[n(36)]
     Restored,
-    /// Chunks were sealed anew for boxes that will be: `count` of them.
+    /// A member began to seal content anew, under new keys: `count` boxes were sealed to older epochs.
     #[n(37)]
     ResealPlanned,
     /// A box was sealed anew to a newer epoch: the fields of a box; its content is the same. The

@@ -185,7 +185,7 @@ pub struct NoteView {
 
 /// A logged-in connection.
 pub struct Client {
-    stream: UnixStream,
+    pub(super) stream: UnixStream,
     pub(super) opener: Opener,
     /// The member's number.
     pub staff: StaffId,
@@ -203,7 +203,7 @@ pub struct Client {
     sealing: Option<(EpochId, EpochPublic)>,
     /// Whom the epoch that is sealed to was first wrapped to.
     pub(super) wrapped_to: Option<Readers>,
-    epochs: HashMap<EpochId, EpochSecret>,
+    pub(super) epochs: HashMap<EpochId, EpochSecret>,
     /// What this member remembers of vaults; nowhere, in a throwaway one.
     pub(super) seen: Option<Seen>,
     /// The newest that this member knows of.
@@ -552,21 +552,6 @@ impl Client {
         fetched.and(drained)
     }
 
-    /// Chunks as they lie in the vault, of a box that was looked at.
-    pub(super) fn sealed_chunks(&mut self, keys: &[ChunkKey]) -> Result<Vec<Vec<u8>>, Error> {
-        let mut pipe = Pipe { stream: &mut self.stream, keys, asked: 0, answered: 0 };
-        let mut buffer = Zeroizing::new(vec![0; chunk::RECORD]);
-        let mut sealed = Vec::with_capacity(keys.len());
-        let fetched = loop {
-            match pipe.next(&mut buffer) {
-                Ok(Some((_, place))) => sealed.push(buffer[place].to_vec()),
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
-            }
-        };
-        fetched.and(pipe.drain()).map(|()| sealed)
-    }
-
     fn manifest(&mut self, opened: &Opened) -> Result<Manifest, Error> {
         let inner = match (opened.standing, &opened.inner) {
             (Standing::Kept, Some(inner)) => inner,
@@ -831,7 +816,7 @@ fn signed(admins: &Admins, vault: VaultId, id: EpochId, note: &str) -> Result<Ep
         .ok_or(Error::NotSigned)
 }
 
-fn accepted(response: Response) -> Result<Response, Error> {
+pub(super) fn accepted(response: Response) -> Result<Response, Error> {
     match response {
         Response::Refused { why } => Err(Error::Refused(why)),
         other => Ok(other),

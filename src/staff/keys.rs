@@ -1,22 +1,16 @@
-//! Changing who may do what: rosters, epochs, wrapping and sealing anew, on the side that has the
-//! secrets.
+//! Changing who may do what: rosters, epochs, wrapping anew, on the side that has the secrets.
 //!
-//! The admin's key signs rosters and epochs; a reader's key opens what is to be wrapped or sealed
-//! anew. They may be two persons: what only the other can do waits for their next log-in. The server
+//! The admin's key signs rosters and epochs; a reader's key opens what is to be wrapped anew. They may be two persons: what only the other can do waits for their next log-in. The server
 //! sees public keys, wrapped secrets and inner layers, as ever.
-
-use zeroize::Zeroizing;
 
 use super::client::{Client, Error};
 use super::seen::Newest;
-use crate::casebook::keyring::Resealed;
 use crate::casebook::protocol::{Request, Response};
 use crate::casebook::state::Wrapped;
-use crate::casebook::{NewChunk, Opened, Standing};
-use crate::ids::{Digest, EpochId, StaffId};
+use crate::ids::{EpochId, StaffId};
 use crate::keys::admin::AdminKey;
 use crate::keys::admins::HandOver;
-use crate::keys::epoch::{EpochPublic, EpochSecret};
+use crate::keys::epoch::EpochSecret;
 use crate::keys::epoch_note::EpochNote;
 use crate::keys::mailbox_note::MailboxNote;
 use crate::keys::readers::Readers;
@@ -24,9 +18,6 @@ use crate::keys::roster::{self, Roster};
 use crate::keys::wrapped;
 use crate::reply::openpgp::MailboxKey;
 use crate::secret::Personal;
-use crate::vault;
-use crate::vault::chunk::{self, Base, ChunkKey};
-use crate::vault::seal::{self, Place};
 
 /// The roster in force, as the admin signed it.
 pub struct InForce {
@@ -41,11 +32,6 @@ pub struct InForce {
     /// The number of the mailbox's newest key.
     pub mailbox: u32,
 }
-
-/// Boxes that are asked for and handed in at a time.
-const AT_ONCE: u32 = 64;
-/// Chunks that are sealed anew at a time: 16 MiB.
-const CHUNKS_AT_ONCE: usize = 64;
 
 impl Client {
     /// The roster in force.
@@ -251,125 +237,6 @@ impl Client {
             && print.expose().eq_ignore_ascii_case(&note.fingerprint))
     }
 
-    /// Seals boxes of older epochs anew to the newest, `most` at the most; `tell` hears how many are
-    /// done. Gives how many were, and how many do not open and were left as they are. Whoever
-    /// stops it loses nothing: the next call goes on.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub fn reseal(&mut self, most: u64, tell: &mut dyn FnMut(u64)) -> Result<(u64, u64), Error> {
-        self.reseal_all(most, None, tell)
-    }
-
-    /// As [`reseal`](Self::reseal), and the content under new keys, too: what was known of the old
-    /// ones opens nothing of it.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub fn reseal_with_content(
-        &mut self,
-        most: u64,
-        tell: &mut dyn FnMut(u64),
-    ) -> Result<(u64, u64), Error> {
-        self.reseal_all(most, Some(&Base::fresh()), tell)
-    }
-
-    fn reseal_all(
-        &mut self,
-        most: u64,
-        base: Option<&Base>,
-        tell: &mut dyn FnMut(u64),
-    ) -> Result<(u64, u64), Error> {
-        let with_content = base.is_some();
-        let (mut done, mut unopened, mut after) = (0, 0, None);
-        while done < most {
-            let most = u32::try_from(most - done).unwrap_or(u32::MAX).min(AT_ONCE);
-            let Response::Boxes { boxes } =
-                self.ask(&Request::ToReseal { after, most, with_content })?
-            else {
-                return Err(Error::Unexpected);
-            };
-            let Some(last) = boxes.last() else { break };
-            after = Some((last.place.kind, last.place.item));
-            let mut sealed = Vec::with_capacity(boxes.len());
-            for opened in &boxes {
-                let new = match base {
-                    None => self.sealed_anew(opened),
-                    Some(base) => self.sealed_anew_with_content(opened, base),
-                };
-                match new {
-                    Ok(new) => sealed.push(new),
-                    Err(Error::NoKey | Error::Forgotten | Error::Vault(_)) => unopened += 1,
-                    Err(error) => return Err(error),
-                }
-            }
-            if !sealed.is_empty() {
-                let Response::Kept { count } = self.ask(&Request::Reseal { boxes: sealed })? else {
-                    return Err(Error::Unexpected);
-                };
-                done += count;
-                tell(done);
-            }
-        }
-        Ok((done, unopened))
-    }
-
-    /// The content under new keys, handed in, and a manifest that names them.
-    fn sealed_anew_with_content(
-        &mut self,
-        opened: &Opened,
-        base: &Base,
-    ) -> Result<Resealed, Error> {
-        let (inner, old, epoch, public) = self.to_newer(opened)?;
-        let mut manifest = seal::open_inner(inner, self.epoch(old)?, opened.content)?;
-        if manifest.chunks.is_empty() {
-            return self.sealed_anew(opened);
-        }
-        let mut keys = Vec::with_capacity(manifest.chunks.len());
-        for some in manifest.chunks.chunks(CHUNKS_AT_ONCE) {
-            let sealed = self.sealed_chunks(some)?;
-            let (new, chunks) = resealed(base, some, &sealed)?;
-            let Response::Kept { .. } = self.ask(&Request::ResealChunks { chunks })? else {
-                return Err(Error::Unexpected);
-            };
-            keys.extend(new);
-        }
-        manifest.chunks = keys;
-        let (new, content) = seal::inner(&manifest, &public);
-        seal::open_inner(&new, self.epoch(epoch)?, content)?;
-        Ok(anew(opened, new, epoch, Some(content)))
-    }
-
-    /// A box that is sealed to an older epoch: its inner layer, that epoch, and the newest one.
-    fn to_newer<'a>(
-        &self,
-        opened: &'a Opened,
-    ) -> Result<(&'a seal::Inner, EpochId, EpochId, EpochPublic), Error> {
-        let inner = match (opened.standing, &opened.inner) {
-            (Standing::Forgotten, _) => return Err(Error::Forgotten),
-            (Standing::Kept, Some(inner)) if opened.place.vault == self.vault => inner,
-            _ => return Err(vault::Error::Missing.into()),
-        };
-        let old = opened.epoch.ok_or(Error::Unexpected)?;
-        let (epoch, public) = self.sealing()?;
-        // Never back to one whose secret somebody may have taken along.
-        if epoch <= old { Err(Error::Older("epoch")) } else { Ok((inner, old, epoch, public)) }
-    }
-
-    /// The same manifest, sealed to the newest epoch and opened again to see that it is.
-    fn sealed_anew(&mut self, opened: &Opened) -> Result<Resealed, Error> {
-        let (inner, old, epoch, public) = self.to_newer(opened)?;
-        let message: Zeroizing<Vec<u8>> = {
-            let secret = self.epoch(old)?;
-            // Compares with what the ledger recorded.
-            seal::open_inner(inner, secret, opened.content)?;
-            secret.unwrap(&inner.sealed).map_err(|_| Error::NoKey)?
-        };
-        let new = seal::Inner { chunks: inner.chunks.clone(), sealed: public.wrap(&message) };
-        seal::open_inner(&new, self.epoch(epoch)?, opened.content)?;
-        Ok(anew(opened, new, epoch, None))
-    }
-
     /// Has the server remove the secrets of epochs that nothing is sealed to any more.
     ///
     /// # Errors
@@ -380,41 +247,4 @@ impl Client {
             _ => Err(Error::Unexpected),
         }
     }
-}
-
-/// A box with its new inner layer, as it is handed in.
-fn anew(opened: &Opened, inner: seal::Inner, epoch: EpochId, content: Option<Digest>) -> Resealed {
-    let Place { kind, item, .. } = opened.place;
-    Resealed { kind, item, slot: opened.slot, inner, epoch, content }
-}
-
-/// Chunks sealed anew under `base`, on all cores: their keys, and what is handed in.
-fn resealed(
-    base: &Base,
-    keys: &[ChunkKey],
-    sealed: &[Vec<u8>],
-) -> Result<(Vec<ChunkKey>, Vec<NewChunk>), Error> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = keys.len().div_ceil(cores).max(1);
-    let work = |(keys, sealed): (&[ChunkKey], &[Vec<u8>])| -> Result<Vec<_>, vault::Error> {
-        let pairs = keys.iter().zip(sealed);
-        pairs.map(|(key, sealed)| chunk::reseal(base, key, sealed)).collect()
-    };
-    let parts: Vec<Result<Vec<_>, vault::Error>> = std::thread::scope(|scope| {
-        let parts = keys.chunks(share).zip(sealed.chunks(share));
-        let parts: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
-        let join = |part: std::thread::ScopedJoinHandle<'_, _>| {
-            part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        parts.into_iter().map(join).collect()
-    });
-    let (mut new, mut chunks) = (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
-    for part in parts {
-        for (key, chunk) in part? {
-            let address = chunk.address();
-            new.push(key);
-            chunks.push(NewChunk { address, bytes: chunk.bytes().to_vec() });
-        }
-    }
-    Ok((new, chunks))
 }

@@ -3,8 +3,9 @@
 //! `home` is where a member's files lie, `agent` holds the unlocked key, `client` logs in and opens
 //! what the server discloses, `letters` opens encrypted letters, `answers` composes, `sealing`
 //! makes boxes, `seen` remembers checkpoints, `verify` opens everything and keeps nothing, `found`
-//! makes what a new vault starts with, `keys` changes who may do what, `recovery` tries the recovery key
-//! and wraps anew with it. The gateway never imports any of it.
+//! makes what a new vault starts with, `keys` changes who may do what, `reseal` seals to a newer epoch
+//! and `renewal` content under new keys, `recovery` tries the recovery key and wraps anew with it. The
+//! gateway never imports any of it.
 
 pub mod agent;
 pub mod answers;
@@ -15,6 +16,8 @@ pub mod keys;
 pub mod letters;
 pub mod openpgp;
 pub mod recovery;
+mod renewal;
+pub mod reseal;
 pub mod restored;
 pub mod sealing;
 pub mod seen;

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +14,7 @@ use super::disk::File;
 use super::frame::HEADER;
 use super::packs::{PackId, Packs, ReadError, Sort};
 use super::shared::Shared;
+use crate::ids::Address;
 use crate::vault::chunk::ChunkKey;
 use crate::vault::{self, content};
 
@@ -45,20 +47,30 @@ pub(super) fn get(
     let fetch = |buffer: &mut [u8]| {
         let index = next.fetch_add(1, Ordering::Relaxed);
         let Some(key) = keys.get(index) else { return Ok(None) };
-        let address = key.address();
-        let length = shared.find(address, |spot| {
-            let file = files.open(&shared.packs, spot.pack)?;
-            shared.packs.read_into(&file, spot, (address, Sort::Chunks), buffer)
-        })?;
-        Ok(Some((index, HEADER..HEADER + length)))
+        Ok(Some((index, read(shared, &files, key.address(), buffer)?)))
     };
     let mut sink = |part: &[u8]| sink(part).map_err(GetError::Sink);
     content::open(keys, length, workers, &fetch, &mut sink)
 }
 
-/// The packs that were read last: neighbours in content are neighbours in a pack.
+/// Reads a sealed chunk into `buffer`, of [`RECORD`](crate::vault::chunk::RECORD) bytes; says where it
+/// lies there.
+pub(super) fn read(
+    shared: &Shared,
+    files: &Files,
+    address: Address,
+    buffer: &mut [u8],
+) -> Result<Range<usize>, Error> {
+    let length = shared.find(address, |spot| {
+        let file = files.open(&shared.packs, spot.pack)?;
+        shared.packs.read_into(&file, spot, (address, Sort::Chunks), buffer)
+    })?;
+    Ok(HEADER..HEADER + length)
+}
+
+/// The packs that were read last, open: neighbours in content are neighbours in a pack.
 #[derive(Default)]
-pub(super) struct Files(Mutex<Vec<(PackId, Arc<File>)>>);
+pub struct Files(Mutex<Vec<(PackId, Arc<File>)>>);
 
 /// Packs that are kept open: a worker each may be in another.
 const KEPT_OPEN: usize = 8;

@@ -44,7 +44,7 @@ pub use commit::{COMMIT_STEPS, FORGET_STEPS, ROTATE_STEPS};
 pub use copied::{Copied, is_closed_pack};
 pub use disk::{Room, Source, room};
 pub use error::{Error, KEEPS_ITS_KEY};
-pub use get::GetError;
+pub use get::{Files, GetError};
 pub use opening::Opening;
 pub use packs::{PackId, Spot};
 pub use peek::newest;
@@ -58,6 +58,7 @@ pub use staging::{PutError, Repeats, Short, ShortPut, Staging, Stored, Writer};
 
 use std::collections::HashSet;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -376,6 +377,20 @@ impl Store {
     pub fn read_chunk(&self, address: &Address) -> Result<Vec<u8>, Error> {
         let read = |spot| self.shared.packs.read(spot, *address, Sort::Chunks);
         self.shared.find(*address, read)
+    }
+
+    /// Reads a sealed chunk into `buffer`, of [`chunk::RECORD`](crate::vault::chunk::RECORD) bytes, and
+    /// says where in it ciphertext ‖ tag lie. `files` keeps packs open between calls.
+    ///
+    /// # Errors
+    /// As [`Store::read_chunk`].
+    pub fn read_chunk_into(
+        &self,
+        files: &Files,
+        address: &Address,
+        buffer: &mut [u8],
+    ) -> Result<Range<usize>, Error> {
+        get::read(&self.shared, files, *address, buffer)
     }
 
     /// Gives content of `length` bytes that was sealed under `keys` to `sink`, in order, piece by

@@ -334,6 +334,12 @@ impl Staging<'_> {
         lock(&self.spare).pop().map_or_else(Unit::new, Ok)
     }
 
+    /// Whether this chunk is in what was stored so far, as far as repeats are left out.
+    #[must_use]
+    pub fn holds(&self, address: &Address) -> bool {
+        self.known.as_ref().is_some_and(|known| lock(known).contains(address))
+    }
+
     /// Whether this chunk was written before, or is about to be.
     fn repeats(&self, address: Address) -> bool {
         self.known.as_ref().is_some_and(|known| !lock(known).insert(address))
@@ -463,6 +469,26 @@ impl Writer<'_> {
         Ok(Stored { length, keys })
     }
 
+    /// Takes a chunk that the staff side sealed: `fill` is given room for its ciphertext and tag. One
+    /// that the staging holds already is left out, if it leaves repeats out.
+    ///
+    /// # Errors
+    /// `Tampered` from the vault if no chunk has this length; what `fill` says, as `Source`.
+    pub fn receive(
+        &mut self,
+        address: Address,
+        length: usize,
+        fill: impl FnOnce(&mut [u8]) -> io::Result<()>,
+    ) -> Result<(), PutError> {
+        let body = chunk::body_in(length).map_err(Error::from)?;
+        if self.staging.holds(&address) {
+            return Ok(());
+        }
+        self.room_for(body)?.receive(address, length, fill).map_err(PutError::Source)?;
+        self.staging.repeats(address);
+        Ok(())
+    }
+
     /// Writes what is left in the unit.
     ///
     /// # Errors
@@ -510,20 +536,26 @@ impl Writer<'_> {
         most: usize,
         fill: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> Result<Option<ChunkKey>, PutError> {
-        if self.unit.as_ref().is_some_and(|unit| !unit.has_room(most)) {
-            self.flush()?;
-        }
-        let unit = match &mut self.unit {
-            Some(unit) => unit,
-            none => none.insert(self.staging.unit()?),
-        };
+        let staging = self.staging;
+        let unit = self.room_for(most)?;
         let sealed = unit.seal(base, most, fill).map_err(PutError::Source)?;
         Ok(sealed.map(|(key, address)| {
-            if self.staging.repeats(address) {
+            if staging.repeats(address) {
                 unit.take_back();
             }
             key
         }))
+    }
+
+    /// A unit with room for a body of `most` bytes.
+    fn room_for(&mut self, most: usize) -> Result<&mut Unit, Error> {
+        if self.unit.as_ref().is_some_and(|unit| !unit.has_room(most)) {
+            self.flush()?;
+        }
+        Ok(match &mut self.unit {
+            Some(unit) => unit,
+            none => none.insert(self.staging.unit()?),
+        })
     }
 }
 

@@ -108,6 +108,25 @@ impl Unit {
         Ok(Some((key, address)))
     }
 
+    /// Puts a chunk behind the others that somebody else sealed: `fill` is given room for its
+    /// ciphertext and tag, `length` bytes, all of which it fills. There must be room.
+    ///
+    /// # Errors
+    /// What `fill` says; nothing is added then.
+    pub(super) fn receive<E>(
+        &mut self,
+        address: Address,
+        length: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.end.next_multiple_of(GRAIN as usize);
+        self.buffer[self.end..start].fill(0);
+        let payload = start + HEADER;
+        fill(&mut self.buffer[payload..payload + length])?;
+        self.put_header(start, payload + length, address);
+        Ok(())
+    }
+
     /// Seals several chunks behind the others, if `wants` them once it knows what opens them. `fill` is
     /// given the number of a body and its room, all of which it fills; those that `is_there` knows are
     /// left out. There must be room.

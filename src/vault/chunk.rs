@@ -101,6 +101,17 @@ impl ChunkKey {
     pub fn address(&self) -> Address {
         Address::new(blake3::derive_key("kluis v1 address", &self.key))
     }
+
+    /// What opens the same body once it is sealed under `base`.
+    #[must_use]
+    pub fn under(&self, base: &Base) -> Self {
+        Self { hash: self.hash, key: key_of(base, &self.hash) }
+    }
+}
+
+/// K of a body by its hash.
+fn key_of(base: &Base, hash: &[u8; 32]) -> [u8; 32] {
+    *blake3::keyed_hash(base.0.expose(), hash).as_bytes()
 }
 
 /// A sealed chunk. Only [`seal`] and [`SealedChunk::received`] make one.
@@ -134,15 +145,22 @@ impl SealedChunk {
     /// # Errors
     /// [`Error::Tampered`] if no chunk has this length.
     pub fn received(address: Address, bytes: &[u8]) -> Result<Self, Error> {
-        let body = bytes.len().checked_sub(TAG).ok_or(Error::Tampered)?;
-        if body == 0 || body > BODY || body % GRAIN != 0 {
-            return Err(Error::Tampered);
-        }
+        body_in(bytes.len())?;
         let mut record = Vec::with_capacity(HEADROOM + bytes.len());
         record.resize(HEADROOM, 0);
         record.extend_from_slice(bytes);
         Ok(Self { address, record })
     }
+}
+
+/// Bytes of the body of a sealed chunk of `length` bytes: ciphertext ‖ tag.
+///
+/// # Errors
+/// [`Error::Tampered`] if no chunk has this length.
+pub fn body_in(length: usize) -> Result<usize, Error> {
+    let body = length.checked_sub(TAG).ok_or(Error::Tampered)?;
+    let is_one = (1..=BODY).contains(&body) && body.is_multiple_of(GRAIN);
+    if is_one { Ok(body) } else { Err(Error::Tampered) }
 }
 
 /// Pads a length as PADMÉ does (Nikitin et al. 2019), with steps of at least `least` and at most
@@ -202,8 +220,7 @@ impl<'a> Hashed<'a> {
         let body =
             record[HEADROOM..].split_last_chunk::<TAG>().expect("room for a body and a tag").0;
         let hash = *blake3::hash(body).as_bytes();
-        let key = *blake3::keyed_hash(base.0.expose(), &hash).as_bytes();
-        Self { record, key: ChunkKey { hash, key } }
+        Self { record, key: ChunkKey { hash, key: key_of(base, &hash) } }
     }
 
     /// What will open it.
@@ -287,27 +304,22 @@ pub(super) fn open_found<'a>(key: &ChunkKey, sealed: &'a mut [u8]) -> Result<&'a
     if bool::from(hash.as_bytes().ct_eq(&key.hash)) { Ok(body) } else { Err(Error::Tampered) }
 }
 
-/// Seals a chunk anew under another base: opens ciphertext ‖ tag, checks it, and seals the same body,
-/// the hash of which is known.
+/// Seals a chunk anew under another base, in place: opens ciphertext ‖ tag, checks it, and seals the
+/// same body, the hash of which is known. Gives what opens it now: [`ChunkKey::under`] `base`.
 ///
 /// # Errors
-/// [`Error::Tampered`] if it is not the chunk of `key`.
-pub fn reseal(
+/// [`Error::Tampered`] if it is not the chunk of `key`; what `sealed` holds is of no use then, and may
+/// be plaintext.
+pub fn reseal_in_place(
     base: &Base,
     key: &ChunkKey,
-    sealed: &[u8],
-) -> Result<(ChunkKey, SealedChunk), Error> {
-    let mut record = Vec::with_capacity(HEADROOM + sealed.len());
-    record.resize(HEADROOM, 0);
-    record.extend_from_slice(sealed);
-    let in_place = &mut record[HEADROOM..];
-    open_found(key, in_place)?;
-    let new = *blake3::keyed_hash(base.0.expose(), &key.hash).as_bytes();
-    let key = ChunkKey { hash: key.hash, key: new };
-    let (body, tag) = in_place.split_last_chunk_mut::<TAG>().ok_or(Error::Tampered)?;
+    sealed: &mut [u8],
+) -> Result<ChunkKey, Error> {
+    open_found(key, sealed)?;
+    let key = key.under(base);
+    let (body, tag) = sealed.split_last_chunk_mut::<TAG>().ok_or(Error::Tampered)?;
     *tag = seal_once(&key.key, &[], body);
-    let address = key.address();
-    Ok((key, SealedChunk { address, record }))
+    Ok(key)
 }
 
 /// Appends the true content of body number `index` of an item of `length` bytes to `content`.
@@ -361,27 +373,22 @@ mod tests {
         let (keys, chunks) = seal(&one, &content, NonZeroUsize::MIN);
         let mut opened = Vec::new();
         for (i, (key, chunk)) in keys.iter().zip(&chunks).enumerate() {
-            let (new, sealed) = reseal(&two, key, chunk.bytes()).expect("is whole");
+            let mut bytes = chunk.bytes().to_vec();
+            let new = reseal_in_place(&two, key, &mut bytes).expect("is whole");
+            assert!(new == key.under(&two));
             assert_eq!(new.hash(), key.hash());
-            assert_eq!(new.address(), sealed.address());
             assert_ne!(new.address(), key.address());
-            let mut bytes = sealed.bytes().to_vec();
-            let body = open(&new, sealed.address(), &mut bytes).expect("opens");
+            let body = open(&new, new.address(), &mut bytes).expect("opens");
             unpad(&mut opened, body, i, content.len() as u64).expect("is true");
             let mut changed = chunk.bytes().to_vec();
             changed[9] ^= 1;
-            assert!(reseal(&two, key, &changed).is_err());
-            assert!(reseal(&two, key, &changed[..TAG - 1]).is_err());
+            assert!(reseal_in_place(&two, key, &mut changed).is_err());
+            assert!(reseal_in_place(&two, key, &mut changed[..TAG - 1]).is_err());
         }
         assert_eq!(opened, content);
         let (again, _) = seal(&two, &content, NonZeroUsize::MIN);
         assert!(
-            again
-                == keys
-                    .iter()
-                    .zip(&chunks)
-                    .map(|(key, chunk)| { reseal(&two, key, chunk.bytes()).expect("is whole").0 })
-                    .collect::<Vec<_>>(),
+            again == keys.iter().map(|key| key.under(&two)).collect::<Vec<_>>(),
             "as if it had been sealed there"
         );
     }

@@ -199,8 +199,21 @@ pub fn open_outer(
 /// [`Error::NoKey`] if the epoch's key does not open it; [`Error::Tampered`] if what it holds is
 /// not what was recorded.
 pub fn open_inner(inner: &Inner, epoch: &EpochSecret, recorded: Digest) -> Result<Manifest, Error> {
+    open_message(inner, epoch, recorded).map(|(manifest, _)| manifest)
+}
+
+/// As [`open_inner`], with what the layer held, padding included: to wrap it as it is.
+///
+/// # Errors
+/// As [`open_inner`].
+pub fn open_message(
+    inner: &Inner,
+    epoch: &EpochSecret,
+    recorded: Digest,
+) -> Result<(Manifest, Zeroizing<Vec<u8>>), Error> {
     let message = epoch.unwrap(&inner.sealed).map_err(|_| Error::NoKey)?;
-    verified(Manifest::from_bytes(&message)?, inner, recorded)
+    let manifest = verified(Manifest::from_bytes(&message)?, inner, recorded)?;
+    Ok((manifest, message))
 }
 
 /// Reads a server-sealed box and compares with what the ledger recorded.

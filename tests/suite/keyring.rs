@@ -82,7 +82,7 @@ pub(crate) fn shake(world: &World) {
     adam.add_epoch(&in_force, &new).expect("is taken");
     let mut anna = world.log_in("anna").expect("logs in and proves");
     anna.rewrap().expect("wraps");
-    assert_eq!(anna.reseal(5, &mut |_| ()).expect("seals"), (5, 0));
+    assert_eq!(anna.reseal(5, &mut |_| ()).expect("seals"), boxes(5));
 }
 
 #[test]
@@ -356,10 +356,11 @@ fn after_a_reseal_the_old_secret_is_gone_and_opens_nothing() {
 
     // In two goes, a letter between them.
     let mut told = Vec::new();
-    assert_eq!(anna.reseal(2, &mut |done| told.push(done)).expect("seals"), (2, 0));
+    assert_eq!(anna.reseal(2, &mut |done| told.push(done.boxes)).expect("seals"), boxes(2));
     assert_eq!(deliver(&server, false, &[MAILBOX], &letter(4, 9, 40_000)), [250]);
-    assert_eq!(anna.reseal(u64::MAX, &mut |done| told.push(done)).expect("seals"), (old - 2, 0));
-    assert_eq!(anna.reseal(u64::MAX, &mut |_| ()).expect("nothing is left"), (0, 0));
+    let told_of = &mut |done: Progress| told.push(done.boxes);
+    assert_eq!(anna.reseal(u64::MAX, told_of).expect("seals"), boxes(old - 2));
+    assert_eq!(anna.reseal(u64::MAX, &mut |_| ()).expect("nothing is left"), boxes(0));
     assert_eq!(told.last(), Some(&(old - 2)));
     assert_eq!(adam.destroy_epochs().expect("none is used"), [EpochId(1)]);
     assert_eq!(adam.destroy_epochs().expect("once"), []);
@@ -770,7 +771,7 @@ fn change_everything(world: &World) -> Result<(), Error> {
     }
     let mut anna = world.log_in("anna")?;
     anna.rewrap()?;
-    while anna.reseal(3, &mut |_| ())? != (0, 0) {}
+    while anna.reseal(3, &mut |_| ())? != boxes(0) {}
     adam.destroy_epochs().map(drop)
 }
 
@@ -903,7 +904,7 @@ fn a_reseal_makes_the_nightly_rotation_due() {
     let mut adam = world.log_in("adam").expect("logs in");
     rotate(&world, &mut adam);
     let mut anna = world.log_in("anna").expect("logs in and proves");
-    assert!(anna.reseal(u64::MAX, &mut |_| ()).expect("seals").0 > 0);
+    assert!(anna.reseal(u64::MAX, &mut |_| ()).expect("seals").boxes > 0);
     drop((adam, anna));
     runtime.block_on(server.stop());
     world.set_time(1_793_610_000 + 2 * 86_400);
@@ -1005,8 +1006,9 @@ fn content_that_is_sealed_anew_is_the_same_under_keys_that_nobody_knew() {
     assert!(old.len() > 100, "{}", old.len());
     rotate(&world, &mut adam);
     let mut anna = world.log_in("anna").expect("logs in and proves");
-    let (done, unopened) = anna.reseal_with_content(u64::MAX, &mut |_| ()).expect("seals");
-    assert_eq!((done, unopened), (anna.status().expect("tells").by_epoch[0].1, 0));
+    let done = anna.reseal_with_content(u64::MAX, &mut |_| ()).expect("seals");
+    assert_eq!((done.boxes, done.unopened), (anna.status().expect("tells").by_epoch[0].1, 0));
+    assert!(done.bytes > 40 << 20, "{}", done.bytes);
     assert_eq!(content(&mut anna), before);
     adam.rotate_cabinet().expect("rotates");
     let new = chunks();

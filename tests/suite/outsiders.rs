@@ -297,7 +297,7 @@ fn a_box_that_was_sealed_anew_is_forgotten_with_every_key_it_had() {
         let mut adam = world.log_in("adam").expect("logs in");
         rotate(&world, &mut adam);
         let mut anna = world.log_in("anna").expect("logs in and proves");
-        assert!(anna.reseal(u64::MAX, &mut |_| ()).expect("seals").0 > 3);
+        assert!(anna.reseal(u64::MAX, &mut |_| ()).expect("seals").boxes > 3);
     }
     keys.insert(0, key_of(items[0]));
     let sealed_anew = server.casebook.dispatch().expect("is made");

@@ -1,13 +1,14 @@
 //! Sealing the boxes of older epochs anew, and removing the secrets that are of no use then.
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::casebook::protocol::Status;
 use crate::cli::session::Connection;
 use crate::cli::{Error, Report, print};
 use crate::staff::client::Client;
+use crate::staff::reseal::Progress;
 
 /// Seal what older epochs hold to the newest one, and remove the older secrets
 ///
@@ -58,10 +59,15 @@ impl Reseal {
         let bar = bar(json, self.limit.map_or(old, |limit| old.min(limit)));
         // An admin who reads nothing only removes what is over.
         let outcome = if old == 0 {
-            Ok((0, 0))
+            Ok(Progress::default())
         } else {
             let most = self.limit.unwrap_or(u64::MAX);
-            let tell = &mut |done| bar.set_position(done);
+            let tell = &mut |progress: Progress| {
+                bar.set_position(progress.boxes);
+                if progress.bytes > 0 {
+                    bar.set_message(format!(", {} of content", HumanBytes(progress.bytes)));
+                }
+            };
             if self.chunks {
                 client.reseal_with_content(most, tell)
             } else {
@@ -69,10 +75,13 @@ impl Reseal {
             }
         };
         bar.finish_and_clear();
-        let (done, unopened) = outcome?;
+        let Progress { boxes: done, unopened, bytes } = outcome?;
         let left = older(&client.status()?);
         let gone = if left == 0 { removed(&mut client)? } else { Vec::new() };
         let mut text = format!("{} sealed anew", print::count(done, "box", "boxes"));
+        if bytes > 0 {
+            text.push_str(&format!(", and {} of content", HumanBytes(bytes)));
+        }
         if unopened > 0 {
             text.push_str(&format!(
                 "\n{} of the older epochs could not be opened by you: `kluis get --verify-all` says \
@@ -88,7 +97,9 @@ impl Reseal {
         for epoch in &gone {
             text.push_str(&format!("\nthe secret of epoch {epoch} is removed"));
         }
-        let shown = json!({ "boxes": done, "unopened": unopened, "left": left, "destroyed": gone });
+        let shown = json!({
+            "boxes": done, "bytes": bytes, "unopened": unopened, "left": left, "destroyed": gone
+        });
         Ok(Report { problems: unopened > 0, ..Report::new(text, shown) })
     }
 }
@@ -113,6 +124,6 @@ fn bar(json: bool, boxes: u64) -> ProgressBar {
     if json {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} boxes, {per_sec}, {eta} left");
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} boxes{msg}, {eta} left");
     ProgressBar::new(boxes).with_style(style.expect("a template"))
 }
