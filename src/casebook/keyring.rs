@@ -12,10 +12,10 @@ use std::sync::{MutexGuard, PoisonError};
 
 use minicbor::{Decode, Encode};
 
+use super::exchange::Exchange;
 use super::read::Opened;
 use super::socket::Desk;
 use super::state::{BoxRecord, Wrapped};
-use super::exchange::Exchange;
 use super::{Casebook, Error, digest_of, lock};
 use crate::ids::{Address, Digest, EpochId, ItemId, SlotId, StaffId, VaultId};
 use crate::keys::admins::Admins;

@@ -20,18 +20,19 @@ use super::client::{Error, accepted};
 use crate::casebook::exchange::{AT_ONCE, SLOTS, Window};
 use crate::casebook::protocol::{self, Request, Response};
 use crate::ids::Address;
-use crate::secret::clear_stack;
+use crate::secret::{Secret, clear_stack};
 use crate::vault::TAG;
-use crate::vault::chunk::{self, BODY, Base, ChunkKey};
+use crate::vault::chunk::{self, BODY, ChunkKey};
 
 /// Bytes of a full chunk.
 const CHUNK: usize = BODY + TAG;
 
 /// Seals content anew, for one connection.
 pub(super) struct Renewal {
-    base: Base,
+    /// What the new keys derive from, beside the old ones. Nobody sees it again.
+    secret: Secret<[u8; 32]>,
     window: Option<Window>,
-    /// What was sealed anew so far, by its new address. One chunk may be in many items.
+    /// What was sealed anew so far, by its new address: one chunk may be in many items.
     made: HashSet<Address>,
     workers: Vec<Worker>,
 }
@@ -62,7 +63,7 @@ impl Renewal {
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            base: Base::fresh(),
+            secret: Secret::random(),
             window: Window::receive(stream)?,
             made: HashSet::new(),
             workers: (0..cores.min(AT_ONCE)).map(|_| Worker(vec![0; CHUNK].into())).collect(),
@@ -71,7 +72,7 @@ impl Renewal {
 
     /// What opens a chunk once it is sealed anew.
     pub(super) fn key(&self, old: &ChunkKey) -> ChunkKey {
-        old.under(&self.base)
+        old.renewed(&self.secret)
     }
 
     /// Whether a chunk was sealed anew.
@@ -118,7 +119,9 @@ impl Renewal {
             }
             let Request::Renewed { chunks, .. } = &request else { return Err(Error::Unexpected) };
             let bytes = chunks.iter().map(|(_, length)| u64::from(*length)).sum();
-            self.made.extend(chunks.iter().filter(|(_, length)| *length > 0).map(|(address, _)| *address));
+            self.made.extend(
+                chunks.iter().filter(|(_, length)| *length > 0).map(|(address, _)| *address),
+            );
             protocol::write(stream, &request)?;
             if let Some(keys) = lots.get(number + 2) {
                 self.ask_for(stream, keys, slot(number + 2))?;
@@ -159,8 +162,8 @@ impl Renewal {
 
     /// Seals the chunks of a lot anew where they are, on every core.
     fn sealed_anew(&mut self, mut lot: Lot<'_>) -> Result<Request, Error> {
-        let Self { base, window, workers, .. } = self;
-        let (base, window) = (&*base, window.as_ref());
+        let Self { secret, window, workers, .. } = self;
+        let (secret, window) = (&*secret, window.as_ref());
         let mut rest = &mut lot.bytes[..];
         let mut pieces = Vec::with_capacity(lot.keys.len());
         for (number, (key, length)) in lot.keys.iter().zip(&lot.lengths).enumerate() {
@@ -173,7 +176,7 @@ impl Renewal {
         let work = |worker: &mut Worker| -> Result<Vec<usize>, Error> {
             let mut failed = Vec::new();
             while let Some((number, piece)) = next() {
-                if !worker.seal_anew(base, window, piece)? {
+                if !worker.seal_anew(secret, window, piece)? {
                     failed.push(number);
                 }
             }
@@ -192,7 +195,7 @@ impl Renewal {
         for number in failed.into_iter().collect::<Result<Vec<_>, _>>()?.concat() {
             lot.leave_out(number, window.is_none());
         }
-        let addresses = lot.keys.iter().map(|key| key.under(base).address());
+        let addresses = lot.keys.iter().map(|key| key.renewed(secret).address());
         let lengths = lot.lengths.iter().map(|length| *length as u32);
         Ok(Request::Renewed {
             chunks: addresses.zip(lengths).collect(),
@@ -215,12 +218,12 @@ impl Worker {
     /// nothing behind.
     fn seal_anew(
         &mut self,
-        base: &Base,
+        secret: &Secret<[u8; 32]>,
         window: Option<&Window>,
         piece: Piece<'_>,
     ) -> Result<bool, Error> {
         let Some(window) = window else {
-            let sealed = chunk::reseal_in_place(base, piece.key, piece.inline);
+            let sealed = chunk::reseal_in_place(secret, piece.key, piece.inline);
             if sealed.is_err() {
                 piece.inline.zeroize();
             }
@@ -228,7 +231,7 @@ impl Worker {
         };
         let buffer = &mut self.0[..piece.length];
         window.read(piece.slot, buffer)?;
-        let is_sealed = chunk::reseal_in_place(base, piece.key, buffer).is_ok();
+        let is_sealed = chunk::reseal_in_place(secret, piece.key, buffer).is_ok();
         if is_sealed {
             window.write(piece.slot, buffer)?;
         }

@@ -17,7 +17,7 @@ use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
 use subtle::ConstantTimeEq as _;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::{Error, TAG, open_once, seal_once};
 use crate::ids::Address;
@@ -102,10 +102,13 @@ impl ChunkKey {
         Address::new(blake3::derive_key("kluis v1 address", &self.key))
     }
 
-    /// What opens the same body once it is sealed under `base`.
+    /// What opens the same body once it is sealed anew in the run that has this secret: under a window
+    /// of its own, DS = BLAKE3.keyed_hash(secret, K). What was one chunk stays one, and what was two
+    /// becomes no more alike than it was.
     #[must_use]
-    pub fn under(&self, base: &Base) -> Self {
-        Self { hash: self.hash, key: key_of(base, &self.hash) }
+    pub fn renewed(&self, secret: &Secret<[u8; 32]>) -> Self {
+        let ds = Zeroizing::new(*blake3::keyed_hash(secret.expose(), &self.key).as_bytes());
+        Self { hash: self.hash, key: key_of(&Base::of(&ds), &self.hash) }
     }
 }
 
@@ -304,19 +307,19 @@ pub(super) fn open_found<'a>(key: &ChunkKey, sealed: &'a mut [u8]) -> Result<&'a
     if bool::from(hash.as_bytes().ct_eq(&key.hash)) { Ok(body) } else { Err(Error::Tampered) }
 }
 
-/// Seals a chunk anew under another base, in place: opens ciphertext ‖ tag, checks it, and seals the
-/// same body, the hash of which is known. Gives what opens it now: [`ChunkKey::under`] `base`.
+/// Seals a chunk anew under another key, in place: opens ciphertext ‖ tag, checks it, and seals the
+/// same body, the hash of which is known. Gives what opens it now: [`ChunkKey::renewed`].
 ///
 /// # Errors
 /// [`Error::Tampered`] if it is not the chunk of `key`; what `sealed` holds is of no use then, and may
 /// be plaintext.
 pub fn reseal_in_place(
-    base: &Base,
+    secret: &Secret<[u8; 32]>,
     key: &ChunkKey,
     sealed: &mut [u8],
 ) -> Result<ChunkKey, Error> {
     open_found(key, sealed)?;
-    let key = key.under(base);
+    let key = key.renewed(secret);
     let (body, tag) = sealed.split_last_chunk_mut::<TAG>().ok_or(Error::Tampered)?;
     *tag = seal_once(&key.key, &[], body);
     Ok(key)
@@ -368,29 +371,34 @@ mod tests {
 
     #[test]
     fn a_chunk_that_is_sealed_anew_has_the_same_body_under_another_key_and_address() {
-        let (one, two) = (Base::fresh(), Base::fresh());
+        let (base, run) = (Base::fresh(), Secret::random());
         let content = vec![7; BODY + 5000];
-        let (keys, chunks) = seal(&one, &content, NonZeroUsize::MIN);
+        let (keys, chunks) = seal(&base, &content, NonZeroUsize::MIN);
         let mut opened = Vec::new();
         for (i, (key, chunk)) in keys.iter().zip(&chunks).enumerate() {
             let mut bytes = chunk.bytes().to_vec();
-            let new = reseal_in_place(&two, key, &mut bytes).expect("is whole");
-            assert!(new == key.under(&two));
+            let new = reseal_in_place(&run, key, &mut bytes).expect("is whole");
+            assert!(new == key.renewed(&run));
             assert_eq!(new.hash(), key.hash());
             assert_ne!(new.address(), key.address());
             let body = open(&new, new.address(), &mut bytes).expect("opens");
             unpad(&mut opened, body, i, content.len() as u64).expect("is true");
             let mut changed = chunk.bytes().to_vec();
             changed[9] ^= 1;
-            assert!(reseal_in_place(&two, key, &mut changed).is_err());
-            assert!(reseal_in_place(&two, key, &mut changed[..TAG - 1]).is_err());
+            assert!(reseal_in_place(&run, key, &mut changed).is_err());
+            assert!(reseal_in_place(&run, key, &mut changed[..TAG - 1]).is_err());
         }
         assert_eq!(opened, content);
-        let (again, _) = seal(&two, &content, NonZeroUsize::MIN);
-        assert!(
-            again == keys.iter().map(|key| key.under(&two)).collect::<Vec<_>>(),
-            "as if it had been sealed there"
-        );
+    }
+
+    #[test]
+    fn what_was_one_chunk_stays_one_and_what_was_two_stays_two() {
+        let (run, content) = (Secret::random(), vec![7; 5000]);
+        let key = |base: &Base| seal(base, &content, NonZeroUsize::MIN).0.remove(0);
+        let (one, two) = (Base::fresh(), Base::fresh());
+        assert!(key(&one).renewed(&run) == key(&one).renewed(&run));
+        assert!(key(&one).renewed(&run).address() != key(&two).renewed(&run).address());
+        assert!(key(&one).renewed(&run) != key(&one).renewed(&Secret::random()));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use kluis::keys::wrapped;
 use kluis::ledger::entry::{Entry, Fact};
 use kluis::staff::agent::Opener;
 use kluis::staff::client::{Client, Error};
+use kluis::staff::reseal::Progress;
 use kluis::staff::seen::{Newest, Seen};
 use kluis::vault::seal::Kind;
 
@@ -25,7 +26,12 @@ use crate::thief::{Thief, copy};
 use crate::way::{count, deliver, entries, runtime};
 use crate::world::{MAILBOX, Server, World};
 
-fn items(server: &Server) -> Vec<ItemId> {
+/// So many boxes sealed anew, and no content.
+fn boxes(count: u64) -> Progress {
+    Progress { boxes: count, ..Progress::default() }
+}
+
+pub(crate) fn items(server: &Server) -> Vec<ItemId> {
     let all = entries(server);
     let items = all.iter().filter(|entry| entry.box_kind == Some(Kind::Item));
     let mut items: Vec<ItemId> = items.filter_map(|entry| entry.item).collect();
@@ -54,7 +60,7 @@ fn hire(world: &World, adam: &mut Client, name: &str, role: Role) -> StaffId {
     number
 }
 
-fn dismiss(world: &World, adam: &mut Client, name: &str) {
+pub(crate) fn dismiss(world: &World, adam: &mut Client, name: &str) {
     change(world, adam, |roster, _| roster.members.retain(|member| member.name != name));
 }
 
@@ -974,84 +980,5 @@ fn a_member_has_sixteen_connections_and_keeps_nobody_out() {
     let mut adam = world.log_in("adam").expect("logs in all the same");
     dismiss(&world, &mut adam, "bert");
     assert!(open.iter_mut().all(|client| client.status().is_err()));
-    runtime.block_on(server.stop());
-}
-
-#[test]
-fn content_that_is_sealed_anew_is_the_same_under_keys_that_nobody_knew() {
-    let (world, runtime) = (World::found(), runtime());
-    let server = runtime.block_on(world.serve());
-    for n in 0..2 {
-        assert_eq!(deliver(&server, false, &[MAILBOX], &letter(13, n, 20 << 20)), [250]);
-    }
-    let mut anna = world.log_in("anna").expect("logs in");
-    let content = |client: &mut Client| -> Vec<(ItemId, Vec<u8>)> {
-        let looked = client.look(&items(&server)).expect("opens");
-        looked.into_iter().map(|item| (item.id, item.stored.to_vec())).collect()
-    };
-    let before = content(&mut anna);
-    let chunks = || -> std::collections::BTreeSet<[u8; 32]> {
-        let thief = Thief::default().with(&world.state()).with(&world.cabinet_key());
-        let boxes = thief.boxes();
-        // Mails that the server sends by itself are not the staff's.
-        let staffs = boxes.iter().filter(|entry| entry.epoch.is_some());
-        let live = staffs.filter(|entry| thief.key(entry).is_some());
-        live.filter_map(|entry| thief.outer(entry))
-            .flat_map(|inner| inner.chunks.into_iter().map(|address| *address.as_bytes()))
-            .collect()
-    };
-    let mut adam = world.log_in("adam").expect("logs in");
-    adam.rotate_cabinet().expect("rotates");
-    let old = chunks();
-    assert!(old.len() > 100, "{}", old.len());
-    rotate(&world, &mut adam);
-    let mut anna = world.log_in("anna").expect("logs in and proves");
-    let done = anna.reseal_with_content(u64::MAX, &mut |_| ()).expect("seals");
-    assert_eq!((done.boxes, done.unopened), (anna.status().expect("tells").by_epoch[0].1, 0));
-    assert!(done.bytes > 40 << 20, "{}", done.bytes);
-    assert_eq!(content(&mut anna), before);
-    adam.rotate_cabinet().expect("rotates");
-    let new = chunks();
-    assert_eq!((new.len(), old.intersection(&new).count()), (old.len(), 0));
-    assert_eq!(adam.destroy_epochs().expect("none is used"), [EpochId(1)]);
-    let (_, problems, _) = anna.check().expect("checks");
-    assert_eq!(problems, []);
-    // Whoever was given content to seal it anew has looked at it.
-    let looks = entries(&server).iter().filter(|e| e.kind == Fact::Looked).count();
-    assert!(looks >= 2 * before.len() + items(&server).len(), "{looks}");
-
-    // A box that names chunks which are not there, or too few of them, is not kept.
-    rotate(&world, &mut adam);
-    world.log_in("anna").expect("logs in and proves");
-    let mut line = Line::open(&world);
-    line.log_in(&world, "anna");
-    let ask = Request::ToReseal { after: None, most: 64, with_content: true };
-    let Response::Boxes { boxes } = line.ask(&ask) else { panic!("boxes are handed out") };
-    let with_chunks = boxes
-        .iter()
-        .find(|opened| opened.inner.as_ref().is_some_and(|inner| !inner.chunks.is_empty()))
-        .expect("an item has chunks");
-    for (change, why) in [
-        (
-            &(|chunks: &mut Vec<kluis::ids::Address>| {
-                chunks[0] = kluis::ids::Address::new([9; 32]);
-            }) as &dyn Fn(&mut Vec<kluis::ids::Address>),
-            "not there",
-        ),
-        (&|chunks: &mut Vec<kluis::ids::Address>| chunks.clear(), "fewer or more"),
-    ] {
-        let mut inner = with_chunks.inner.clone().expect("opens");
-        change(&mut inner.chunks);
-        let new = kluis::casebook::keyring::Resealed {
-            kind: with_chunks.place.kind,
-            item: with_chunks.place.item,
-            slot: with_chunks.slot,
-            inner,
-            epoch: EpochId(3),
-            content: Some(kluis::ids::Digest::new([1; 32])),
-        };
-        let refused = refusal(line.ask(&Request::Reseal { boxes: vec![new] }));
-        assert!(refused.contains(why), "{refused}");
-    }
     runtime.block_on(server.stop());
 }

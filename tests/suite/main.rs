@@ -35,6 +35,7 @@ mod powercut;
 mod recovery;
 mod reload;
 mod remanence;
+mod renewal;
 mod rotation;
 #[cfg(kluis_lab)]
 mod sandbox;

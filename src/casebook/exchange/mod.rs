@@ -8,6 +8,7 @@
 mod window;
 
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 pub use window::{AT_ONCE, SLOTS, Window};
@@ -27,8 +28,8 @@ pub struct Exchange {
 struct AtWork {
     staging: Staging<'static>,
     files: Files,
-    /// For one record.
-    buffer: Vec<u8>,
+    /// A core's, for one record.
+    buffers: Vec<Vec<u8>>,
     /// Last: the store outlives the staging.
     casebook: Arc<Casebook>,
 }
@@ -49,7 +50,7 @@ impl Exchange {
             at_work: Mutex::new(AtWork {
                 staging: casebook.store().lasting_staging(Repeats::Skip),
                 files: Files::default(),
-                buffer: vec![0; RECORD],
+                buffers: vec![vec![0; RECORD]; cores()],
                 casebook: Arc::clone(casebook),
             }),
         });
@@ -75,23 +76,36 @@ impl Exchange {
         addresses: &[Address],
         slot: Option<usize>,
     ) -> Result<(Vec<u32>, Vec<u8>), Error> {
-        let AtWork { casebook, files, buffer, .. } = &mut *lock(&self.at_work);
-        let (mut lengths, mut bytes) = (Vec::with_capacity(addresses.len()), Vec::new());
-        for (i, address) in addresses.iter().enumerate() {
-            let record = match casebook.store().read_chunk_into(files, address, buffer) {
-                Ok(place) => &buffer[place],
-                Err(error @ (store::Error::Io { .. } | store::Error::Dead)) => {
-                    return Err(error.into());
-                }
-                Err(_) => &[],
-            };
-            lengths.push(u32::try_from(record.len()).unwrap_or(0));
-            match slot {
-                Some(slot) => self.window.write(slot.saturating_add(i), record).map_err(misplaced)?,
-                None => bytes.extend_from_slice(record),
+        let AtWork { casebook, files, buffers, .. } = &mut *lock(&self.at_work);
+        let (store, files) = (casebook.store(), &*files);
+        let read = |address: &Address, buffer: &mut [u8]| -> Result<Range<usize>, Error> {
+            match store.read_chunk_into(files, address, buffer) {
+                Ok(place) => Ok(place),
+                Err(error @ (store::Error::Io { .. } | store::Error::Dead)) => Err(error.into()),
+                Err(_) => Ok(0..0),
             }
-        }
-        Ok((lengths, bytes))
+        };
+        let Some(slot) = slot else {
+            let (mut lengths, mut bytes) = (Vec::with_capacity(addresses.len()), Vec::new());
+            let buffer = buffers.first_mut().expect("there is a core");
+            for address in addresses {
+                let place = read(address, buffer)?;
+                lengths.push(place.len() as u32);
+                bytes.extend_from_slice(&buffer[place]);
+            }
+            return Ok((lengths, bytes));
+        };
+        let share = share(addresses.len());
+        let places = addresses.chunks(share).zip(buffers).zip((slot..).step_by(share));
+        let give = |((addresses, buffer), slot): ((&[Address], &mut Vec<u8>), usize)| {
+            let one = |(slot, address): (usize, &Address)| {
+                let place = read(address, buffer)?;
+                self.window.write(slot, &buffer[place.clone()]).map_err(misplaced)?;
+                Ok(place.len() as u32)
+            };
+            (slot..).zip(addresses).map(one).collect::<Result<Vec<u32>, Error>>()
+        };
+        Ok((at_once(places, give)?.concat(), Vec::new()))
     }
 
     /// Takes chunks that were sealed anew, from where [`Exchange::give`] puts them; those without length
@@ -103,24 +117,28 @@ impl Exchange {
         bytes: &[u8],
     ) -> Result<u64, Error> {
         let at_work = lock(&self.at_work);
-        let mut writer = at_work.staging.writer();
-        let mut bytes = bytes;
-        for (i, (address, length)) in chunks.iter().enumerate() {
-            let length = *length as usize;
-            // It did not open there.
-            if length == 0 {
-                continue;
+        let staging = &at_work.staging;
+        let share = if slot.is_some() { share(chunks.len()) } else { chunks.len().max(1) };
+        let places = chunks.chunks(share).zip((slot.unwrap_or(0)..).step_by(share));
+        let take = |(chunks, first): (&[(Address, u32)], usize)| {
+            let (mut writer, mut bytes) = (staging.writer(), bytes);
+            for (place, (address, length)) in (first..).zip(chunks) {
+                if *length == 0 {
+                    continue;
+                }
+                let fill = |room: &mut [u8]| match slot {
+                    Some(_) => self.window.read(place, room),
+                    None => io::Read::read_exact(&mut bytes, room),
+                };
+                let received = writer.receive(*address, *length as usize, fill);
+                received.map_err(|error| match error {
+                    PutError::Source(error) => misplaced(error),
+                    PutError::Store(error) => error.into(),
+                })?;
             }
-            let fill = |room: &mut [u8]| match slot {
-                Some(slot) => self.window.read(slot.saturating_add(i), room),
-                None => io::Read::read_exact(&mut bytes, room),
-            };
-            writer.receive(*address, length, fill).map_err(|error| match error {
-                PutError::Source(error) => misplaced(error),
-                PutError::Store(error) => error.into(),
-            })?;
-        }
-        writer.flush()?;
+            Ok(writer.flush()?)
+        };
+        at_once(places, take)?;
         Ok(chunks.len() as u64)
     }
 
@@ -134,6 +152,30 @@ impl Exchange {
         let staging = &mut lock(&self.at_work).staging;
         Ok(if staging.bytes() > 0 { Some(staging.take()?) } else { None })
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// How many of these one core is given.
+fn share(count: usize) -> usize {
+    count.div_ceil(cores()).max(1)
+}
+
+/// Does the parts on a thread each; the results in order, or the first error.
+fn at_once<P: Send, R: Send>(
+    parts: impl Iterator<Item = P>,
+    work: impl Fn(P) -> Result<R, Error> + Sync,
+) -> Result<Vec<R>, Error> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().map(join).collect()
+    })
 }
 
 /// Nothing else can go wrong with the window.
