@@ -554,7 +554,7 @@ impl Casebook {
     pub fn status(&self) -> protocol::Status {
         let state = self.state();
         let mut by_epoch = BTreeMap::new();
-        let mut boxes = (0, 0);
+        let (mut boxes, mut old_content) = ((0, 0), 0u64);
         for record in state.boxes() {
             if record.forgotten {
                 boxes.1 += 1;
@@ -563,6 +563,10 @@ impl Casebook {
             boxes.0 += 1;
             if let Some(epoch) = record.epoch {
                 *by_epoch.entry(epoch).or_default() += 1;
+                if Some(epoch) < state.epoch {
+                    let most = 1u64.checked_shl(u32::from(record.size)).unwrap_or(u64::MAX);
+                    old_content = old_content.saturating_add(most);
+                }
             }
         }
         let open = state.cases.values().filter(|record| record.case.closed.is_none()).count();
@@ -575,6 +579,7 @@ impl Casebook {
             outgoing: (count(Sending::Due), count(Sending::Failed), count(Sending::Held)),
             epoch: state.epoch,
             by_epoch: by_epoch.into_iter().collect(),
+            old_content,
             horizon_days: BACKUP_DAYS + ROTATION_DAYS,
             cabinet_since: state.rotated.max(state.founded.unwrap_or(0)),
             unproven: state

@@ -645,6 +645,10 @@ pub struct Status {
     /// Boxes by epoch: number of the epoch, boxes kept.
     #[n(6)]
     pub by_epoch: Vec<(EpochId, u64)>,
+    /// Bytes of content that boxes of older epochs refer to: at most so many, for the ledger knows
+    /// sizes by their binary logarithm only.
+    #[n(20)]
+    pub old_content: u64,
     /// Days from forgetting until the last copy of a key is gone.
     #[n(7)]
     pub horizon_days: u64,

@@ -5,6 +5,9 @@
 //! is; only then is it handed in. What does not open is left as it is. Whoever stops this loses
 //! nothing: the next call goes on.
 
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
 use zeroize::Zeroizing;
 
 use super::client::{Client, Error};
@@ -14,8 +17,8 @@ use crate::casebook::protocol::{Request, Response};
 use crate::casebook::{Opened, Standing};
 use crate::ids::EpochId;
 use crate::keys::epoch::{EpochPublic, EpochSecret};
-use crate::secret::clear_stack;
-use crate::vault::chunk::ChunkKey;
+use crate::secret::{Secret, clear_stack};
+use crate::vault::chunk::{self, BODY, Base, ChunkKey};
 use crate::vault::manifest::Manifest;
 use crate::vault::seal::{self, Inner, Place};
 
@@ -23,6 +26,13 @@ use crate::vault::seal::{self, Inner, Place};
 const AT_ONCE: u32 = 256;
 /// Chunks after which the boxes that refer to them are handed in: 1 GiB of content.
 const CHUNKS_AT_ONCE: usize = 4096;
+
+/// Boxes and chunks that are tried for an estimate.
+const TRIED: u32 = 64;
+/// What all of it takes, of what sealing boxes takes: the rest is the server's (docs/benchmarks.md).
+const BESIDE_BOXES: f64 = 1.25;
+/// The same for content.
+const BESIDE_BYTES: f64 = 4.5;
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -148,6 +158,35 @@ impl Client {
         tell(*progress);
         Ok(())
     }
+}
+
+/// About how long it takes to seal so many boxes anew, and so many bytes of content: from how long some
+/// take here, in memory.
+#[must_use]
+pub fn estimate(boxes: u64, bytes: u64) -> Duration {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+    let epoch = EpochSecret::generate();
+    let public = epoch.public();
+    let begun = Instant::now();
+    for _ in 0..TRIED {
+        // Opened, sealed, opened again.
+        let sealed = public.wrap(&[0; 1024]);
+        let _ = (epoch.unwrap(&sealed), epoch.unwrap(&sealed));
+    }
+    let of_boxes = begun.elapsed().as_secs_f64() / f64::from(TRIED) * boxes as f64;
+    let secret = Secret::random();
+    let (mut keys, mut chunks) = chunk::seal(&Base::fresh(), &vec![0; BODY], NonZeroUsize::MIN);
+    let (Some(mut key), Some(chunk)) = (keys.pop(), chunks.pop()) else { return Duration::ZERO };
+    let mut sealed = chunk.bytes().to_vec();
+    let begun = Instant::now();
+    for _ in 0..TRIED {
+        if let Ok(new) = chunk::reseal_in_place(&secret, &key, &mut sealed) {
+            key = new;
+        }
+    }
+    let of_bytes = begun.elapsed().as_secs_f64() / f64::from(TRIED) / BODY as f64 * bytes as f64;
+    let time = (of_boxes * BESIDE_BOXES + of_bytes * BESIDE_BYTES) / cores;
+    Duration::from_secs_f64(time).max(Duration::from_secs(1))
 }
 
 /// How many of these boxes are sealed anew before they are handed in; one at least.

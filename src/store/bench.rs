@@ -6,15 +6,20 @@
 use std::hint::black_box;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
 
 use super::disk::{DIRECT, Disk, Durable};
 use super::frame::{Header, Type};
+use super::staging::workers;
 use super::unit::Aligned;
-use super::{Batch, Error, PutError, Repeats, Source, Staging, Store, Stored};
+use super::{Batch, Error, Files, PutError, Repeats, Source, Staging, Store, Stored};
 use crate::ledger::{Entry, Fact};
-use crate::vault::chunk::{BODY, Base};
-use crate::vault::{self};
+use crate::secret::Secret;
+use crate::vault;
+use crate::vault::chunk::{self, BODY, Base, ChunkKey, RECORD};
 
 /// What is done to every body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +90,29 @@ pub fn put(store: &Store, source: &dyn Source) -> Result<Stored, PutError> {
     let entries = vec![Entry::new(Fact::LoggedIn, 0)];
     store.commit(Batch { staged, entries, ..Batch::default() })?;
     Ok(stored)
+}
+
+/// Reads chunks, seals them anew on every core, and writes them nowhere.
+///
+/// # Errors
+/// See [`Store::read_chunk`].
+pub fn renew_nowhere(store: &Store, keys: &[ChunkKey]) -> Result<(), Error> {
+    let (files, next, secret) = (Files::default(), AtomicUsize::new(0), Secret::random());
+    let work = || {
+        let mut buffer = Zeroizing::new(vec![0; RECORD]);
+        while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let place = store.read_chunk_into(&files, &key.address(), &mut buffer)?;
+            chunk::reseal_in_place(&secret, key, &mut buffer[place])?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers().get()).map(|_| scope.spawn(work)).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().try_for_each(join)
+    })
 }
 
 /// Writes `length` bytes to a new file in pieces of 4 MiB past the page cache, one after the other,

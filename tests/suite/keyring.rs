@@ -611,6 +611,9 @@ fn an_administrator_adds_rotates_revokes_and_a_reader_reseals_from_the_command_l
 
     let looked = done(&world, "anna", &["keys", "reseal", "--dry-run"]);
     assert!(looked["boxes"].as_u64() > Some(0), "{looked}");
+    assert!(looked["seconds"].as_f64() > Some(0.0) && looked["bytes"].as_u64() == Some(0));
+    let looked = done(&world, "anna", &["keys", "reseal", "--chunks", "--dry-run"]);
+    assert!(looked["bytes"].as_u64() >= Some(4096), "{looked}");
     let resealed = done(&world, "anna", &["keys", "reseal"]);
     assert_eq!(resealed["left"].as_u64(), Some(0));
     assert_eq!(resealed["destroyed"].as_array().map(Vec::len), Some(0), "anna is no admin");

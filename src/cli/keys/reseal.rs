@@ -1,14 +1,14 @@
 //! Sealing the boxes of older epochs anew, and removing the secrets that are of no use then.
 
 use clap::Args;
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::casebook::protocol::Status;
 use crate::cli::session::Connection;
 use crate::cli::{Error, Report, print};
 use crate::staff::client::Client;
-use crate::staff::reseal::Progress;
+use crate::staff::reseal::{self, Progress};
 
 /// Seal what older epochs hold to the newest one, and remove the older secrets
 ///
@@ -29,7 +29,8 @@ pub(super) struct Reseal {
     /// Seal the content anew, too, and not the boxes alone
     #[arg(long)]
     chunks: bool,
-    /// Say how many boxes are sealed to which epoch, and change nothing
+    /// Say how many boxes are sealed to which epoch, how much content they have and about how long it
+    /// takes, and change nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -49,12 +50,24 @@ impl Reseal {
                     format!("epoch {}: {}", epoch.0, print::count(*boxes, "box", "boxes"))
                 })
                 .collect();
+            let bytes = if self.chunks { status.old_content } else { 0 };
+            let time = reseal::estimate(self.limit.map_or(old, |limit| old.min(limit)), bytes);
+            let content = if self.chunks {
+                format!(", with at most {} of content,", HumanBytes(bytes))
+            } else {
+                String::new()
+            };
             let text = format!(
-                "{}\n{} would be sealed anew; nothing was changed",
+                "{}\n{}{content} would be sealed anew, in about {} on this machine; nothing was \
+                 changed",
                 lines.join("\n"),
-                print::count(old, "box", "boxes")
+                print::count(old, "box", "boxes"),
+                HumanDuration(time)
             );
-            return Ok(Report::new(text, json!({ "boxes": old, "dry_run": true })));
+            let shown = json!({
+                "boxes": old, "bytes": bytes, "seconds": time.as_secs_f64(), "dry_run": true
+            });
+            return Ok(Report::new(text, shown));
         }
         let bar = bar(json, self.limit.map_or(old, |limit| old.min(limit)));
         // An admin who reads nothing only removes what is over.
