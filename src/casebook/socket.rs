@@ -288,6 +288,7 @@ impl Connection {
                 Request::Record { .. }
                     | Request::Forget { .. }
                     | Request::Reseal { .. }
+                    | Request::Exchange
                     | Request::Chunks { .. }
                     | Request::Renewed { .. }
                     | Request::Prove { .. }

@@ -780,7 +780,7 @@ fn change_everything(world: &World) -> Result<(), Error> {
     }
     let mut anna = world.log_in("anna")?;
     anna.rewrap()?;
-    while anna.reseal(3, &mut |_| ())? != boxes(0) {}
+    while anna.reseal_with_content(3, &mut |_| ())?.boxes > 0 {}
     adam.destroy_epochs().map(drop)
 }
 
