@@ -151,6 +151,8 @@ impl Gateway {
         }
         let signing = casebook.server_key(CHECKPOINT_KEY)?;
         let public = checkpoint::public_key(signing.expose());
+        let live = Arc::new(Live::load(&config)?);
+        let taken = Arc::clone(&live);
         let desk = Arc::new(Desk {
             casebook: Arc::clone(&casebook),
             roster: RwLock::new(roster),
@@ -164,9 +166,9 @@ impl Gateway {
             key_changes: Mutex::default(),
             presence: Arc::default(),
             drills: Drills::default(),
+            outsiders: Box::new(move || taken.last_taken()),
         });
         desk.finish_key_changes()?;
-        let live = Arc::new(Live::load(&config)?);
         Ok(Self { casebook, opening, desk, config, live })
     }
 

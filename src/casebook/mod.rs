@@ -594,6 +594,12 @@ impl Casebook {
                 epochs.sort_unstable();
                 epochs
             },
+            now: self.clock.minutes(),
+            checkpoint: state.sent.map(|sent| (sent.minute, sent.takers)),
+            // Who takes them is the server's to know.
+            outsiders: Vec::new(),
+            backup: state.backup,
+            drill: state.drill,
         }
     }
 

@@ -70,7 +70,7 @@ impl Casebook {
     pub fn dispatch_is_due(&self) -> bool {
         let now = self.clock.minutes();
         let state = self.state();
-        let Some(Sent { minute, seen }) = state.sent else { return true };
+        let Some(Sent { minute, seen, .. }) = state.sent else { return true };
         let has_erased = state.erased > seen;
         let pause = if has_erased { HOURLY } else { DAILY };
         now >= minute.saturating_add(pause) || minute > now.saturating_add(DAILY)

@@ -14,7 +14,7 @@ use super::keyring::Resealed;
 use super::read::{CaseCard, Filter, Opened};
 use super::record::Recording;
 use super::recovery::WrappedFiles;
-use super::state::Wrapped;
+use super::state::{BackedUp, Drilled, Wrapped};
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::ledger::certificate::Certificate;
 use crate::secret::Personal;
@@ -661,6 +661,23 @@ pub struct Status {
     /// Epochs whose secret lies here.
     #[n(10)]
     pub epochs: Vec<EpochId>,
+    /// What the server's clock says, in minutes since 1970: ages count from it.
+    #[n(11)]
+    pub now: u64,
+    /// The newest checkpoint that outsiders were mailed: when, in minutes since 1970, and how many
+    /// took it.
+    #[n(12)]
+    pub checkpoint: Option<(u64, u64)>,
+    /// For each outsider, in the order of the settings, when it took one last, in minutes since 1970;
+    /// none if not since the server was started.
+    #[n(13)]
+    pub outsiders: Vec<Option<u64>>,
+    /// The newest backup.
+    #[n(14)]
+    pub backup: Option<BackedUp>,
+    /// The newest drill of the recovery key.
+    #[n(15)]
+    pub drill: Option<Drilled>,
 }
 
 /// The longest message before the log-in, in bytes.

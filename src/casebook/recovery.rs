@@ -13,7 +13,7 @@ use minicbor::{Decode, Encode};
 use super::Error;
 use super::protocol::Response;
 use super::socket::{Desk, MAX_TESTS};
-use crate::ids::{EpochId, StaffId, random};
+use crate::ids::{Digest, EpochId, StaffId, random};
 use crate::keys::challenge::{Challenge, RECOVERY};
 use crate::keys::file;
 use crate::ledger::entry::{Entry, Fact};
@@ -35,7 +35,15 @@ pub struct WrappedFiles {
 
 /// Tests of the recovery key that were handed out, each with its nonce.
 #[derive(Default)]
-pub struct Drills(Mutex<Vec<([u8; 16], Challenge)>>);
+pub struct Drills(Mutex<Vec<Test>>);
+
+/// A test of the recovery key.
+struct Test {
+    nonce: [u8; 16],
+    challenge: Challenge,
+    /// Of the key's public half: another may be in the roster when the answer comes.
+    recovery: Digest,
+}
 
 /// The longest signed or wrapped file that is read, in bytes.
 const LONGEST_FILE: usize = 2 << 20;
@@ -100,7 +108,7 @@ impl Desk {
         if drills.len() >= MAX_TESTS {
             drills.remove(0);
         }
-        drills.push((nonce, challenge));
+        drills.push(Test { nonce, challenge, recovery: recovery.digest() });
         Ok(Response::ToDrill { files, test, nonce })
     }
 
@@ -112,16 +120,18 @@ impl Desk {
         answer: &[u8; 32],
         epochs: u32,
     ) -> Result<u64, Error> {
-        let challenge = {
+        let test = {
             let mut drills = self.drills.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let at = drills.iter().position(|(given, _)| given == nonce);
-            at.map(|at| drills.remove(at).1)
+            let at = drills.iter().position(|test| test.nonce == *nonce);
+            at.map(|at| drills.remove(at))
         };
-        if !challenge.is_some_and(|challenge| challenge.verify(answer)) {
-            return Err(Error::Malformed("not what the test of the recovery key held"));
+        let wrong = Error::Malformed("not what the test of the recovery key held");
+        let Some(Test { challenge, recovery, .. }) = test else { return Err(wrong) };
+        if !challenge.verify(answer) {
+            return Err(wrong);
         }
         let entry = self.casebook.entry(Fact::RecoveryDrilled);
-        let (staff, count) = (Some(staff), Some(u64::from(epochs)));
-        self.casebook.record_fact(Entry { staff, count, ..entry })
+        let (staff, count, hash) = (Some(staff), Some(u64::from(epochs)), Some(recovery));
+        self.casebook.record_fact(Entry { staff, count, hash, ..entry })
     }
 }

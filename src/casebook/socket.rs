@@ -21,7 +21,9 @@ use super::import::{RunId, wire};
 use super::keyring::MOST_RESEALED;
 pub use super::presence::Presence;
 use super::presence::Present;
-use super::protocol::{Flaw, MAX_BEFORE_LOG_IN, MAX_MESSAGE, Request, Response, Unproven, frame};
+use super::protocol::{
+    Flaw, MAX_BEFORE_LOG_IN, MAX_MESSAGE, Request, Response, Status, Unproven, frame,
+};
 use super::record::Act;
 use super::recovery::Drills;
 use super::state::Wrapped;
@@ -37,6 +39,10 @@ use crate::vault::seal::Inner;
 
 /// Gives a fresh message id of ours for a case.
 pub type NewMessageId = dyn Fn(CaseId) -> String + Send + Sync;
+
+/// When each outsider took a checkpoint last, in minutes since 1970, in the order of the settings;
+/// none if not since the start.
+pub type LastTaken = dyn Fn() -> Vec<Option<u64>> + Send + Sync;
 
 /// What the staff's door needs beside the casebook.
 pub struct Desk {
@@ -64,6 +70,8 @@ pub struct Desk {
     pub presence: Arc<Presence>,
     /// Tests of the recovery key that were handed out.
     pub drills: Drills,
+    /// Who took checkpoints.
+    pub outsiders: Box<LastTaken>,
 }
 
 /// Connections at a time.
@@ -422,7 +430,10 @@ impl Desk {
                 casebook.take_proof(epoch, &content, staff)?;
                 Response::Recorded { seq: casebook.store().size().saturating_sub(1) }
             }
-            Request::Status => Response::Status { status: casebook.status() },
+            Request::Status => {
+                let outsiders = (self.outsiders)();
+                Response::Status { status: Status { outsiders, ..casebook.status() } }
+            }
             Request::Check => {
                 let report = casebook.store().check(false, &|_, _| {})?;
                 let looked_at = report.records + report.entries + report.slots;

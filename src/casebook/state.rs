@@ -116,6 +116,38 @@ pub struct Sent {
     pub minute: u64,
     /// Entries before this one are not news any more.
     pub seen: u64,
+    /// How many took it.
+    pub takers: u64,
+}
+
+/// A backup that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct BackedUp {
+    /// When, in minutes since 1970.
+    #[n(0)]
+    pub minute: u64,
+    /// The position of its entry.
+    #[n(1)]
+    pub seq: u64,
+    /// It covers the entries before this one.
+    #[n(2)]
+    pub position: u64,
+}
+
+/// A drill of the recovery key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Drilled {
+    /// When, in minutes since 1970.
+    #[n(0)]
+    pub minute: u64,
+    /// Epochs that would open.
+    #[n(1)]
+    pub epochs: u64,
+    /// Digest of the recovery key's public half; none if the entry does not say.
+    #[n(2)]
+    pub recovery: Option<Digest>,
 }
 
 /// The fold.
@@ -165,6 +197,10 @@ pub struct State {
     pub sweep: Option<SweepRecord>,
     /// The newest checkpoint that outsiders were sent.
     pub sent: Option<Sent>,
+    /// The newest backup.
+    pub backup: Option<BackedUp>,
+    /// The newest drill of the recovery key.
+    pub drill: Option<Drilled>,
     /// Entries whose erasures every outsider was told.
     pub told: u64,
     /// Behind the newest entry that says that something was forgotten; 0 if there is none.
@@ -230,7 +266,17 @@ impl State {
                 // One that not everybody took says where the next begins, not where it ended.
                 let seen = if told > self.told { told } else { entry.seq };
                 self.told = self.told.max(told);
-                self.sent = Some(Sent { minute: entry.minute, seen });
+                let takers = entry.count.unwrap_or(0);
+                self.sent = Some(Sent { minute: entry.minute, seen, takers });
+            }
+            Fact::BackupMade => {
+                let (minute, seq) = (entry.minute, entry.seq);
+                let position = entry.position.unwrap_or(0).min(seq);
+                self.backup = Some(BackedUp { minute, seq, position });
+            }
+            Fact::RecoveryDrilled => {
+                let (minute, epochs) = (entry.minute, entry.count.unwrap_or(0));
+                self.drill = Some(Drilled { minute, epochs, recovery: entry.hash });
             }
             Fact::EpochProven => self.epoch = self.epoch.max(entry.epoch),
             Fact::RosterSigned => (self.roster, self.roster_seq) = (entry.hash, entry.seq),

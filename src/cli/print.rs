@@ -181,6 +181,19 @@ pub(super) fn moment(minute: u64) -> String {
         )
 }
 
+/// How long before `now` a minute since 1970 was, in words.
+#[must_use]
+pub(super) fn ago(minute: u64, now: u64) -> String {
+    let Some(minutes) = now.checked_sub(minute) else { return "ahead of the clock".into() };
+    let words = match minutes {
+        0 => return "just now".into(),
+        1..60 => count(minutes, "minute", "minutes"),
+        60..2880 => count(minutes / 60, "hour", "hours"),
+        _ => count(minutes / 1440, "day", "days"),
+    };
+    format!("{words} ago")
+}
+
 /// A minute since 1970 as RFC 3339 writes it, for JSON.
 #[must_use]
 pub(super) fn timestamp(minute: u64) -> String {
@@ -334,5 +347,12 @@ mod tests {
         assert_eq!(words(&Some(3)), "some");
         assert_eq!(date(0).to_string(), "1970-01-01");
         assert_eq!(moment(0), "1970-01-01 01:00");
+        let since = |minutes: u64| ago(10_000 - minutes, 10_000);
+        assert_eq!([since(0), since(1), since(59)], ["just now", "1 minute ago", "59 minutes ago"]);
+        assert_eq!(
+            [since(60), since(2879), since(2880)],
+            ["1 hour ago", "47 hours ago", "2 days ago"]
+        );
+        assert_eq!(ago(11, 10), "ahead of the clock");
     }
 }

@@ -5,6 +5,7 @@
 //! file that is wrong is named, and what it was to replace stays. What else changed in `kluis.toml`
 //! waits for the next start.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -24,6 +25,8 @@ pub struct Live {
     config: Mutex<Config>,
     tls: Option<Offered>,
     transport: RwLock<Arc<Transport>>,
+    /// When each outsider took a checkpoint last, in minutes since 1970.
+    taken: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Live {
@@ -34,6 +37,7 @@ impl Live {
             file: config.dir().join(FILE),
             tls: tls.transpose()?,
             transport: RwLock::new(Arc::new(transport(config)?)),
+            taken: Mutex::default(),
             config: Mutex::new(config.clone()),
         })
     }
@@ -51,6 +55,22 @@ impl Live {
     /// Whom checkpoints go to.
     pub(super) fn outsiders(&self) -> Vec<String> {
         self.config().checkpoints.to.clone()
+    }
+
+    /// Notes that this outsider took a checkpoint in this minute since 1970.
+    pub(super) fn took(&self, outsider: &str, minute: u64) {
+        self.taken().insert(outsider.to_owned(), minute);
+    }
+
+    /// When each outsider took one last, in the order of the settings; none if not since the start.
+    pub(super) fn last_taken(&self) -> Vec<Option<u64>> {
+        let outsiders = self.outsiders();
+        let taken = self.taken();
+        outsiders.iter().map(|outsider| taken.get(outsider).copied()).collect()
+    }
+
+    fn taken(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn config(&self) -> MutexGuard<'_, Config> {

@@ -99,7 +99,10 @@ impl Mailer {
                 continue;
             }
             match self.send_one(&round.dispatch, to).await {
-                Ok(()) => takers += 1,
+                Ok(()) => {
+                    takers += 1;
+                    self.live.took(to, self.casebook.now() / 60);
+                }
                 Err(error @ SendError::Temporary(_)) => {
                     tracing::warn!(%error, outsider = number, "a checkpoint waits");
                     continue;

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::passphrase::{self, Passphrase, UnlockError};
 use super::{NotForThisKey, epoch, file};
+use crate::ids::Digest;
 use crate::secret::Secret;
 
 /// The public half of a member's key: `age1…` or `ssh-ed25519 …`.
@@ -33,6 +34,12 @@ impl StaffRecipient {
     #[must_use]
     pub fn wrap(&self, message: &[u8]) -> Vec<u8> {
         epoch::wrap_to([self.for_age()], message)
+    }
+
+    /// BLAKE3 of it as the roster writes it: how the ledger names a key.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::new(*blake3::hash(self.text.as_bytes()).as_bytes())
     }
 
     pub(super) fn for_age(&self) -> &dyn age::Recipient {

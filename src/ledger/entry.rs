@@ -140,7 +140,8 @@ pub enum Fact {
     /// The wrapped secret of an epoch was removed: nothing that is kept is sealed to it.
     #[n(41)]
     EpochDestroyed,
-    /// A member proved with sheets of the recovery key that it would open `count` epochs.
+    /// A member proved with sheets of the recovery key that it would open `count` epochs; `hash` of
+    /// its public half as text.
     #[n(42)]
     RecoveryDrilled,
     /// The head of the ledger at `position` entries was mailed to `count` outsiders.

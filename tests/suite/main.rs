@@ -41,6 +41,7 @@ mod rotation;
 mod sandbox;
 mod scrub;
 mod secrecy;
+mod status;
 mod store;
 mod sweep;
 mod tree;

@@ -2,6 +2,7 @@
 
 mod change;
 mod reseal;
+mod status;
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +11,10 @@ use serde_json::{Value, json};
 
 use super::recover::{Recover, Take};
 use super::recovery::{Drill, Split};
-use super::session::Connection;
 use super::{Error, Report, STATE_DIR, print};
-use crate::casebook::protocol;
-use crate::casebook::state::Wrapped;
 use crate::cli::error::USAGE;
 use crate::keys::admins::Admins;
 use crate::keys::roster::Roster;
-use crate::staff::keys::InForce;
 
 /// The keys of the vault: who may what, epochs, the cabinet's key
 #[derive(Args)]
@@ -29,7 +26,7 @@ pub(super) struct Keys {
 #[derive(Subcommand)]
 enum KeysCommand {
     List(List),
-    Status(Status),
+    Status(status::Status),
     Add(change::Add),
     Revoke(change::Revoke),
     Rotate(change::Rotate),
@@ -51,14 +48,6 @@ struct List {
     /// The state directory
     #[arg(default_value = STATE_DIR)]
     dir: PathBuf,
-}
-
-/// Say which epochs there are, who opens them, how much is sealed to each, and what is kept
-#[derive(Args)]
-#[command(after_help = "Example:\n  kluis keys status")]
-struct Status {
-    #[command(flatten)]
-    connection: Connection,
 }
 
 impl Keys {
@@ -163,99 +152,4 @@ impl List {
             }),
         ))
     }
-}
-
-impl Status {
-    fn run(self) -> Result<Report, Error> {
-        let mut client = self.connection.open()?;
-        let status = client.status()?;
-        let in_force = client.roster()?;
-        let roster = &in_force.roster;
-        let (due, failed, held) = status.outgoing;
-        let rows = [
-            ("roster", format!("version {}", roster.version)),
-            ("admin", client.admin_key()),
-            ("boxes", format!("{} kept, {} forgotten", status.boxes.0, status.boxes.1)),
-            ("cases", format!("{}, {} open", status.cases.0, status.cases.1)),
-            ("letters", status.letters.to_string()),
-            ("mail", format!("{due} due, {failed} refused, {held} held")),
-            ("ledger", print::count(status.entries, "entry", "entries")),
-            ("cabinet", format!("its key is of {}", print::moment(status.cabinet_since))),
-            (
-                "horizon",
-                format!("{} after forgetting", print::count(status.horizon_days, "day", "days")),
-            ),
-        ];
-        let mut text: String =
-            rows.iter().map(|(word, value)| format!("{word:<15} {value}\n")).collect();
-        let (lines, epochs) = by_epoch(&status, &in_force);
-        text.push_str(&format!("\n{lines}"));
-        let halves = both_halves(roster);
-        for name in &halves {
-            text.push_str(&format!(
-                "\n{name} reads, and has a backup key: with the server's disk, both halves"
-            ));
-        }
-        let outsiders = client.outsiders(roster);
-        for name in &outsiders {
-            text.push_str(&format!(
-                "\n{name} has the secret of the epoch in use and reads no more: `kluis keys rotate`"
-            ));
-        }
-        Ok(Report::new(
-            text.trim_end(),
-            json!({
-                "outsiders": outsiders,
-                "roster": roster.version,
-                "epoch": status.epoch.map(|epoch| epoch.0),
-                "unproven": status.unproven.map(|epoch| epoch.0),
-                "epochs": epochs,
-                "by_epoch": status
-                    .by_epoch
-                    .iter()
-                    .map(|(epoch, boxes)| json!({ "epoch": epoch.0, "boxes": boxes }))
-                    .collect::<Vec<_>>(),
-                "both_halves": halves,
-                "boxes": { "kept": status.boxes.0, "forgotten": status.boxes.1 },
-                "cases": { "all": status.cases.0, "open": status.cases.1 },
-                "letters": status.letters,
-                "outgoing": { "due": due, "failed": failed, "held": held },
-                "entries": status.entries,
-                "cabinet_since": print::timestamp(status.cabinet_since),
-                "horizon_days": status.horizon_days,
-            }),
-        ))
-    }
-}
-
-/// A line for each epoch whose secret lies there: what is sealed to it, and who opens it.
-fn by_epoch(status: &protocol::Status, in_force: &InForce) -> (String, Vec<Value>) {
-    let names: Vec<&str> = in_force.roster.readers().map(|member| member.name.as_str()).collect();
-    let mut rows = Vec::new();
-    let mut json = Vec::new();
-    for epoch in &status.epochs {
-        let boxes = status.by_epoch.iter().find(|(known, _)| known == epoch);
-        let boxes = boxes.map_or(0, |(_, boxes)| *boxes);
-        let use_ = match (Some(*epoch) == status.epoch, Some(*epoch) == status.unproven) {
-            (true, _) => "sealed to",
-            (_, true) => "no reader has opened it yet",
-            _ => "older",
-        };
-        let waits = in_force.stale.contains(&Wrapped::Epoch(*epoch));
-        let opens = if waits {
-            "the readers before the last change; wrapped anew when one logs in".to_owned()
-        } else {
-            format!("{}, recovery", names.join(", "))
-        };
-        json.push(json!({ "epoch": epoch.0, "boxes": boxes, "waits_to_be_wrapped": waits }));
-        rows.push(vec![epoch.0.to_string(), boxes.to_string(), use_.to_owned(), opens]);
-    }
-    (print::table(&["EPOCH", "BOXES", "", "OPENS FOR"], &rows), json)
-}
-
-/// Names that read and have a backup key, too: it opens the box keys in a backup.
-fn both_halves(roster: &Roster) -> Vec<String> {
-    let reads = |name: &str| roster.readers().any(|member| member.name == name);
-    let names = roster.backups.iter().map(|backup| &backup.name);
-    names.filter(|name| reads(name)).cloned().collect()
 }
