@@ -15,7 +15,7 @@
 //! * `KLUIS_LAB_MEMORY=mlock|unlocked`: secrets are no further out of reach, as on an older kernel.
 //! * `KLUIS_LAB_OPEN=<64 hexadecimal digits>`: the process leaves a core dump, and keeps these 32
 //!   bytes in ordinary memory: whoever looks into it must find them.
-//! * `KLUIS_LAB_TIME=<seconds>`: for the server it is this long after 1970, and stays so.
+//! * `KLUIS_LAB_TIME=<seconds>`: for the server and the doctor it is this long after 1970, and stays so.
 //! * `KLUIS_LAB_LINGER=1`: a command that is done waits for the end of its standard input.
 //! * `KLUIS_LAB_SECRETS=<file>`: append each secret that rests nowhere else, in hexadecimal.
 
@@ -62,7 +62,7 @@ pub(crate) fn stays_open() -> bool {
 #[inline(always)]
 pub(crate) fn linger() {}
 
-/// The server's clock.
+/// The clock of the server and the doctor.
 #[cfg(not(kluis_lab))]
 #[inline(always)]
 pub(crate) fn clock() -> Clock {
@@ -134,7 +134,7 @@ mod on {
         }
     }
 
-    /// The server's clock.
+    /// The clock of the server and the doctor.
     pub(crate) fn clock() -> Clock {
         let wish = std::env::var("KLUIS_LAB_TIME").ok().and_then(|text| text.parse().ok());
         wish.map_or(Clock::System, Clock::Fixed)

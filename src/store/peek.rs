@@ -10,19 +10,20 @@ use super::frame::{Type, Walk};
 use super::log::{self, Place};
 use crate::ledger::{Entry, Fact};
 
-/// The newest entry of this kind in the vault in `dir`. Looks back as far as entries that are older
-/// than `since`, in minutes since 1970.
+/// The newest entry of each of these kinds in the vault in `dir`. Looks back until it has them all, to
+/// the first entry if there is none of one.
 ///
 /// # Errors
 /// There is no vault, or the system does not let its files be read.
-pub fn newest(dir: &Path, kind: Fact, since: u64) -> Result<Option<Entry>, Error> {
+pub fn newest<const N: usize>(dir: &Path, kinds: [Fact; N]) -> Result<[Option<Entry>; N], Error> {
     let disk = Disk::Machine;
     let dir = dir.join("ledger");
     let place = Place { vault: log::vault_of(&disk, &dir)?, disk, dir };
+    let mut newest = [const { None }; N];
     for first in place.files()?.into_iter().rev() {
         let bytes = place.disk.read(&place.path(first))?;
         let mut walk = Walk::new(&bytes);
-        let (mut found, mut last) = (None, None);
+        let mut found = [const { None }; N];
         // A frame that is not whole ends what can be said of this file.
         while let Ok(Some(frame)) = walk.next() {
             if frame.header.kind != Type::Entries {
@@ -30,17 +31,19 @@ pub fn newest(dir: &Path, kind: Fact, since: u64) -> Result<Option<Entry>, Error
             }
             for bytes in log::decode_frame(frame.payload).unwrap_or_default() {
                 let Ok(entry) = Entry::from_bytes(bytes) else { continue };
-                last = last.max(Some(entry.minute));
-                if entry.kind == kind {
-                    found = Some(entry);
+                if let Some(at) = kinds.iter().position(|kind| *kind == entry.kind) {
+                    found[at] = Some(entry);
                 }
             }
         }
-        if found.is_some() || last.is_some_and(|last| last < since) {
-            return Ok(found);
+        for (newest, found) in newest.iter_mut().zip(found) {
+            *newest = newest.take().or(found);
+        }
+        if newest.iter().all(Option::is_some) {
+            break;
         }
     }
-    Ok(None)
+    Ok(newest)
 }
 
 #[cfg(test)]
@@ -53,24 +56,26 @@ mod tests {
     fn the_newest_of_its_kind_is_found_while_the_vault_is_open() {
         let folder = tempfile::tempdir().expect("a folder");
         let (dir, key) = (folder.path().join("vault"), folder.path().join("key"));
-        let looked = |since| newest(&dir, Fact::CheckpointSent, since);
-        assert!(matches!(looked(0), Err(Error::NotAVault)));
+        let looked = || newest(&dir, [Fact::CheckpointSent, Fact::BackupMade]);
+        assert!(matches!(looked(), Err(Error::NotAVault)));
         let store = Store::create(&dir, &key, VaultId::random()).expect("is made");
         let enter = |kind, minute| {
             store.commit(Batch::of(vec![Entry::new(kind, minute)])).expect("is entered");
         };
         enter(Fact::VaultCreated, 10);
-        assert_eq!(looked(0).expect("looks"), None);
+        assert_eq!(looked().expect("looks"), [None, None]);
         enter(Fact::CheckpointSent, 20);
         enter(Fact::CheckpointSent, 30);
         enter(Fact::LoggedIn, 40);
-        let found = looked(0).expect("looks").expect("is there");
-        assert_eq!((found.minute, found.seq), (30, 2));
+        let found = looked().expect("looks");
+        let sent = found[0].as_ref().expect("is there");
+        assert_eq!((sent.minute, sent.seq), (30, 2));
+        assert_eq!(found[1], None);
         // The end of a write that is still under way is passed over.
         let file = dir.join("ledger").join(format!("{:016x}.log", 0));
         let whole = std::fs::read(&file).expect("reads");
         std::fs::write(&file, [&whole[..], b"klus\x01\x21"].concat()).expect("writes");
-        assert_eq!(looked(0).expect("looks"), Some(found));
+        assert_eq!(looked().expect("looks"), found);
         std::fs::write(&file, whole).expect("writes");
     }
 }

@@ -12,6 +12,7 @@ mod crash;
 mod damage;
 mod deadline;
 mod docs;
+mod doctor;
 mod forget;
 mod full;
 mod hostile;

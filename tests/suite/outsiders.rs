@@ -169,7 +169,8 @@ fn a_checkpoint_mail_says_nothing_about_anyone_and_is_answered_by_no_machine() {
 #[test]
 fn the_doctor_says_when_the_last_one_is_too_old() {
     let now = kluis::clock::Clock::System.seconds();
-    for (age, says) in [(0, "outsiders were mailed"), (3 * DAY, "two days ago or more")] {
+    for (age, says) in [(0, "outsiders were mailed"), (3 * DAY, "3 days ago: one is due every day")]
+    {
         let world = World::found_at(now - age);
         send_checkpoints_to(&world, &[DPO]);
         let gateway = world.open();

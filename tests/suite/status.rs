@@ -272,6 +272,10 @@ fn a_status_says_when_the_recovery_key_was_tried_and_that_another_was_not() {
         ]
     );
     assert_eq!(json["drill"], json!({ "last": at, "epochs": 1, "of_key_in_force": false }));
+    let mut doctor = Command::new(KLUIS);
+    let output = doctor.arg("doctor").arg(world.state()).output().expect("runs");
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(said.contains("was of another recovery key than the one in force"), "{said}");
     runtime.block_on(server.stop());
 }
 
