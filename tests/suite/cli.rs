@@ -236,6 +236,7 @@ fn the_bench_is_json_with_exactly_these_keys_and_leaves_nothing() {
         "peak_rss_bytes",
         "put_disk_gbps",
         "put_null_gbps",
+        "reseal_null_gbps",
     ];
     assert_eq!(keys, expected);
     for key in expected {
