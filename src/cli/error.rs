@@ -206,6 +206,15 @@ impl From<upkeep::Error> for Error {
                 "give all notes from the backup on; if none is missing say so with --no-erasures and \
                  the reason",
             ),
+            upkeep::Error::Signed(_) | upkeep::Error::NoRoster => this.code(USAGE).hint(
+                "name the newest `roster/<version>.note` of the lost vault, and each `admin/<number>.note` \
+                 since the backup, unchanged",
+            ),
+            upkeep::Error::OldRoster { .. } => this.code(USAGE).hint(
+                "leave --signed out if nobody was added or revoked after the backup; else find the \
+                 newest one",
+            ),
+            upkeep::Error::Throwaway => this.hint("it is for tests: find the vault's own roster"),
             upkeep::Error::NoReason => this.code(USAGE).hint("why is nothing to be forgotten?"),
         }
     }

@@ -351,7 +351,7 @@ impl Whoami {
 
 /// What a restore left out.
 fn accepted(gone: Option<Gone>) -> Report {
-    let Some(Gone { from, to, minute, known_to, roster }) = gone else {
+    let Some(Gone { from, to, minute, known_to, roster, roster_file }) = gone else {
         return Report::new(
             "the ledger continues what you saw last: there is nothing to accept",
             json!({ "accepted": false }),
@@ -365,7 +365,8 @@ fn accepted(gone: Option<Gone>) -> Report {
         0 => String::new(),
         known => format!(
             "\nyou knew roster {known}; if the vault has an older one again, who was revoked since stands \
-             in it: ask the admin"
+             in it: give the admin {}",
+            roster_file.display()
         ),
     };
     Report::new(
@@ -376,6 +377,6 @@ fn accepted(gone: Option<Gone>) -> Report {
             to.saturating_sub(1),
         ),
         json!({ "accepted": true, "from": from, "to": to, "minute": minute, "known_to": known_to,
-            "roster": roster }),
+            "roster": roster, "roster_file": roster_file }),
     )
 }

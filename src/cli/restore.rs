@@ -13,7 +13,7 @@ use crate::config::{Config, FILE};
 use crate::ledger::erasures;
 use crate::reply::checkpoint as mailed;
 use crate::store;
-use crate::upkeep::replay::{self, Since};
+use crate::upkeep::replay::{self, Settled, Since};
 use crate::upkeep::restore::{Backup, Lost, Restored, Target};
 
 /// Make a vault of a backup, in a new folder, with a fresh key of the cabinet
@@ -76,12 +76,18 @@ struct Replay {
     /// Nothing was forgotten since, and why you know
     #[arg(long, value_name = "REASON", conflicts_with = "erasures")]
     no_erasures: Option<String>,
+    /// The newest signed roster of the lost vault, and hand-overs of the admin key since the backup: who
+    /// was revoked stays out
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    signed: Vec<PathBuf>,
 }
 
 /// Lost entries that are listed for people; programs get all.
 const MOST_SHOWN: usize = 50;
 /// The longest file of notes, in bytes.
 const LONGEST_NOTES: u64 = 16 << 20;
+/// The longest signed file, in bytes.
+const LONGEST_SIGNED: u64 = 1 << 20;
 
 impl Restore {
     /// Runs it.
@@ -150,7 +156,9 @@ fn shown(restored: &Restored, dir: &Path, cabinet_key: &Path) -> Report {
         ));
         lines.push(format!(
             "It does not serve yet. Say what was forgotten since:\n  kluis restore replay {} \
-             --erasures NOTE…   (or --no-erasures REASON)",
+             --erasures NOTE…   (or --no-erasures REASON)\n\
+             and give it the newest signed roster (--signed FILE): the backup's own lets in who was revoked \
+             since",
             dir.display()
         ));
     }
@@ -190,6 +198,29 @@ fn lost_json(lost: &Lost) -> serde_json::Value {
     })
 }
 
+/// Which roster is in force; without a newer one it may let in who was revoked.
+fn roster_line(settled: &Settled, was_given: bool, dir: &Path) -> String {
+    let version = settled.roster.version;
+    let names = |names: Vec<&str>| names.join(", ");
+    if was_given {
+        return match settled.revoked.as_slice() {
+            [] => format!("roster {version} is in force"),
+            revoked => {
+                let gone = names(revoked.iter().map(String::as_str).collect());
+                format!("roster {version} is in force; no longer in it: {gone}")
+            }
+        };
+    }
+    let members = names(settled.roster.members.iter().map(|m| m.name.as_str()).collect());
+    format!(
+        "ATTENTION: roster {version} is in force, that of the backup, with {members}.\n  \
+         Who was revoked after the backup can log in again. Before it serves, put the newest signed roster \
+         into a folder\n  as roster.note: `kluis keys take FOLDER {}`; without one, `kluis keys revoke` at \
+         once",
+        dir.display()
+    )
+}
+
 impl Replay {
     fn run(&self) -> Result<Report, Error> {
         session::harden()?;
@@ -208,12 +239,18 @@ impl Replay {
             }
             notes.extend(found);
         }
+        let read = |file: &PathBuf| -> Result<String, Error> {
+            let bytes = case::read_at_most(file, LONGEST_SIGNED)?;
+            String::from_utf8(bytes.to_vec())
+                .map_err(|_| Error::usage(format!("{} is no signed note", file.display())))
+        };
+        let signed: Vec<String> = self.signed.iter().map(read).collect::<Result<_, _>>()?;
         let since = match &self.no_erasures {
             Some(reason) => Since::Nothing(reason),
             None => Since::Notes(&notes),
         };
         let minute = Clock::System.minutes();
-        let settled = replay::replay(&dir, &config.cabinet_key, minute, &since)?;
+        let settled = replay::replay(&dir, &config.cabinet_key, minute, &since, &signed)?;
         let mut lines = Vec::new();
         if self.no_erasures.is_some() {
             lines.push("it is entered that nothing was forgotten since the backup".to_owned());
@@ -232,6 +269,7 @@ impl Replay {
                 settled.known_to
             ));
         }
+        lines.push(roster_line(&settled, !signed.is_empty(), &dir));
         lines.push(format!("`kluis serve {}` starts it", dir.display()));
         Ok(Report::new(
             lines.join("\n"),
@@ -241,6 +279,9 @@ impl Replay {
                 "size": settled.size,
                 "known_to": settled.known_to,
                 "no_erasures": self.no_erasures.is_some(),
+                "roster": settled.roster.version,
+                "members": settled.roster.members.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(),
+                "revoked": settled.revoked,
             }),
         ))
     }

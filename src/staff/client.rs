@@ -26,6 +26,7 @@ use crate::keys::admins::Admins;
 use crate::keys::epoch::{EpochPublic, EpochSecret};
 use crate::keys::epoch_note::EpochNote;
 use crate::keys::readers::Readers;
+use crate::keys::roster::{self, Roster};
 use crate::keys::{challenge, wrapped};
 use crate::ledger::certificate::Certificate;
 use crate::reply::openpgp::MailboxKey;
@@ -395,6 +396,15 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Remembers the roster in force, and keeps its note.
+    pub(super) fn remember_roster(&mut self, roster: &Roster, note: &str) -> Result<(), Error> {
+        if let Some(seen) = &self.seen {
+            seen.keep_roster(self.vault, roster.version, note)?;
+        }
+        let known = Some((roster.version, roster::digest(&roster.to_text())));
+        self.remember(Newest { roster: known, ..self.newest })
     }
 
     /// The epoch to seal to.

@@ -4,7 +4,6 @@
 //! sees public keys, wrapped secrets and inner layers, as ever.
 
 use super::client::{Client, Error};
-use super::seen::Newest;
 use crate::casebook::protocol::{Request, Response};
 use crate::casebook::state::Wrapped;
 use crate::ids::{EpochId, StaffId};
@@ -54,7 +53,7 @@ impl Client {
         }) {
             return Err(Error::Older("roster"));
         }
-        self.remember(Newest { roster: Some(offered), ..self.newest })?;
+        self.remember_roster(&roster, &note)?;
         Ok(InForce { roster, next, stale, epoch, mailbox })
     }
 
@@ -89,9 +88,8 @@ impl Client {
     /// A rule that it breaks; what the server says.
     pub fn sign_roster(&mut self, roster: &Roster, admin: &AdminKey) -> Result<(), Error> {
         let note = roster.sign(admin).map_err(|error| Error::Refused(error.to_string()))?;
-        self.ask(&Request::SignRoster { note })?;
-        let signed = (roster.version, roster::digest(&roster.to_text()));
-        self.remember(Newest { roster: Some(signed), ..self.newest })
+        self.ask(&Request::SignRoster { note: note.clone() })?;
+        self.remember_roster(roster, &note)
     }
 
     /// Hands the admin key over: the old one signs that, the new one the roster.
@@ -115,13 +113,12 @@ impl Client {
         let note = hand_over.sign(old);
         let version = in_force.roster.version.checked_add(1).ok_or(Error::Unexpected)?;
         let next = Roster { version, ..in_force.roster.clone() };
-        let roster = next.sign(new).map_err(|error| Error::Refused(error.to_string()))?;
+        let signed = next.sign(new).map_err(|error| Error::Refused(error.to_string()))?;
         let mut admins = self.admins.clone();
         admins.follow(&note).map_err(|error| Error::Refused(error.to_string()))?;
-        self.ask(&Request::HandOver { note, roster })?;
+        self.ask(&Request::HandOver { note, roster: signed.clone() })?;
         self.admins = admins;
-        let signed = (version, roster::digest(&next.to_text()));
-        self.remember(Newest { roster: Some(signed), ..self.newest })
+        self.remember_roster(&next, &signed)
     }
 
     /// Makes an epoch, wrapped to the readers of `roster`. It is sealed to once a reader has proven

@@ -4,7 +4,7 @@
 //! that is so, a person decides; what the ledger says of it is shown, and must say so at all. A server
 //! that was rolled back without a restore says nothing of the kind.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::agent::Opener;
 use super::client::{Client, Error};
@@ -12,7 +12,7 @@ use super::seen::{Newest, Seen};
 use crate::ledger::{self, Entry, Fact, checkpoint};
 
 /// What a restore left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gone {
     /// The first entry that is gone: where the ledger says that it was restored.
     pub from: u64,
@@ -26,6 +26,8 @@ pub struct Gone {
     /// The version of the newest roster that this member knew of; 0 if of none. The restored vault may
     /// have an older one, in which who was revoked since stands again.
     pub roster: u32,
+    /// Where that roster is kept, signed.
+    pub roster_file: PathBuf,
 }
 
 impl Client {
@@ -68,6 +70,7 @@ impl Client {
             minute: restored.minute,
             known_to: restored.count.and(restored.position),
             roster: known.roster.map_or(0, |(version, _)| version),
+            roster_file: seen.roster_file(client.vault),
         }))
     }
 }

@@ -149,8 +149,34 @@ impl Seen {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::Broken(error)),
         }
+        // For a restore from a backup that does not have them.
+        for (number, note) in (2..).zip(hand_overs) {
+            let path = self.dir.join(format!("{vault}.admin-{number}.note"));
+            self.put(&path, note).map_err(Error::Broken)?;
+        }
         self.put(&path, &format!("{newest}\n")).map_err(Error::Broken)?;
         Ok(admins)
+    }
+
+    /// Keeps the signed roster, if none that is newer is kept: whoever restores the vault from an older
+    /// backup needs it, to leave out who was revoked since.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn keep_roster(&self, vault: VaultId, version: u32, note: &str) -> Result<(), Error> {
+        let path = self.roster_file(vault);
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        let there = kept.lines().find_map(|line| line.strip_prefix("version ")?.parse().ok());
+        if kept == note || there.is_some_and(|there: u32| there > version) {
+            return Ok(());
+        }
+        self.put(&path, note).map_err(Error::Broken)
+    }
+
+    /// Where the newest signed roster is kept.
+    #[must_use]
+    pub fn roster_file(&self, vault: VaultId) -> PathBuf {
+        self.dir.join(format!("{vault}.roster.note"))
     }
 
     /// The newest that this member knows of a vault.
@@ -303,6 +329,21 @@ mod tests {
         let newest = Newest { roster: Some((3, Digest::new([7; 32]))), epoch: 2, mailbox: 1 };
         seen.remember(vault, &newest).expect("is written");
         assert_eq!(seen.newest(vault).expect("reads"), newest);
+    }
+
+    #[test]
+    fn the_note_of_the_newest_roster_is_kept_and_no_older_one_takes_its_place() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let seen = Seen::in_dir(dir.path().join("seen"));
+        let vault = VaultId::random();
+        let note = |version, text| format!("kluis roster 1\nversion {version}\n{text}\n");
+        let kept = || std::fs::read_to_string(seen.roster_file(vault)).expect("is kept");
+        for (version, text, stays) in
+            [(2, "a", (2, "a")), (3, "b", (3, "b")), (2, "a", (3, "b")), (3, "c", (3, "c"))]
+        {
+            seen.keep_roster(vault, version, &note(version, text)).expect("is written");
+            assert_eq!(kept(), note(stays.0, stays.1));
+        }
     }
 
     #[test]

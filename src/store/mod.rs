@@ -51,7 +51,9 @@ pub use peek::newest;
 pub use plan_file::PlanFile;
 pub use removal::{ClosedPack, Listed, REMOVE_STEPS, Removal, Removed, State};
 pub use report::{Harmed, Problem, Remedy, Report};
-pub use restored::{Cabinet, Pending, REPLAY_STEPS, Replayed, Stated, clear_laid, settle};
+pub use restored::{
+    Cabinet, NewRoster, Pending, REPLAY_STEPS, Replayed, Stated, clear_laid, settle,
+};
 pub use snapshot::{KeptKey, LedgerFile, PackFile, Snapshot};
 pub use staged::Staged;
 pub use staging::{PutError, Repeats, Short, ShortPut, Staging, Stored, Writer};

@@ -3,9 +3,9 @@
 //!
 //! ```text
 //! lay:     key of g+1 durable → cabinet.<g+1>.restored whole, durable        nothing opens this vault
-//! settle:  one frame: Restored, and Forgotten for each erasure, durable → key of g+2 durable →
-//!          cabinet.<g+2>.new without these slots, durable, every slot opened → renamed = switch →
-//!          checkpoint beside the key → key of g+1 overwritten, unlinked
+//! settle:  one frame: Restored, the newer roster, and Forgotten for each erasure, durable → checkpoint
+//!          beside the key → key of g+2 durable → cabinet.<g+2>.new without these slots, durable, every
+//!          slot opened → renamed = switch → key of g+1 overwritten, unlinked
 //! ```
 //!
 //! The cabinet of the first step has another name than a cabinet has: no program opens it, and no
@@ -19,7 +19,7 @@ use super::cabinet::{self, Kept, Place, Slots};
 use super::disk::{self, Disk, Durable};
 use super::frame;
 use super::{Error, log, mark, opening, rotation};
-use crate::ids::{Digest, ItemId, SlotId, VaultId};
+use crate::ids::{Digest, ItemId, SlotId, StaffId, VaultId};
 use crate::lab::step;
 use crate::ledger::{Entry, Fact};
 use crate::secret::Secret;
@@ -30,10 +30,11 @@ const RESTORED: &str = ".restored";
 /// The steps of a replay that a crash must survive, in order.
 pub const REPLAY_STEPS: &[&str] = &[
     "replay:recorded",
+    "replay:marked",
     "replay:key-written",
     "replay:cabinet-written",
     "replay:switched",
-    "replay:marked",
+    "replay:cleared",
 ];
 
 /// The generation of the restored cabinet that waits in this vault, if there is one.
@@ -137,13 +138,26 @@ pub fn clear_laid(keys: &Path) -> Result<(), Error> {
 }
 
 /// What a person says of the time after the backup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stated {
     /// The hash of the file that has the notes, or the reason.
     pub hash: Digest,
     /// Up to which entry of the lost ledger erasures are known; none if it is stated that there are
     /// none.
     pub known_to: Option<u64>,
+    /// A roster that is newer than the backup's, if there is one.
+    pub roster: Option<NewRoster>,
+}
+
+/// A roster that was signed after the backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRoster {
+    /// The hash of its note.
+    pub hash: Digest,
+    /// Hand-overs of the admin key up to the one that signed it: number, and hash of the note.
+    pub hand_overs: Vec<(u32, Digest)>,
+    /// Members of the one before who are not in it any more.
+    pub gone: Vec<StaffId>,
 }
 
 /// What was replayed.
@@ -163,6 +177,10 @@ pub struct Pending {
     pub size: u64,
     /// The public key of checkpoints.
     pub public: Digest,
+    /// The hash of the roster in force.
+    pub roster: Option<Digest>,
+    /// The hashes of the hand-overs of the admin key, oldest first.
+    pub hand_overs: Vec<Digest>,
 }
 
 impl Pending {
@@ -184,7 +202,9 @@ impl Pending {
         let mut fold = Fold::default();
         copied.ledger(&copied.ledger_files()?, &mut |entry| fold.take(entry))?;
         let public = fold.public.unwrap_or(Digest::new([0; 32]));
-        Ok(Some(Self { vault: copied.vault(), size: fold.covered(), public }))
+        let (vault, size) = (copied.vault(), fold.covered());
+        let Fold { roster, hand_overs, .. } = fold;
+        Ok(Some(Self { vault, size, public, roster, hand_overs }))
     }
 }
 
@@ -193,6 +213,9 @@ impl Pending {
 struct Fold {
     size: u64,
     public: Option<Digest>,
+    /// The hashes of the newest roster and of all hand-overs of the admin key.
+    roster: Option<Digest>,
+    hand_overs: Vec<Digest>,
     /// What filled each slot that was not emptied since.
     filled: HashMap<SlotId, Entry>,
     emptied: HashSet<SlotId>,
@@ -212,6 +235,8 @@ impl Fold {
             Fact::ServerKey if entry.count == Some(crate::ledger::entry::CHECKPOINT_KEY) => {
                 self.public = entry.hash;
             }
+            Fact::RosterSigned => self.roster = entry.hash,
+            Fact::AdminSigned => self.hand_overs.extend(entry.hash),
             _ => {}
         }
         let Some(slot) = entry.slot else { return };
@@ -228,15 +253,15 @@ impl Fold {
         self.restored.map_or(self.size, |(seq, _)| seq)
     }
 
-    /// What is to be entered: that the vault was restored, unless that stands there, and what is
-    /// forgotten.
+    /// What is to be entered, unless it stands there: that the vault was restored, the newer roster,
+    /// and what is forgotten.
     fn entries(&self, minute: u64, stated: &Stated, drops: &HashSet<SlotId>) -> (Vec<Entry>, u64) {
         let known = drops.iter().filter_map(|slot| self.filled.get(slot));
         let known = known.filter(|entry| entry.boxed.is_some());
         let mut gone: Vec<Entry> = known.map(|entry| forgotten(entry, minute)).collect();
         gone.sort_by_key(|entry| entry.seq);
         let dropped = gone.len() as u64;
-        let mut entries = Vec::with_capacity(gone.len() + 1);
+        let mut entries = Vec::new();
         if self.restored.map(|(_, hash)| hash) != Some(stated.hash) {
             entries.push(Entry {
                 hash: Some(stated.hash),
@@ -244,6 +269,20 @@ impl Fold {
                 count: stated.known_to.map(|_| dropped),
                 ..Entry::new(Fact::Restored, minute)
             });
+        }
+        let roster = stated.roster.as_ref();
+        let roster = roster.filter(|new| self.roster != Some(new.hash));
+        if let Some(NewRoster { hash, hand_overs, gone }) = roster {
+            entries.extend(hand_overs.iter().map(|(number, hash)| {
+                let (hash, count) = (Some(*hash), Some(u64::from(*number)));
+                Entry { hash, count, ..Entry::new(Fact::AdminSigned, minute) }
+            }));
+            let hash = Some(*hash);
+            entries.push(Entry { hash, ..Entry::new(Fact::RosterSigned, minute) });
+            entries.extend(gone.iter().map(|id| {
+                let staff = Some(*id);
+                Entry { staff, ..Entry::new(Fact::MemberRevoked, minute) }
+            }));
         }
         entries.extend(gone);
         (entries, dropped)
@@ -300,12 +339,15 @@ pub fn settle(
     }
     step("replay:recorded");
     slots.kept.retain(|id, _| !fold.emptied.contains(id));
-    switch(&place, generation, &slots)?;
-    step("replay:switched");
+    // Before the vault opens: behind the switch nothing would write it until the next erasure, and an
+    // older ledger could be put back unnoticed.
     mark::write(&place, &slots, &opened.history)?;
     step("replay:marked");
+    switch(&place, generation, &slots)?;
+    step("replay:switched");
     rotation::destroy_key(&disk, &place.key(generation))?;
     clear(&place)?;
+    step("replay:cleared");
     Ok(Replayed { dropped, unknown })
 }
 
@@ -360,24 +402,33 @@ mod tests {
             };
             fold.take(&filled);
         }
-        let stated = Stated { hash: Digest::new([1; 32]), known_to: Some(7) };
+        let (hash, hand_overs) = (Digest::new([5; 32]), vec![(2, Digest::new([6; 32]))]);
+        let roster = Some(NewRoster { hash, hand_overs, gone: vec![StaffId(3)] });
+        let hash = Digest::new([1; 32]);
+        let stated = Stated { hash, known_to: Some(7), roster };
         let drops = HashSet::from([slot(1), slot(3), slot(8)]);
         let (entries, dropped) = fold.entries(6, &stated, &drops);
         let facts: Vec<_> = entries.iter().map(|entry| (entry.kind, entry.slot)).collect();
         let expected = [
             (Fact::Restored, None),
+            (Fact::AdminSigned, None),
+            (Fact::RosterSigned, None),
+            (Fact::MemberRevoked, None),
             (Fact::Forgotten, Some(slot(1))),
             (Fact::Forgotten, Some(slot(3))),
         ];
         assert_eq!((facts.as_slice(), dropped), (&expected[..], 2));
         assert_eq!((entries[0].position, entries[0].count), (Some(7), Some(2)));
+        assert_eq!((entries[1].hash, entries[1].count), (Some(Digest::new([6; 32])), Some(2)));
+        assert_eq!(entries[2].hash, Some(Digest::new([5; 32])));
+        assert_eq!(entries[3].staff, Some(StaffId(3)));
         assert_eq!(fold.covered(), 4);
         for (seq, entry) in (4..).zip(entries) {
             fold.take(&Entry { seq, ..entry });
         }
         assert_eq!(fold.covered(), 4, "the backup does not cover what the replay entered");
         assert!(fold.entries(6, &stated, &drops).0.is_empty());
-        let none = Stated { hash: Digest::new([2; 32]), known_to: None };
+        let none = Stated { hash: Digest::new([2; 32]), known_to: None, roster: None };
         let (entries, _) = fold.entries(6, &none, &HashSet::new());
         assert_eq!((entries.len(), entries[0].count), (1, None));
     }

@@ -23,7 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::ids::Address;
-use crate::{ledger, store};
+use crate::{keys, ledger, store};
 
 /// Why upkeep did nothing.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +109,23 @@ pub enum Error {
         /// The first one that a note covers again, or the size of the backup.
         to: u64,
     },
+    /// A roster or a hand-over that the admin did not sign, or that is not written as it must be.
+    #[error("a signed file is not to be believed: {0}")]
+    Signed(#[from] keys::roster::Error),
+    /// A hand-over without the roster that the new key signed with it.
+    #[error("the admin key was handed over, and no roster is there that the new one signed")]
+    NoRoster,
+    /// The roster is not newer than the one of the backup.
+    #[error("roster {offered} is not newer than roster {known}, which is in the backup")]
+    OldRoster {
+        /// The version of the one that was given.
+        offered: u32,
+        /// The version of the one in force.
+        known: u32,
+    },
+    /// The roster holds a key that is published with the sources.
+    #[error("the roster holds a throwaway key that everybody can read")]
+    Throwaway,
     /// A reason that is none.
     #[error("a reason is a line of words")]
     NoReason,

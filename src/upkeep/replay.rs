@@ -3,10 +3,17 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::{Error, copying};
+use super::{Error, backup, copying, restore};
 use crate::ids::{Digest, SlotId};
+use crate::keys::admins::Admins;
+use crate::keys::roster::{self, Member, Roster, Standing};
 use crate::ledger::erasures::Erasures;
-use crate::store::{self, Pending, Replayed, Stated};
+use crate::store::{self, NewRoster, Pending, Replayed, Stated};
+
+/// The steps of a replay before those of the store ([`store::REPLAY_STEPS`]), in order; the first two
+/// if something was signed after the backup.
+pub const SIGNED_STEPS: &[&str] =
+    &["replay:hand-over-written", "replay:roster-written", "replay:noted"];
 
 /// What a person says of the time after a backup.
 pub enum Since<'a> {
@@ -17,7 +24,7 @@ pub enum Since<'a> {
 }
 
 /// What a replay did.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settled {
     /// What was dropped.
     pub replayed: Replayed,
@@ -25,30 +32,161 @@ pub struct Settled {
     pub size: u64,
     /// Up to which entry of the lost ledger erasures are known.
     pub known_to: u64,
+    /// The roster that is in force from now on.
+    pub roster: Roster,
+    /// Who was in the backup's roster and is not in this one.
+    pub revoked: Vec<String>,
 }
 
 /// Says what was forgotten after the backup of the restored vault in `dir`: it is forgotten, entered,
-/// and the vault opens from now on.
+/// and the vault opens from now on. `signed` are notes that the admin signed after the backup: the
+/// newest roster, and hand-overs of the admin key before it. Who was revoked by it gets in no more.
 ///
 /// # Errors
-/// [`Error::Settled`], [`Error::Note`], [`Error::Gap`], [`Error::NoReason`]; where the system refuses. The
-/// vault stays shut then, and the same call goes on.
+/// [`Error::Settled`], [`Error::Note`], [`Error::Gap`], [`Error::NoReason`], [`Error::Signed`],
+/// [`Error::OldRoster`], [`Error::NoRoster`], [`Error::Throwaway`]; where the system refuses. The vault
+/// stays shut then, and the same call goes on.
 pub fn replay(
     dir: &Path,
     cabinet_key: &Path,
     minute: u64,
     since: &Since<'_>,
+    signed: &[String],
 ) -> Result<Settled, Error> {
     let pending = Pending::find(dir)?.ok_or_else(|| Error::Settled(dir.to_owned()))?;
+    restore::clear_mark(dir)?;
     let Said { text, drops, known_to } = said(&pending, since)?;
+    let admins = admins(dir, &pending)?;
+    let known = in_force(dir, &pending, &admins)?;
+    let newer = newer(dir, &known, admins, signed)?;
+    let new = newer.as_ref().map(|newer| newer.put(dir, &known)).transpose()?;
     let hash = Digest::new(*blake3::hash(text.as_bytes()).as_bytes());
     let folder = dir.join("restored");
     copying::make_dir(&folder)?;
     copying::put(&folder.join(format!("{hash}.txt")), text.as_bytes(), "replay:noted")?;
-    let stated = Stated { hash, known_to };
+    let stated = Stated { hash, known_to, roster: new };
     let replayed = store::settle(dir, cabinet_key, minute, &stated, &drops)?;
-    let size = pending.size;
-    Ok(Settled { replayed, size, known_to: known_to.unwrap_or(size) })
+    let (size, known_to) = (pending.size, known_to.unwrap_or(pending.size));
+    let revoked = newer.iter().flat_map(|newer| gone(&known, &newer.roster));
+    let revoked = revoked.map(|member| member.name.clone()).collect();
+    let roster = newer.map_or(known, |newer| newer.roster);
+    Ok(Settled { replayed, size, known_to, revoked, roster })
+}
+
+/// The admin keys that the restored ledger names; what else lies there is of a try that was cut off.
+fn admins(dir: &Path, pending: &Pending) -> Result<Admins, Error> {
+    let text = |path: &Path| std::fs::read_to_string(path).map_err(Error::at(path));
+    let path = dir.join("admin.pub");
+    let founding = text(&path)?.trim().parse();
+    let founding = founding.map_err(|_| Error::damaged(&path, 0, "no key of an admin"))?;
+    let mut admins = Admins::founding(pending.vault, founding);
+    for hash in &pending.hand_overs {
+        let path = dir.join("admin").join(format!("{}.note", admins.number() + 1));
+        let note = text(&path)?;
+        if roster::digest(&note) != *hash || admins.follow(&note).is_err() {
+            return Err(Error::damaged(&path, 0, "not the hand-over that the ledger names"));
+        }
+    }
+    Ok(admins)
+}
+
+/// The roster that the restored ledger names.
+fn in_force(dir: &Path, pending: &Pending, admins: &Admins) -> Result<Roster, Error> {
+    let folder = dir.join("roster");
+    for name in backup::names(&folder)? {
+        let path = folder.join(name);
+        let note = std::fs::read_to_string(&path).map_err(Error::at(&path))?;
+        if pending.roster == Some(roster::digest(&note)) {
+            return Ok(admins.roster(&note)?);
+        }
+    }
+    Err(Error::damaged(&folder, 0, "the roster that the ledger names is not there"))
+}
+
+/// What the admin signed after the backup.
+struct Newer<'a> {
+    roster: Roster,
+    note: &'a str,
+    /// Hand-overs of the admin key before it, by number.
+    hand_overs: Vec<(u32, &'a str)>,
+}
+
+/// The newest roster of `signed`, if it is not `known`, and the hand-overs that lead to it.
+fn newer<'a>(
+    dir: &Path,
+    known: &Roster,
+    mut admins: Admins,
+    signed: &'a [String],
+) -> Result<Option<Newer<'a>>, Error> {
+    let (mut left, rosters): (Vec<&str>, Vec<&str>) =
+        signed.iter().map(String::as_str).partition(|note| note.starts_with("kluis admin "));
+    let mut hand_overs = Vec::new();
+    while let Some(at) = left.iter().position(|note| admins.follow(note).is_ok()) {
+        hand_overs.push((admins.number(), left.remove(at)));
+    }
+    // One that the backup has, too, is no harm.
+    let names = |number: u32| dir.join("admin").join(format!("{number}.note"));
+    let is_there = |note: &str| {
+        let before = 2..=admins.number();
+        before.map(names).any(|path| std::fs::read_to_string(path).is_ok_and(|text| text == note))
+    };
+    if left.iter().any(|note| !is_there(note)) {
+        return Err(Error::Signed(roster::Error::Signature));
+    }
+    // Of several the newest counts; older ones are signed by an admin key before, perhaps.
+    let mut newest: Option<(Roster, &str)> = None;
+    for note in &rosters {
+        match admins.roster(note) {
+            Ok(read) if newest.as_ref().is_none_or(|(best, _)| best.version < read.version) => {
+                newest = Some((read, note));
+            }
+            Ok(_) => {}
+            Err(error) if rosters.len() == 1 => return Err(error.into()),
+            Err(_) => {}
+        }
+    }
+    let Some((roster, note)) = newest else {
+        return match (hand_overs.is_empty(), rosters.is_empty()) {
+            (true, true) => Ok(None),
+            (_, true) => Err(Error::NoRoster),
+            (_, false) => Err(Error::Signed(roster::Error::Signature)),
+        };
+    };
+    match roster.standing(known) {
+        Standing::Same if hand_overs.is_empty() => Ok(None),
+        // Nothing would start with it.
+        Standing::Newer if roster.is_throwaway() => Err(Error::Throwaway),
+        Standing::Newer => Ok(Some(Newer { roster, note, hand_overs })),
+        _ => Err(Error::OldRoster { offered: roster.version, known: known.version }),
+    }
+}
+
+impl Newer<'_> {
+    /// Puts the notes where the ledger's entries will look for them, durably.
+    fn put(&self, dir: &Path, known: &Roster) -> Result<NewRoster, Error> {
+        let folder = dir.join("admin");
+        if !self.hand_overs.is_empty() {
+            copying::make_dir(&folder)?;
+        }
+        for (number, note) in &self.hand_overs {
+            let path = folder.join(format!("{number}.note"));
+            copying::put(&path, note.as_bytes(), "replay:hand-over-written")?;
+        }
+        let path = dir.join("roster").join(format!("{}.note", self.roster.version));
+        copying::put(&path, self.note.as_bytes(), "replay:roster-written")?;
+        let hand_overs = self.hand_overs.iter();
+        Ok(NewRoster {
+            hash: roster::digest(self.note),
+            hand_overs: hand_overs.map(|(number, note)| (*number, roster::digest(note))).collect(),
+            gone: gone(known, &self.roster).map(|member| member.id).collect(),
+        })
+    }
+}
+
+/// Who is not in the newer one any more.
+fn gone<'a>(known: &'a Roster, newer: &'a Roster) -> impl Iterator<Item = &'a Member> {
+    let is_gone = |member: &&Member| newer.members.iter().all(|other| other.id != member.id);
+    known.members.iter().filter(is_gone)
 }
 
 /// What notes or a reason come to.
@@ -102,7 +240,8 @@ mod tests {
 
     fn pending() -> Pending {
         let public = Digest::new(public_of(&SEED));
-        Pending { vault: VaultId::new([1; 16]), size: 100, public }
+        let vault = VaultId::new([1; 16]);
+        Pending { vault, size: 100, public, roster: None, hand_overs: Vec::new() }
     }
 
     fn note(from: u64, to: u64, slot: u8) -> String {

@@ -37,9 +37,10 @@ pub const RESTORE_STEPS: &[&str] = &[
     "restore:key-written",
     "restore:cabinet-written",
     "restore:named",
+    "restore:unmarked",
 ];
 
-/// The name of the file that says whose the folder beside is.
+/// The name of the file that says whose the folder beside is. A crash may leave it in the vault.
 const MARK: &str = "restoring";
 
 /// A backup whose head, catalog and ledger hold together.
@@ -253,13 +254,14 @@ impl Backup {
         self.copy_files(target, &staging, &mut bar)?;
         cabinet.lay()?;
         step("restore:cabinet-written");
-        let mark = staging.join(MARK);
-        std::fs::remove_file(&mark).map_err(Error::at(&mark))?;
         copying::sync_dir(&staging).map_err(Error::at(&staging))?;
         std::fs::rename(&staging, target.dir).map_err(Error::at(target.dir))?;
         step("restore:named");
         let parent = target.dir.parent().unwrap_or(Path::new("/"));
         copying::sync_dir(parent).map_err(Error::at(parent))?;
+        // Last: without it nobody would know whose the folder beside is, and nothing went on in it.
+        clear_mark(target.dir)?;
+        step("restore:unmarked");
         (bar.progress)(bar.total, bar.total);
         Ok(done)
     }
@@ -315,9 +317,9 @@ impl Backup {
     ) -> Result<(), Error> {
         for (&id, sum) in &self.catalog.packs {
             let (from, to) = (self.layout().pack(id), Layout(staging).pack(id));
-            // It has its name when it is whole and durable.
-            if std::fs::metadata(&to).is_ok_and(|there| there.len() == sum.length) {
-                bar.add(sum.length);
+            // An interrupted try left it, whole and durable; whether it was the right one, it had not
+            // yet looked perhaps.
+            if to.exists() && copying::sum(&to, u64::MAX, &mut |n| bar.add(n))? == *sum {
                 continue;
             }
             let copied =
@@ -428,6 +430,15 @@ fn check_target(target: &Target<'_>, staging: &Path) -> Result<(), Error> {
 
 fn mark_of(cabinet_key: &Path) -> String {
     format!("being restored; cabinet key in {}\n", cabinet_key.display())
+}
+
+/// Removes the mark from a vault that has its name.
+pub(super) fn clear_mark(dir: &Path) -> Result<(), Error> {
+    let mark = dir.join(MARK);
+    match std::fs::remove_file(&mark) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::at(&mark)(error)),
+        _ => Ok(()),
+    }
 }
 
 fn is_marked(staging: &Path, cabinet_key: &Path) -> bool {

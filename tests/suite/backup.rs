@@ -21,9 +21,10 @@ use kluis::staff::seen::Seen;
 use kluis::store::{self, Store};
 use kluis::upkeep;
 use kluis::upkeep::backup::Summary;
+use kluis::upkeep::catalog::Head;
 use kluis::upkeep::replay::{self, Settled, Since};
 use kluis::upkeep::restore::{Backup, Restored, Target};
-use kluis::upkeep::verify::Verified;
+use kluis::upkeep::verify::{Flaw, Verified};
 use serde_json::Value;
 
 use crate::mail_client::letter;
@@ -34,12 +35,12 @@ use crate::world::{KLUIS, MAILBOX, Server, World};
 const SEED: u64 = 71;
 
 /// Where the backups of this world go.
-fn dest(world: &World) -> PathBuf {
+pub(crate) fn dest(world: &World) -> PathBuf {
     world.root.path().join("backup")
 }
 
 /// Runs `kluis` with these environment variables; gives what it printed.
-fn output(arguments: &[&OsStr], variables: &[(&str, &str)]) -> Output {
+pub(crate) fn output(arguments: &[&OsStr], variables: &[(&str, &str)]) -> Output {
     Command::new(KLUIS)
         .arg("--json")
         .args(arguments)
@@ -50,7 +51,7 @@ fn output(arguments: &[&OsStr], variables: &[(&str, &str)]) -> Output {
 }
 
 /// Exit code and JSON.
-fn kluis(arguments: &[&OsStr]) -> (i32, Value) {
+pub(crate) fn kluis(arguments: &[&OsStr]) -> (i32, Value) {
     let output = output(arguments, &[]);
     let text = if output.stdout.is_empty() { &output.stderr } else { &output.stdout };
     let value = serde_json::from_slice(text);
@@ -59,29 +60,32 @@ fn kluis(arguments: &[&OsStr]) -> (i32, Value) {
 }
 
 /// `kluis backup` of this world.
-fn back_up(world: &World) -> Value {
+pub(crate) fn back_up(world: &World) -> Value {
     let (code, value) = kluis(&backup_arguments(&world.state(), &dest(world)));
     assert_eq!(code, 0, "{value}");
     value
 }
 
-fn backup_arguments<'a>(state: &'a Path, dest: &'a Path) -> [&'a OsStr; 4] {
+pub(crate) fn backup_arguments<'a>(state: &'a Path, dest: &'a Path) -> [&'a OsStr; 4] {
     [OsStr::new("backup"), dest.as_os_str(), OsStr::new("--dir"), state.as_os_str()]
 }
 
 /// The same in this process, of an open vault.
-fn back_up_here(gateway: &Gateway, dest: &Path) -> Result<Summary, kluis::casebook::Error> {
+pub(crate) fn back_up_here(
+    gateway: &Gateway,
+    dest: &Path,
+) -> Result<Summary, kluis::casebook::Error> {
     gateway.back_up(dest, false, &|_, _| true)
 }
 
-fn verify(world: &World, key: Option<&str>) -> Verified {
+pub(crate) fn verify(world: &World, key: Option<&str>) -> Verified {
     let key = key.map(|name| world.key(name));
     let backup = Backup::open(&dest(world)).expect("holds together");
     backup.verify(key.as_ref(), &|_, _| true).expect("is read")
 }
 
 /// The vault breaks: what is left of it lies in `lost`.
-fn lose(world: &World) -> PathBuf {
+pub(crate) fn lose(world: &World) -> PathBuf {
     let lost = world.root.path().join("lost");
     std::fs::create_dir(&lost).expect("a folder");
     std::fs::rename(world.state(), lost.join("state")).expect("is moved");
@@ -90,26 +94,41 @@ fn lose(world: &World) -> PathBuf {
 }
 
 /// Makes the vault again where it was.
-fn restore_with(world: &World, key: &str) -> Result<Restored, upkeep::Error> {
+pub(crate) fn restore_with(world: &World, key: &str) -> Result<Restored, upkeep::Error> {
     let (dir, cabinet_key) = (world.state(), world.cabinet_key());
     let target = Target { dir: &dir, cabinet_key: &cabinet_key, despite_damage: false };
     Backup::open(&dest(world))?.restore(&target, &world.key(key), false, &|_, _| true)
 }
 
 fn replay(world: &World, since: &Since<'_>) -> Result<Settled, upkeep::Error> {
-    replay::replay(&world.state(), &world.cabinet_key(), Clock::System.minutes(), since)
+    replay_with(world, since, &[])
+}
+
+/// The same, with what was signed after the backup.
+pub(crate) fn replay_with(
+    world: &World,
+    since: &Since<'_>,
+    signed: &[String],
+) -> Result<Settled, upkeep::Error> {
+    let (dir, keys, minute) = (world.state(), world.cabinet_key(), Clock::System.minutes());
+    replay::replay(&dir, &keys, minute, since, signed)
 }
 
 /// A member on a machine that never saw this vault.
-fn stranger(world: &World, name: &str) -> Client {
+pub(crate) fn stranger(world: &World, name: &str) -> Client {
+    as_stranger(world, name).expect("logs in")
+}
+
+/// The same, for somebody who may be nobody there.
+pub(crate) fn as_stranger(world: &World, name: &str) -> Result<Client, ClientError> {
     let folder = world.root.path().join(format!("seen-by-{name}-elsewhere"));
     let _ = std::fs::remove_dir_all(&folder);
     let (socket, seen) = (world.state().join("kluis.sock"), Seen::in_dir(folder));
-    Client::connect(&socket, name, Opener::Key(world.key(name)), Some(&seen)).expect("logs in")
+    Client::connect(&socket, name, Opener::Key(world.key(name)), Some(&seen))
 }
 
 /// Accepts that the vault was restored, with what this world's members remember.
-fn accept(world: &World, name: &str) -> Result<Option<Gone>, ClientError> {
+pub(crate) fn accept(world: &World, name: &str) -> Result<Option<Gone>, ClientError> {
     let seen = Seen::in_dir(world.root.path().join("seen"));
     let socket = world.state().join("kluis.sock");
     Client::accept_restored(&socket, name, Opener::Key(world.key(name)), &seen)
@@ -140,7 +159,7 @@ fn letters(client: &mut Client) -> Vec<Vec<u8>> {
     all
 }
 
-fn send(server: &Server, n: u64) -> Vec<u8> {
+pub(crate) fn send(server: &Server, n: u64) -> Vec<u8> {
     let raw = letter(SEED, n, 90_000);
     assert_eq!(deliver(server, false, &[MAILBOX], &raw), [250]);
     raw
@@ -152,7 +171,7 @@ fn sorted(mut letters: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 }
 
 /// Forgets the attachment of letter `n`; gives its id.
-fn forget(client: &mut Client, n: u64, now: bool) -> ItemId {
+pub(crate) fn forget(client: &mut Client, n: u64, now: bool) -> ItemId {
     let cases = client.queue(Filter::All).expect("lists");
     let is_it = |case: &&CaseView| {
         let detail = case.letters[0].detail.as_ref().expect("opens");
@@ -170,7 +189,7 @@ fn forget(client: &mut Client, n: u64, now: bool) -> ItemId {
 }
 
 /// The letters of which nothing is forgotten, raw.
-fn whole(client: &mut Client) -> Vec<Vec<u8>> {
+pub(crate) fn whole(client: &mut Client) -> Vec<Vec<u8>> {
     let cases = client.queue(Filter::All).expect("lists");
     let is_whole =
         |case: &&CaseView| case.letters[0].card.items.iter().all(|(_, _, forgotten)| !forgotten);
@@ -178,7 +197,7 @@ fn whole(client: &mut Client) -> Vec<Vec<u8>> {
 }
 
 /// The erasure note of a vault that still opens, from an entry on.
-fn note(world: &World, from: u64) -> String {
+pub(crate) fn note(world: &World, from: u64) -> String {
     let gateway = world.open();
     let store = gateway.casebook.store();
     let seed = gateway.casebook.server_key(CHECKPOINT_KEY).expect("is there");
@@ -187,7 +206,7 @@ fn note(world: &World, from: u64) -> String {
     notes.remove(0).sign(seed.expose())
 }
 
-fn facts(world: &World) -> Vec<Entry> {
+pub(crate) fn facts(world: &World) -> Vec<Entry> {
     let gateway = world.open();
     gateway.casebook.store().entries(0, usize::MAX).expect("reads")
 }
@@ -572,6 +591,81 @@ fn every_damaged_or_missing_file_of_a_backup_is_named() {
     assert!(verify(&world, Some("carla")).flaws.is_empty());
 }
 
+/// Puts another head in the place of the backup's.
+fn put_head(world: &World, change: impl FnOnce(&mut Head), seed: &[u8; 32]) {
+    let file = dest(world).join("head.note");
+    let mut head = Head::read(&std::fs::read_to_string(&file).expect("is read")).expect("a head");
+    change(&mut head);
+    std::fs::write(&file, head.sign(seed)).expect("writes");
+}
+
+#[test]
+fn a_head_that_the_vault_did_not_sign_is_neither_restored_nor_continued() {
+    let world = World::found();
+    back_up(&world);
+    put_head(&world, |_| {}, &[9; 32]);
+    assert!(matches!(Backup::open(&dest(&world)), Err(upkeep::Error::Damaged { .. })));
+    let (code, said) = kluis(&backup_arguments(&world.state(), &dest(&world)));
+    assert_eq!(code, 1, "{said}");
+    assert!(said["error"].as_str().expect("text").contains("did not sign"), "{said}");
+}
+
+#[test]
+fn a_backup_that_lacks_what_its_ledger_names_is_not_called_whole() {
+    let world = World::found();
+    put(&world, 0);
+    back_up(&world);
+    let seed = *world.open().casebook.server_key(CHECKPOINT_KEY).expect("is there").expose();
+    let file = files(&dest(&world).join("catalog")).remove(0);
+    let text = std::fs::read_to_string(file).expect("is read");
+    // Signed by the vault as if there had never been a pack: every file that is named is there.
+    let lines = text.lines().filter(|line| !line.starts_with("pack "));
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    let hash = kluis::ids::Digest::new(*blake3::hash(text.as_bytes()).as_bytes());
+    std::fs::write(dest(&world).join(format!("catalog/{hash}.txt")), text).expect("writes");
+    put_head(&world, |head| head.catalog = hash, &seed);
+    for key in [None, Some("carla")] {
+        let found = verify(&world, key);
+        let missing = |flaw: &&Flaw| flaw.what == "an entry whose box is missing";
+        assert_eq!(found.flaws.iter().filter(missing).count() as u64, found.boxes, "{key:?}");
+        assert!(found.boxes > 0 && found.opened.is_none_or(|opened| opened == 0));
+    }
+}
+
+#[test]
+fn of_two_backups_into_one_folder_the_second_waits_for_another_time() {
+    let world = World::found();
+    back_up(&world);
+    let lock = std::fs::File::options().write(true).open(dest(&world).join("lock"));
+    let lock = lock.expect("opens");
+    lock.lock().expect("is taken");
+    let (code, said) = kluis(&backup_arguments(&world.state(), &dest(&world)));
+    assert_eq!(code, 75, "{said}");
+    drop(lock);
+    back_up(&world);
+}
+
+#[test]
+fn what_was_damaged_in_the_vault_before_it_was_copied_is_said() {
+    let world = World::found();
+    put(&world, 0);
+    let gateway = world.open();
+    // Closed, as a backup wants it.
+    back_up_here(&gateway, &world.root.path().join("other")).expect("is made");
+    drop(gateway);
+    let packs = files(&world.state().join("packs"));
+    let pack = packs.into_iter().max_by_key(|pack| pack.metadata().expect("one").len());
+    let pack = pack.expect("a pack");
+    let mut bytes = std::fs::read(&pack).expect("is read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&pack, bytes).expect("writes");
+    let (code, said) = kluis(&backup_arguments(&world.state(), &dest(&world)));
+    assert_eq!(code, 1, "{said}");
+    let flaws = said["flaws"].as_array().expect("a list");
+    assert!(!flaws.is_empty(), "{said}");
+}
+
 #[test]
 fn a_backup_is_made_while_letters_arrive_and_holds_what_its_ledger_names() {
     let (world, runtime) = (World::found(), runtime());
@@ -706,8 +800,7 @@ fn roster_of(world: &World) -> kluis::keys::roster::Roster {
 }
 
 /// Puts a document in, through the program.
-#[cfg(kluis_lab)]
-fn put(world: &World, n: usize) {
+pub(crate) fn put(world: &World, n: usize) {
     let file = world.root.path().join(format!("document-{n}.txt"));
     std::fs::write(&file, format!("document {n} ").repeat(30_000)).expect("writes");
     let state = world.state();
@@ -718,7 +811,7 @@ fn put(world: &World, n: usize) {
 
 /// Whether it was killed at its step, or did not come by it.
 #[cfg(kluis_lab)]
-fn is_killed(output: &Output) -> bool {
+pub(crate) fn is_killed(output: &Output) -> bool {
     use std::os::unix::process::ExitStatusExt as _;
     let killed = output.status.signal() == Some(9);
     assert!(
@@ -768,6 +861,32 @@ fn a_backup_killed_at_any_step_leaves_the_one_before_whole_and_the_next_goes_on(
     runtime.block_on(server.stop());
 }
 
+/// A hand-over of the admin key, and the next roster, without bert: as files.
+#[cfg(kluis_lab)]
+fn signed_since(world: &World) -> [PathBuf; 2] {
+    use kluis::keys::admin::AdminKey;
+    use kluis::keys::admins::HandOver;
+
+    let (old, new) = (world.admin(), AdminKey::generate());
+    let hand_over = HandOver {
+        vault: world.vault,
+        number: 2,
+        before: old.vkey(),
+        key: new.vkey(),
+        epoch: kluis::ids::EpochId(1),
+        mailbox: 1,
+    };
+    let mut roster = roster_of(world);
+    roster.version += 1;
+    roster.members.retain(|member| member.name != "bert");
+    let notes = [hand_over.sign(&old), roster.sign(&new).expect("follows the rules")];
+    ["hand-over", "roster"].map(|name| world.root.path().join(name)).map(|file| {
+        let note = &notes[usize::from(file.ends_with("roster"))];
+        std::fs::write(&file, note).expect("writes");
+        file
+    })
+}
+
 #[cfg(kluis_lab)]
 #[test]
 fn a_restore_and_a_replay_killed_at_any_step_go_on_and_nothing_opens_before() {
@@ -776,11 +895,13 @@ fn a_restore_and_a_replay_killed_at_any_step_go_on_and_nothing_opens_before() {
     let sent = sorted((0..2).map(|n| send(&server, n)).collect());
     runtime.block_on(server.stop());
     back_up(&world);
+    let signed = signed_since(&world);
     lose(&world);
     let words = world.root.path().join("words");
     std::fs::write(&words, "correct horse battery staple\n").expect("writes");
     let key = world.root.path().join("keys/carla.key");
-    let steps = upkeep::restore::RESTORE_STEPS.iter().chain(store::REPLAY_STEPS);
+    let steps = upkeep::restore::RESTORE_STEPS.iter();
+    let steps = steps.chain(replay::SIGNED_STEPS).chain(store::REPLAY_STEPS);
     let (mut come_by, mut whole) = (0, 0);
     for step in steps.copied() {
         let kill = format!("{step}:1");
@@ -796,9 +917,9 @@ fn a_restore_and_a_replay_killed_at_any_step_go_on_and_nothing_opens_before() {
             words.as_os_str(),
         ];
         let replay = ["restore", "replay"].map(OsStr::new);
-        let replay =
-            [&replay[..], &[state.as_os_str(), OsStr::new("--no-erasures"), OsStr::new("a test")]]
-                .concat();
+        let words = ["--no-erasures", "a test", "--signed"].map(OsStr::new);
+        let notes = signed.each_ref().map(|file| file.as_os_str());
+        let replay = [&replay[..], &[state.as_os_str()], &words, &notes].concat();
         let mut killed = false;
         if is_killed(&output(&restore, &variables)) {
             killed = true;
@@ -814,6 +935,8 @@ fn a_restore_and_a_replay_killed_at_any_step_go_on_and_nothing_opens_before() {
             matches!(Store::open(&state, &world.cabinet_key()), Err(store::Error::Unsettled)),
             "{step}"
         );
+        let older = world.root.path().join("older");
+        copy(&state.join("ledger"), &older.join("ledger"));
         if is_killed(&output(&replay, &variables)) {
             killed = true;
             let open = Store::open(&state, &world.cabinet_key());
@@ -831,10 +954,24 @@ fn a_restore_and_a_replay_killed_at_any_step_go_on_and_nothing_opens_before() {
         let (store, opening) = Store::open(&state, &world.cabinet_key()).expect(step);
         assert_eq!(opening.lost, 0, "{step}");
         let entries = store.entries(0, usize::MAX).expect("reads");
-        let restored = entries.iter().filter(|entry| entry.kind == Fact::Restored).count();
-        assert_eq!(restored, 1, "{step}");
+        let new = [Fact::Restored, Fact::AdminSigned, Fact::MemberRevoked, Fact::RosterSigned];
+        let counts = new.map(|fact| entries.iter().filter(|entry| entry.kind == fact).count());
+        assert_eq!(counts, [1, 1, 1, 2], "{step}: once each, but for the first roster");
         assert!(store.check(false, &|_, _| {}).expect("is read").is_clean(), "{step}");
         drop(store);
+        // The ledger as it was before the replay, put back beside the new cabinet.
+        let newer = world.root.path().join("newer");
+        copy(&state.join("ledger"), &newer);
+        let put = |from: &Path| {
+            std::fs::remove_dir_all(state.join("ledger")).expect("is removed");
+            copy(from, &state.join("ledger"));
+        };
+        put(&older.join("ledger"));
+        let opened = Store::open(&state, &world.cabinet_key());
+        assert!(matches!(opened, Err(store::Error::Older { .. })), "{step}: nothing notices it");
+        put(&newer);
+        [older, newer].iter().for_each(|folder| std::fs::remove_dir_all(folder).expect("removed"));
+        assert!(!state.join("restoring").exists(), "{step}: a mark is left");
         let names: Vec<_> = files(&world.cabinet_key());
         assert_eq!(
             names.iter().filter(|file| file.extension().is_some_and(|e| e == "key")).count(),
@@ -844,14 +981,56 @@ fn a_restore_and_a_replay_killed_at_any_step_go_on_and_nothing_opens_before() {
         let server = runtime.block_on(world.serve());
         let mut anna = stranger(&world, "anna");
         assert!(letters(&mut anna) == sent, "{step}");
+        assert!(as_stranger(&world, "bert").is_err(), "{step}: he was sent away");
         drop(anna);
         runtime.block_on(server.stop());
         for folder in [world.state(), world.cabinet_key()] {
             std::fs::remove_dir_all(folder).expect("is removed");
         }
     }
-    let all = upkeep::restore::RESTORE_STEPS.len() + store::REPLAY_STEPS.len();
+    let all = upkeep::restore::RESTORE_STEPS.len()
+        + replay::SIGNED_STEPS.len()
+        + store::REPLAY_STEPS.len();
     assert!(come_by == all && whole > 0, "{come_by} of {all} steps, {whole} opened at once");
+}
+
+#[cfg(kluis_lab)]
+#[test]
+fn a_restore_killed_before_it_looked_at_a_damaged_pack_looks_at_it_again() {
+    let world = World::found();
+    put(&world, 0);
+    back_up(&world);
+    let pack = files(&dest(&world).join("packs")).into_iter().min().expect("a pack");
+    let mut bytes = std::fs::read(&pack).expect("is read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&pack, &bytes).expect("writes");
+    let words = world.root.path().join("words");
+    std::fs::write(&words, "correct horse battery staple\n").expect("writes");
+    let (dest, place) = (dest(&world), world.root.path().join("again/state"));
+    let key = world.root.path().join("keys/carla.key");
+    let [restore, key_file, passphrase] =
+        ["restore", "--key-file", "--passphrase-file"].map(OsStr::new);
+    let arguments = [
+        restore,
+        dest.as_os_str(),
+        place.as_os_str(),
+        key_file,
+        key.as_os_str(),
+        passphrase,
+        words.as_os_str(),
+    ];
+    assert!(is_killed(&output(&arguments, &[("KLUIS_LAB_KILL", "restore:pack-named:1")])));
+    for _ in 0..2 {
+        let (code, said) = kluis(&arguments);
+        let text = said["error"].as_str().expect("text");
+        assert!(code == 1 && text.contains(pack.to_str().expect("text")), "{said}");
+        assert!(!place.exists());
+    }
+    // What was damaged is mended, and the restore goes on where it was.
+    bytes[middle] ^= 1;
+    std::fs::write(&pack, &bytes).expect("writes");
+    assert_eq!(kluis(&arguments).0, 0);
 }
 
 #[test]

@@ -37,6 +37,7 @@ mod recovery;
 mod reload;
 mod remanence;
 mod renewal;
+mod restored;
 mod rotation;
 #[cfg(kluis_lab)]
 mod sandbox;

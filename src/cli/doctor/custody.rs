@@ -22,6 +22,8 @@ const CHECKPOINT_AGE: u64 = 2 * DAY;
 const BACKUP_AGE: u64 = 2 * DAY;
 /// Minutes without a drill of the recovery key after which one is due: a year.
 const DRILL_AGE: u64 = 365 * DAY;
+/// Minutes for which it is said that a restore may have brought an old roster back.
+const RESTORED_AGE: u64 = 30 * DAY;
 
 /// What was last done with the vault, as its ledger says.
 pub(super) struct Past {
@@ -32,23 +34,37 @@ pub(super) struct Past {
     pub(super) newest: Result<Newest, String>,
 }
 
-/// The newest entries of three kinds.
+/// The newest entries of their kinds.
 #[derive(Default)]
 pub(super) struct Newest {
     pub(super) checkpoint: Option<Entry>,
     pub(super) backup: Option<Entry>,
     pub(super) drill: Option<Entry>,
+    pub(super) restored: Option<Entry>,
+    pub(super) signed: Option<Entry>,
 }
 
 impl Past {
     pub(super) fn read(dir: &Path, config: &Config) -> Self {
-        let kinds = [Fact::CheckpointSent, Fact::BackupMade, Fact::RecoveryDrilled];
+        let kinds = [
+            Fact::CheckpointSent,
+            Fact::BackupMade,
+            Fact::RecoveryDrilled,
+            Fact::Restored,
+            Fact::RosterSigned,
+        ];
         let newest = store::newest(dir, kinds);
         Self {
             has_outsiders: !config.checkpoints.to.is_empty(),
             into_folder: matches!(config.outgoing, Outgoing::Folder(_)),
             newest: newest
-                .map(|[checkpoint, backup, drill]| Newest { checkpoint, backup, drill })
+                .map(|[checkpoint, backup, drill, restored, signed]| Newest {
+                    checkpoint,
+                    backup,
+                    drill,
+                    restored,
+                    signed,
+                })
                 .map_err(|error| error.to_string()),
         }
     }
@@ -65,6 +81,7 @@ impl Past {
                 }
                 findings.push(backup(newest.backup.as_ref(), now));
                 findings.push(drill(newest.drill.as_ref(), recovery, now));
+                findings.push(restored(newest, now));
             }
             Err(error) => findings.push(problem(
                 Check::Ledger,
@@ -174,6 +191,25 @@ fn drill(held: Option<&Entry>, recovery: Option<Digest>, now: u64) -> Finding {
             format!("the recovery key was last tried {at}, more than a year"),
             mend,
         )
+    }
+}
+
+/// Whether the roster may be one that a restore brought back. Whether somebody was revoked meanwhile the
+/// files do not say.
+fn restored(newest: &Newest, now: u64) -> Finding {
+    let signed = newest.signed.as_ref().map(|signed| signed.seq);
+    let restored = newest.restored.as_ref();
+    match restored.filter(|restored| is_fresh(restored, RESTORED_AGE, now)) {
+        Some(restored) if signed <= Some(restored.seq) => warning(
+            Check::Restored,
+            format!(
+                "the vault was restored {}, and its roster is the backup's: who was revoked in \
+                 between can log in",
+                when(restored, now)
+            ),
+            "`kluis keys list`; then `kluis keys revoke`, or sign the roster anew with `kluis keys add`",
+        ),
+        _ => well(Check::Restored, "the roster in force is not one that a restore brought back"),
     }
 }
 

@@ -100,6 +100,7 @@ checks! {
     Checkpoint "checkpoint",
     Backup "backup",
     Drill "drill",
+    Restored "restored",
     Roster "roster",
     Throwaway "throwaway",
     OnePerson "one-person",
