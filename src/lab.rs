@@ -7,7 +7,7 @@
 //!
 //! * `KLUIS_LAB_KILL=<step>:<n>`: the n-th time the process reaches that step, SIGKILL to itself.
 //! * `KLUIS_LAB_NO_SYNC=<name>`: never wait for what this barrier makes durable: `packs`, `ledger`,
-//!   `cabinet`, `key`, `dir`, `quarantine`. A harness that cuts the power proves with it that it can
+//!   `cabinet`, `key`, `dir`, `quarantine`, `backup`. A harness that cuts the power proves with it that it can
 //!   fail.
 //! * `KLUIS_LAB_FAIL_SYNC=<name>:<n>`: the n-th of these barriers fails, as on a bad disk.
 //! * `KLUIS_LAB_STEPS=<file>`: append the name of each step reached, one a line.

@@ -396,6 +396,10 @@ pub fn apply(
         catalog.keys.extend(kept.map(|(name, sum)| (name.clone(), *sum)));
     }
     catalog.keys.insert(name, sum);
+    // What a try before this one named and then did not wait for was passed over as there.
+    for part in PARTS.map(|part| dest.join(part)) {
+        copying::sync_dir(&part).map_err(Error::at(&part))?;
+    }
     let hash = put_head(vault.store, &layout, snapshot, &fold, &catalog, minute)?;
     step("backup:made");
     done.keys_removed = prune(&layout, &catalog, hash.1)?;

@@ -10,6 +10,8 @@
 //!
 //! The harness can fail: with one barrier left out (src/lab.rs) it must find something.
 
+#[path = "powercut/copies.rs"]
+mod copies;
 #[path = "powercut/device.rs"]
 mod device;
 
