@@ -23,6 +23,8 @@ use kluis::staff::recovery::{Error, Files};
 use serde_json::Value;
 
 use crate::mail_client::letter;
+#[cfg(kluis_lab)]
+use crate::thief::copy;
 use crate::way::{deliver, entries, runtime};
 use crate::world::{KLUIS, MAILBOX, World, passphrase};
 
@@ -674,6 +676,82 @@ fn when_nobody_reads_any_more_sheets_give_a_new_member_access() {
     let signed: Vec<_> =
         entries(&server).into_iter().filter(|entry| entry.kind == Fact::RosterSigned).collect();
     assert_eq!(signed.last().and_then(|entry| entry.staff), Some(StaffId(number)));
+    runtime.block_on(server.stop());
+}
+
+#[cfg(kluis_lab)]
+#[test]
+fn killed_at_any_step_of_taking_a_recovery_over_the_same_command_finishes_it() {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    let desk = Desk::new();
+    let runtime = runtime();
+    let server = runtime.block_on(desk.world.serve());
+    assert_eq!(deliver(&server, false, &[MAILBOX], &letter(78, 1, 9_000)), [250]);
+    runtime.block_on(server.stop());
+    desk.split("sheets");
+    fs::write(
+        desk.place.join("admin.recovery.age"),
+        desk.world.admin().wrap(desk.world.key("recovery").recipient()),
+    )
+    .expect("written");
+    let eva = StaffKey::generate();
+    eva.save(Path::new(&desk.key_file("eva")), &passphrase(), Some(1)).expect("saved");
+    let (recipient, state) = (eva.recipient().to_string(), desk.state());
+    let sheets = [1, 3, 5].map(sheet);
+    let recover = ["recover", "--dir", &state, "--admin-copy", "admin.recovery.age"];
+    let who = ["--out", "recovered", "--member", "eva", "--recipient", &recipient];
+    desk.json(&[&recover[..], &who, &sheets.each_ref().map(String::as_str)].concat());
+
+    let base = desk.place.join("base");
+    let folders = || ["state", "state.cabinet-key"].map(|name| desk.world.root.path().join(name));
+    folders().iter().for_each(|from| copy(from, &base.join(from.file_name().expect("a name"))));
+    let put_back = || {
+        for folder in folders() {
+            fs::remove_dir_all(&folder).expect("removed");
+            copy(&base.join(folder.file_name().expect("a name")), &folder);
+        }
+        for folder in ["packs", "quarantine"] {
+            fs::create_dir_all(desk.world.state().join(folder)).expect("made");
+        }
+    };
+    let take = ["take", "recovered", &state];
+    let steps = desk.place.join("steps");
+    let done = desk.command(&take).env("KLUIS_LAB_STEPS", &steps).output().expect("runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let reached = fs::read_to_string(&steps).expect("reads");
+    let mut counts = BTreeMap::<&str, u64>::new();
+    reached.lines().for_each(|name| *counts.entry(name).or_default() += 1);
+    let own = counts.keys().filter(|name| name.starts_with("keys:")).count();
+    assert_eq!(own, 3, "{counts:?}");
+
+    let mut killed = 0;
+    // Of steps that come twice, as those of wrapping, the second time is the half-way one.
+    for (name, count) in counts {
+        put_back();
+        let wish = format!("{name}:{count}");
+        let output = desk.command(&take).env("KLUIS_LAB_KILL", &wish).output().expect("runs");
+        assert_eq!(output.status.signal(), Some(9), "{wish} is not come by");
+        killed += 1;
+        desk.json(&take);
+        assert_eq!(desk.json(&take)["taken"].as_u64(), Some(0), "{wish}");
+        let gateway = desk.world.open();
+        let all = gateway.casebook.store().entries(0, usize::MAX).expect("reads");
+        let number = |fact| all.iter().filter(|entry| entry.kind == fact).count();
+        let known = (number(Fact::RosterSigned), number(Fact::ReWrapped));
+        assert_eq!(known, (2, 2), "{wish}: entered once");
+        drop(gateway);
+        let epoch = fs::read(desk.world.state().join("epochs/1.age")).expect("reads");
+        assert!(wrapped::unwrap_epoch(&epoch, &eva).is_ok(), "{wish}");
+        let mailbox = fs::read(desk.world.state().join("mailbox/1.age")).expect("reads");
+        assert!(wrapped::unwrap_secret(Kind::Mailbox, &mailbox, &eva).is_ok(), "{wish}");
+    }
+    assert!(killed >= 8, "{killed} steps");
+    let server = runtime.block_on(desk.world.serve());
+    let mut client = desk.world.log_in("eva").expect("logs in");
+    let cases = client.queue(Filter::All).expect("lists");
+    let detail = cases[0].letters[0].detail.as_ref().expect("the letter opens");
+    assert_eq!(client.look(&[detail.items[0].id]).expect("opens").len(), 1);
     runtime.block_on(server.stop());
 }
 
