@@ -44,15 +44,15 @@ struct Patient {
 }
 
 impl Patient {
-    /// The last checkpoint, backup and drill are so many minutes old.
-    fn with(past: [Option<u64>; 3]) -> Self {
+    /// The last checkpoint, backup, drill and restore are so many minutes old.
+    fn with(past: [Option<u64>; 4]) -> Self {
         let world = World::found();
         send_checkpoints_to(&world, &["dpo@outside.example"]);
         std::fs::copy(world.state().join("kluis.toml"), world.root.path().join("folder.toml"))
             .expect("is copied");
         world.send_to(2525);
         let gateway = world.open();
-        let kinds = [Fact::CheckpointSent, Fact::BackupMade, Fact::RecoveryDrilled];
+        let kinds = [Fact::CheckpointSent, Fact::BackupMade, Fact::RecoveryDrilled, Fact::Restored];
         let now = Clock::System.minutes();
         for (kind, age) in kinds.into_iter().zip(past) {
             if let Some(age) = age {
@@ -210,14 +210,14 @@ struct Provocation {
     level: &'static str,
     what: &'static str,
     mend: &'static str,
-    /// How old the last checkpoint, backup and drill are.
-    past: [Option<u64>; 3],
+    /// How old the last checkpoint, backup, drill and restore are.
+    past: [Option<u64>; 4],
     /// Why this machine cannot be made to say so.
     missing: fn() -> Option<&'static str>,
     provoke: fn(&mut Patient),
 }
 
-const FRESH: [Option<u64>; 3] = [Some(0); 3];
+const FRESH: [Option<u64>; 4] = [Some(0), Some(0), Some(0), None];
 
 fn never() -> Option<&'static str> {
     None
@@ -530,7 +530,7 @@ const PROVOCATIONS: &[Provocation] = &[
         level: "warning",
         what: "no checkpoint was ever mailed to outsiders",
         mend: "does the server run, and does its log say why the mail server takes none?",
-        past: [None, Some(0), Some(0)],
+        past: [None, Some(0), Some(0), None],
         missing: never,
         provoke: |_| (),
     },
@@ -539,7 +539,7 @@ const PROVOCATIONS: &[Provocation] = &[
         level: "warning",
         what: "the last checkpoint was mailed to outsiders *, 3 days ago: one is due every day",
         mend: "does the server run, and does its log say why the mail server takes none?",
-        past: [Some(3 * DAY), Some(0), Some(0)],
+        past: [Some(3 * DAY), Some(0), Some(0), None],
         missing: never,
         provoke: |_| (),
     },
@@ -548,7 +548,7 @@ const PROVOCATIONS: &[Provocation] = &[
         level: "warning",
         what: "no backup was ever made: what is here is lost with the disk",
         mend: "`kluis backup DEST`, every day from a timer, onto another disk",
-        past: [Some(0), None, Some(0)],
+        past: [Some(0), None, Some(0), None],
         missing: never,
         provoke: |_| (),
     },
@@ -557,7 +557,7 @@ const PROVOCATIONS: &[Provocation] = &[
         level: "warning",
         what: "the last backup was made *, 3 days ago: what came since is lost with the disk",
         mend: "`kluis backup DEST`, every day from a timer, onto another disk",
-        past: [Some(0), Some(3 * DAY), Some(0)],
+        past: [Some(0), Some(3 * DAY), Some(0), None],
         missing: never,
         provoke: |_| (),
     },
@@ -566,7 +566,7 @@ const PROVOCATIONS: &[Provocation] = &[
         level: "warning",
         what: "whether the sheets rebuild the recovery key was never tried",
         mend: "`kluis keys drill -` with a member's key and sheets from paper, once a year",
-        past: [Some(0), Some(0), None],
+        past: [Some(0), Some(0), None, None],
         missing: never,
         provoke: |_| (),
     },
@@ -575,7 +575,17 @@ const PROVOCATIONS: &[Provocation] = &[
         level: "warning",
         what: "the recovery key was last tried *, 400 days ago, more than a year",
         mend: "`kluis keys drill -` with a member's key and sheets from paper, once a year",
-        past: [Some(0), Some(0), Some(400 * DAY)],
+        past: [Some(0), Some(0), Some(400 * DAY), None],
+        missing: never,
+        provoke: |_| (),
+    },
+    Provocation {
+        check: "restored",
+        level: "warning",
+        what: "the vault was restored *, 3 days ago, and its roster is the backup's: who was revoked in \
+               between can log in",
+        mend: "`kluis keys list`; then `kluis keys revoke`, or sign the roster anew with `kluis keys add`",
+        past: [Some(0), Some(0), Some(0), Some(3 * DAY)],
         missing: never,
         provoke: |_| (),
     },
@@ -690,7 +700,7 @@ fn a_sound_vault_on_a_sound_machine_is_well_throughout() {
     if let Some(why) = needs_mounts() {
         return skipped("the doctor on a sound machine", why);
     }
-    let mut patient = Patient::with([Some(DAY), Some(DAY), Some(300 * DAY)]);
+    let mut patient = Patient::with([Some(DAY), Some(DAY), Some(300 * DAY), None]);
     patient.on_a_sound_machine();
     let said = patient.ask();
     for check in documented() {

@@ -90,12 +90,20 @@ fn entry(kind: Fact, minutes_ago: u64) -> Option<Entry> {
     Some(Entry { hash: Some(RECOVERY), ..Entry::new(kind, NOW / 60 - minutes_ago) })
 }
 
+/// A restore so many minutes ago, entered behind the newest roster.
+fn after(newest: &Newest, minutes_ago: u64) -> Option<Entry> {
+    let signed = newest.signed.as_ref()?.seq;
+    Some(Entry { seq: signed + 7, ..entry(Fact::Restored, minutes_ago)? })
+}
+
 fn past(change: impl FnOnce(&mut Past, &mut Newest)) -> Vec<Finding> {
     let mut past = Past { has_outsiders: true, into_folder: false, newest: Err(String::new()) };
     let mut newest = Newest {
         checkpoint: entry(Fact::CheckpointSent, 2 * DAY),
         backup: entry(Fact::BackupMade, 2 * DAY),
         drill: entry(Fact::RecoveryDrilled, 365 * DAY),
+        restored: None,
+        signed: entry(Fact::RosterSigned, 400 * DAY),
     };
     change(&mut past, &mut newest);
     past.newest = Ok(newest);
@@ -410,6 +418,14 @@ fn of_custody() -> Vec<Provoked> {
             copy,
         ),
         (
+            past(|_, newest| newest.restored = after(newest, 30 * DAY)),
+            Check::Restored,
+            Warning,
+            "the vault was restored 2026-10-03 11:00, 30 days ago, and its roster is the backup's: who \
+             was revoked in between can log in",
+            "`kluis keys list`; then `kluis keys revoke`, or sign the roster anew with `kluis keys add`",
+        ),
+        (
             past(|_, newest| newest.drill = None),
             Check::Drill,
             Warning,
@@ -515,6 +531,11 @@ fn sound() -> Vec<Finding> {
         places(|places| places.written = None),
         past(|_, _| ()),
         past(|_, newest| newest.drill.as_mut().expect("is there").hash = None),
+        past(|_, newest| newest.restored = after(newest, 30 * DAY + 1)),
+        past(|_, newest| {
+            newest.restored = after(newest, DAY);
+            newest.signed.as_mut().expect("is there").seq = 8;
+        }),
         custody(|_| ()),
     ];
     parts.concat()
