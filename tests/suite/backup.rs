@@ -18,13 +18,14 @@ use kluis::staff::client::{CaseView, Client, Error as ClientError};
 use kluis::staff::restored::Gone;
 use kluis::staff::sealing::Sealing;
 use kluis::staff::seen::Seen;
-use kluis::store::{self, Store};
+use kluis::store::{self, Batch, Store};
 use kluis::upkeep;
 use kluis::upkeep::backup::Summary;
 use kluis::upkeep::catalog::Head;
 use kluis::upkeep::replay::{self, Settled, Since};
 use kluis::upkeep::restore::{Backup, Restored, Target};
 use kluis::upkeep::verify::{Flaw, Verified};
+use kluis::vault::seal::Kind;
 use serde_json::Value;
 
 use crate::mail_client::letter;
@@ -712,6 +713,7 @@ fn keys_of_boxes_stay_a_week_and_an_older_file_helps_where_the_newest_lacks_some
     // The clock of the vault; it counts whole minutes.
     let start = 60 * (Clock::System.minutes() - 8 * 24 * 60);
     let mut world = World::found_at(start);
+    put(&world, 0);
     let gateway = world.open();
     let first = back_up_here(&gateway, &dest(&world)).expect("is made");
     assert_eq!(first.keys_removed, 0);
@@ -747,6 +749,11 @@ fn keys_of_boxes_stay_a_week_and_an_older_file_helps_where_the_newest_lacks_some
     });
     damage_slot(&cabinet.expect("a cabinet"), slot.expect("is named").as_bytes());
     let (store, _) = Store::open(&world.state(), &world.cabinet_key()).expect("opens");
+    // What is dropped since an older file was written, that file has; nobody takes it from there.
+    let entries = store.entries(0, usize::MAX).expect("reads");
+    let item = entries.iter().find(|entry| entry.box_kind == Some(Kind::Item)).expect("an item");
+    let dropped = Entry { slot: item.slot, ..Entry::new(Fact::SlotDropped, start / 60) };
+    store.commit(Batch::of(vec![dropped])).expect("commits");
     let roster = roster_of(&world);
     let (dir, cabinet_key, dest) = (world.state(), world.cabinet_key(), dest(&world));
     let vault = upkeep::backup::Vault {
@@ -763,6 +770,7 @@ fn keys_of_boxes_stay_a_week_and_an_older_file_helps_where_the_newest_lacks_some
     lose(&world);
     let restored = restore_with(&world, "dirk").expect("is restored");
     assert_eq!((restored.from_older, restored.lost.len()), (1, 0));
+    assert_eq!(restored.keys, made.keys + 1);
 }
 
 /// Flips a bit of the sealed key in the slot of this id.
