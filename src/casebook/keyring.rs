@@ -686,7 +686,7 @@ impl Casebook {
         let kept = batch.boxes.len() as u64;
         if kept > 0 {
             if let Some(exchange) = exchange {
-                batch.staged.extend(exchange.taken()?);
+                batch.staged.push(exchange.taken()?);
             }
             self.commit(batch)?;
         }

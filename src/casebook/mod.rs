@@ -85,7 +85,7 @@ pub enum Error {
     #[error("another import is at work")]
     Busy,
     /// Only one reader seals content anew at a time.
-    #[error("somebody else is sealing content anew")]
+    #[error("content is being sealed anew already, over another connection")]
     Renewing,
     /// A backup is at work: one at a time, and nothing is swept meanwhile.
     #[error("a backup is at work")]

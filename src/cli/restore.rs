@@ -245,6 +245,7 @@ impl Replay {
                 .map_err(|_| Error::usage(format!("{} is no signed note", file.display())))
         };
         let signed: Vec<String> = self.signed.iter().map(read).collect::<Result<_, _>>()?;
+        let has_roster = signed.iter().any(|note| note.starts_with("kluis roster "));
         let since = match &self.no_erasures {
             Some(reason) => Since::Nothing(reason),
             None => Since::Notes(&notes),
@@ -269,7 +270,7 @@ impl Replay {
                 settled.known_to
             ));
         }
-        lines.push(roster_line(&settled, !signed.is_empty(), &dir));
+        lines.push(roster_line(&settled, has_roster, &dir));
         lines.push(format!("`kluis serve {}` starts it", dir.display()));
         Ok(Report::new(
             lines.join("\n"),

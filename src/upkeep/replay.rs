@@ -135,6 +135,7 @@ fn newer<'a>(
     }
     // Of several the newest counts; older ones are signed by an admin key before, perhaps.
     let mut newest: Option<(Roster, &str)> = None;
+    let mut unread = Vec::new();
     for note in &rosters {
         match admins.roster(note) {
             Ok(read) if newest.as_ref().is_none_or(|(best, _)| best.version < read.version) => {
@@ -142,8 +143,15 @@ fn newer<'a>(
             }
             Ok(_) => {}
             Err(error) if rosters.len() == 1 => return Err(error.into()),
-            Err(_) => {}
+            Err(error) => unread.push((claimed(note), error)),
         }
+    }
+    // One that may be newer than what is taken is never passed over: a hand-over may be missing.
+    let best = newest.as_ref().map(|(best, _)| best.version);
+    if let Some((_, error)) =
+        unread.into_iter().find(|(claimed, _)| *claimed > best || claimed.is_none())
+    {
+        return Err(error.into());
     }
     let Some((roster, note)) = newest else {
         return match (hand_overs.is_empty(), rosters.is_empty()) {
@@ -157,8 +165,16 @@ fn newer<'a>(
         // Nothing would start with it.
         Standing::Newer if roster.is_throwaway() => Err(Error::Throwaway),
         Standing::Newer => Ok(Some(Newer { roster, note, hand_overs })),
-        _ => Err(Error::OldRoster { offered: roster.version, known: known.version }),
+        Standing::Conflicting | Standing::OtherVault => Err(Error::OtherRoster(roster.version)),
+        Standing::Older | Standing::Same => {
+            Err(Error::OldRoster { offered: roster.version, known: known.version })
+        }
     }
+}
+
+/// The version that a roster says it has, whoever signed it.
+fn claimed(note: &str) -> Option<u32> {
+    note.lines().find_map(|line| line.strip_prefix("version ")?.parse().ok())
 }
 
 impl Newer<'_> {

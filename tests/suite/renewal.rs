@@ -224,6 +224,43 @@ fn whatever_does_not_fit_an_exchange_is_refused_and_the_line_goes_on() {
 }
 
 #[test]
+fn a_chunk_that_is_sent_twice_does_not_take_the_place_of_the_next() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    a_letter_and_a_new_epoch(&world, &server);
+    let (mut line, _window, opened) = begun(&world);
+    let (one, two) = (Address::new([7; 32]), Address::new([8; 32]));
+    let bytes = [[7; 4112], [7; 4112], [8; 4112]].concat();
+    let chunks = vec![(one, 4112), (one, 4112), (two, 4112)];
+    let ask = Request::Renewed { chunks, slot: None, bytes };
+    assert!(matches!(line.ask(&ask), Response::Kept { count: 3 }));
+    let mut inner = opened.inner.clone().expect("is kept");
+    inner.chunks.fill(one);
+    inner.chunks[1] = two;
+    let named = kluis::casebook::keyring::Resealed {
+        kind: opened.place.kind,
+        item: opened.place.item,
+        slot: opened.slot,
+        inner,
+        epoch: EpochId(2),
+        content: Some(kluis::ids::Digest::new([1; 32])),
+    };
+    assert!(matches!(
+        line.ask(&Request::Reseal { boxes: vec![named] }),
+        Response::Kept { count: 1 }
+    ));
+    let look = Request::Look { items: vec![opened.place.item] };
+    assert!(matches!(line.ask(&look), Response::Boxes { .. }));
+    for (address, byte) in [(one, 7), (two, 8)] {
+        let Response::Bytes { bytes } = line.ask(&Request::Chunk { address }) else {
+            panic!("is given")
+        };
+        assert!(bytes == [byte; 4112]);
+    }
+    runtime.block_on(server.stop());
+}
+
+#[test]
 fn one_member_at_a_time_seals_content_anew() {
     let (world, runtime) = (World::found(), runtime());
     let server = runtime.block_on(world.serve());
@@ -231,7 +268,7 @@ fn one_member_at_a_time_seals_content_anew() {
     let (line, ..) = begun(&world);
     let mut bert = world.log_in("bert").expect("logs in");
     let refused = bert.reseal_with_content(u64::MAX, &mut |_| ());
-    assert!(matches!(refused, Err(Error::Refused(why)) if why.contains("somebody else")));
+    assert!(matches!(refused, Err(Error::Refused(why)) if why.contains("another connection")));
     assert!(bert.reseal(1, &mut |_| ()).expect("seals").boxes == 1, "boxes alone, meanwhile");
     drop(line);
     let until = std::time::Instant::now() + std::time::Duration::from_secs(20);

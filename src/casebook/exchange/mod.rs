@@ -19,6 +19,11 @@ use crate::ledger::entry::{Entry, Fact};
 use crate::store::{self, Batch, Files, PutError, Repeats, Staged, Staging};
 use crate::vault::chunk::RECORD;
 
+/// Bytes of room that new copies of content leave free above what letters need: the old ones go only
+/// with the next sweeps.
+const LEFT_FREE: u64 = 1 << 30;
+const MISPLACED: &str = "chunks where no place is";
+
 /// Content that one connection seals anew. There is one at a time.
 pub struct Exchange {
     at_work: Mutex<AtWork>,
@@ -81,7 +86,8 @@ impl Exchange {
         let read = |address: &Address, buffer: &mut [u8]| -> Result<Range<usize>, Error> {
             match store.read_chunk_into(files, address, buffer) {
                 Ok(place) => Ok(place),
-                Err(error @ (store::Error::Io { .. } | store::Error::Dead)) => Err(error.into()),
+                Err(store::Error::Dead) => Err(store::Error::Dead.into()),
+                // A bad sector, too: its box is left, and the others have their turn.
                 Err(_) => Ok(0..0),
             }
         };
@@ -118,19 +124,25 @@ impl Exchange {
     ) -> Result<u64, Error> {
         let at_work = lock(&self.at_work);
         let staging = &at_work.staging;
+        at_work.casebook.store().expect_room(LEFT_FREE)?;
         let share = if slot.is_some() { share(chunks.len()) } else { chunks.len().max(1) };
         let places = chunks.chunks(share).zip((slot.unwrap_or(0)..).step_by(share));
         let take = |(chunks, first): (&[(Address, u32)], usize)| {
             let (mut writer, mut bytes) = (staging.writer(), bytes);
             for (place, (address, length)) in (first..).zip(chunks) {
-                if *length == 0 {
+                let length = *length as usize;
+                if length == 0 {
                     continue;
                 }
+                // Used up even where the chunk is there already.
+                let own;
+                let inline = if slot.is_none() { length } else { 0 };
+                (own, bytes) = bytes.split_at_checked(inline).ok_or(Error::Malformed(MISPLACED))?;
                 let fill = |room: &mut [u8]| match slot {
                     Some(_) => self.window.read(place, room),
-                    None => io::Read::read_exact(&mut bytes, room),
+                    None => io::Read::read_exact(&mut &*own, room),
                 };
-                let received = writer.receive(*address, *length as usize, fill);
+                let received = writer.receive(*address, length, fill);
                 received.map_err(|error| match error {
                     PutError::Source(error) => misplaced(error),
                     PutError::Store(error) => error.into(),
@@ -148,9 +160,12 @@ impl Exchange {
     }
 
     /// What was taken since the last call, for the batch whose boxes refer to it.
-    pub(super) fn taken(&self) -> Result<Option<Staged>, Error> {
-        let staging = &mut lock(&self.at_work).staging;
-        Ok(if staging.bytes() > 0 { Some(staging.take()?) } else { None })
+    ///
+    /// # Errors
+    /// Why something that was taken is not there any more: [`Exchange::holds`] is not to be believed
+    /// then, so this is asked even where nothing new came.
+    pub(super) fn taken(&self) -> Result<Staged, Error> {
+        Ok(lock(&self.at_work).staging.take()?)
     }
 }
 
@@ -180,5 +195,5 @@ fn at_once<P: Send, R: Send>(
 
 /// Nothing else can go wrong with the window.
 fn misplaced(_: io::Error) -> Error {
-    Error::Malformed("chunks where no place is")
+    Error::Malformed(MISPLACED)
 }

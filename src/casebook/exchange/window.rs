@@ -40,7 +40,10 @@ impl Window {
     /// What the system says.
     pub(super) fn new() -> io::Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let file = File::from(rustix::fs::memfd_create("kluis-exchange", flags)?);
+        let make = |flags| rustix::fs::memfd_create("kluis-exchange", flags);
+        // Where the machine wants it said that nothing in there is run; older kernels do not know it.
+        let made = make(flags | MemfdFlags::NOEXEC_SEAL).or_else(|_| make(flags));
+        let file = File::from(made?);
         file.set_len((SLOTS * SLOT) as u64)?;
         let seals = SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&file, seals)?;

@@ -118,7 +118,8 @@ impl Past {
 
 /// Whether something was done within so many minutes.
 fn is_fresh(entry: &Entry, age: u64, now: u64) -> bool {
-    entry.minute.saturating_add(age) >= now
+    // One that was entered while the clock was ahead says nothing.
+    entry.minute <= now.saturating_add(DAY) && entry.minute.saturating_add(age) >= now
 }
 
 /// When it was, and how long ago.
@@ -209,7 +210,14 @@ fn restored(newest: &Newest, now: u64) -> Finding {
             ),
             "`kluis keys list`; then `kluis keys revoke`, or sign the roster anew with `kluis keys add`",
         ),
-        _ => well(Check::Restored, "the roster in force is not one that a restore brought back"),
+        Some(restored) => well(
+            Check::Restored,
+            format!(
+                "the vault was restored {}, and a roster was signed since",
+                when(restored, now)
+            ),
+        ),
+        None => well(Check::Restored, "the vault was not restored within thirty days"),
     }
 }
 

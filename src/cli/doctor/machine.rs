@@ -144,7 +144,7 @@ fn core_dumps(pattern: Option<&str>) -> Finding {
             HIDDEN,
         );
     };
-    if pattern.starts_with('|') {
+    if pattern.starts_with(['|', '@']) {
         return warning(
             Check::CoreDumps,
             "crashed programs hand their memory to a collector; kluis forbids it for itself only",

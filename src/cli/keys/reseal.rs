@@ -14,8 +14,9 @@ use crate::staff::reseal::{self, Progress};
 ///
 /// Opens each box's inner layer, compares it with what the ledger recorded, seals it to the newest
 /// epoch under a new box key, and drops the old key; content is not touched, but with --chunks it gets
-/// new keys, too: then what somebody had noted of the old ones opens nothing. Letters may arrive
-/// meanwhile. May be stopped at any time: what is done is done, and the next call goes on. Once
+/// new keys, too: then what somebody had noted of the old ones opens nothing. It needs room for a
+/// second copy of the content, until the sweeps of the next days remove the first, and stops while there
+/// is still room for letters. Letters may arrive meanwhile. May be stopped at any time: what is done is done, and the next call goes on. Once
 /// nothing is sealed to an older epoch its secret is removed, which needs the admin role; sealing
 /// needs a member of the back office.
 #[derive(Args)]
@@ -97,8 +98,8 @@ impl Reseal {
         }
         if unopened > 0 {
             text.push_str(&format!(
-                "\n{} of the older epochs could not be opened by you: `kluis get --verify-all` says \
-                 which",
+                "\n{} of the older epochs could not be opened, or not all of their content be read: \
+                 `kluis get --verify-all` says which",
                 print::count(unopened, "box", "boxes")
             ));
         }
@@ -106,6 +107,11 @@ impl Reseal {
             text.push_str(&format!("\n{} left: run it again", print::count(left, "box", "boxes")));
         } else if gone.is_empty() {
             text.push_str("\nnothing is sealed to an older epoch");
+            if self.chunks && done == 0 {
+                text.push_str(
+                    "; content gets new keys with the boxes of an older epoch: `kluis keys rotate` first",
+                );
+            }
         }
         for epoch in &gone {
             text.push_str(&format!("\nthe secret of epoch {epoch} is removed"));
