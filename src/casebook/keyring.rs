@@ -95,6 +95,8 @@ pub struct Resealed {
 pub(super) const MOST_RESEALED: usize = 256;
 /// Bytes after which no further box is handed out with them: two answers' worth fit one.
 const RESEALED_BYTES: usize = 32 << 20;
+/// What is put behind the name of a file that the ledger does not name.
+const UNNAMED: &str = ".unnamed";
 /// The longest wrapped secret, in bytes.
 const LONGEST_FILE: usize = 2 << 20;
 /// The filter of a listing of boxes to be sealed anew, as a `Listed` entry says it.
@@ -483,7 +485,8 @@ impl Desk {
         let destroyed = self.casebook.state().destroyed.clone();
         for epoch in destroyed {
             let path = self.wrapped_file(Wrapped::Epoch(epoch));
-            for path in [path.with_extension("before.age"), path] {
+            let unnamed = path.with_extension(format!("age{UNNAMED}"));
+            for path in [unnamed, path.with_extension("before.age"), path] {
                 file::wipe(&path).map_err(cannot_write)?;
             }
         }
@@ -504,10 +507,19 @@ impl Desk {
     }
 
     /// Removes what a crash has left of files that were being put in place, and rosters that never
-    /// came into force.
+    /// came into force. What else the ledger does not name yet is put aside: whoever reads the folders
+    /// without the ledger must not take it for signed, and the ledger may be one that was set back.
     fn remove_leftovers(&self) -> io::Result<()> {
         let in_force = self.roster.read().unwrap_or_else(PoisonError::into_inner).version;
-        for folder in ["roster", "epochs", "mailbox", "admin"] {
+        let (epoch, mailbox) = {
+            let state = self.casebook.state();
+            let epoch = state.epoch_notes.keys().max().map_or(0, |epoch| epoch.0);
+            (epoch, state.mailbox_notes.keys().max().copied().unwrap_or(0))
+        };
+        let admin = self.admins().number();
+        let known =
+            [("roster", in_force), ("epochs", epoch), ("mailbox", mailbox), ("admin", admin)];
+        for (folder, highest) in known {
             let listed = match std::fs::read_dir(self.dir.join(folder)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 listed => listed?,
@@ -515,10 +527,12 @@ impl Desk {
             for entry in listed {
                 let path = entry?.path();
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let version = name.strip_suffix(".note").and_then(|n| n.parse::<u32>().ok());
-                let is_later = folder == "roster" && version.is_some_and(|v| v > in_force);
-                if name.starts_with('.') || is_later {
+                let number = name.split('.').next().and_then(|number| number.parse::<u32>().ok());
+                let is_later = number.is_some_and(|number| number > highest);
+                if name.starts_with('.') || (is_later && folder == "roster") {
                     file::wipe(&path)?;
+                } else if is_later && !name.ends_with(UNNAMED) {
+                    std::fs::rename(&path, path.with_file_name(name + UNNAMED))?;
                 }
             }
         }

@@ -351,7 +351,7 @@ impl Whoami {
 
 /// What a restore left out.
 fn accepted(gone: Option<Gone>) -> Report {
-    let Some(Gone { from, to, minute, known_to, roster, roster_file }) = gone else {
+    let Some(Gone { from, to, minute, known_to, roster, roster_file, admin_is_back }) = gone else {
         return Report::new(
             "the ledger continues what you saw last: there is nothing to accept",
             json!({ "accepted": false }),
@@ -369,14 +369,23 @@ fn accepted(gone: Option<Gone>) -> Report {
             roster_file.display()
         ),
     };
+    let admin_line = if admin_is_back {
+        "\nthe admin key was handed over since the backup, and the one before counts again: if it was \
+         stolen, hand it over again before anything else"
+    } else {
+        ""
+    };
+    let entries = if to > from {
+        format!("Entries {from} to {} that you saw are gone, and what came with them", to - 1)
+    } else {
+        format!("What came behind entry {from} is gone")
+    };
     Report::new(
         format!(
-            "accepted: restored {}. Entries {from} to {} that you saw are gone, and what came with them\n\
-             {forgotten}{roster_line}",
+            "accepted: restored {}. {entries}\n{forgotten}{roster_line}{admin_line}",
             print::moment(minute),
-            to.saturating_sub(1),
         ),
         json!({ "accepted": true, "from": from, "to": to, "minute": minute, "known_to": known_to,
-            "roster": roster, "roster_file": roster_file }),
+            "roster": roster, "roster_file": roster_file, "admin_is_back": admin_is_back }),
     )
 }

@@ -214,6 +214,8 @@ impl Take {
         let note = read_file(&self.folder.join(ROSTER))?;
         let note = std::str::from_utf8(&note)
             .map_err(|_| Error::usage(format!("{ROSTER}: not text")).hint("make it again"))?;
+        // First: it puts aside what a crash has left and nobody entered.
+        let gateway = Gateway::open(&dir, &session::program()?, Clock::System)?;
         let admins = Admins::read(&dir, keys::roster(&dir)?.vault)
             .map_err(|error| Error::io(dir.display(), &error))?;
         let roster = admins
@@ -229,7 +231,6 @@ impl Take {
         }
         files.sort_by_key(|(what, _)| *what);
         let by = roster.members.iter().map(|member| member.id).max().unwrap_or(StaffId(0));
-        let gateway = Gateway::open(&dir, &session::program()?, Clock::System)?;
         let taken = gateway.take_recovered(by, note, &files).map_err(|error| {
             let error = Error::from(error);
             if error.hint.is_empty() {

@@ -54,3 +54,37 @@ impl Readers {
         checks.into_iter().find_map(|(rule, is_broken)| is_broken.then_some(rule))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::roster::tests::sample;
+
+    #[test]
+    fn readers_stand_by_number_however_the_roster_lists_them() {
+        let (mut roster, _) = sample();
+        let before = Readers::of(&roster);
+        assert!(before.members.len() > 1);
+        roster.members.reverse();
+        assert_eq!(Readers::of(&roster), before);
+    }
+
+    #[test]
+    fn readers_that_no_roster_could_have_break_a_rule() {
+        let (roster, _) = sample();
+        let good = Readers::of(&roster);
+        assert_eq!(good.broken_rule(), None);
+        let broken = |edit: &dyn Fn(&mut Readers)| {
+            let mut readers = good.clone();
+            edit(&mut readers);
+            readers.broken_rule()
+        };
+        assert_eq!(broken(&|r| r.members.truncate(1)), Some(Rule::TwoReaders));
+        assert_eq!(broken(&|r| r.members[1].0 = r.members[0].0.clone()), Some(Rule::Unique));
+        assert_eq!(broken(&|r| r.members[1].1 = r.members[0].1.clone()), Some(Rule::SameKey));
+        assert_eq!(broken(&|r| r.recovery = r.members[0].1.clone()), Some(Rule::SameKey));
+        assert_eq!(broken(&|r| r.members[0].0 = "Not a name".into()), Some(Rule::Name));
+        let many = good.members.iter().cycle().take(MOST_MEMBERS + 1).cloned().collect();
+        assert_eq!(broken(&|r| r.members = Vec::clone(&many)), Some(Rule::TooMany));
+    }
+}

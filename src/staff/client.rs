@@ -335,8 +335,12 @@ impl Client {
         let content = secret.unwrap(test).map_err(|_| Error::NoKey)?;
         let content = content.as_slice().try_into().map_err(|_| Error::Unexpected)?;
         let public = secret.public();
-        self.seal_to(epoch)?;
+        if epoch.0 < self.newest.epoch {
+            return Err(Error::Older("epoch"));
+        }
         self.ask(&Request::Prove { epoch, content })?;
+        // Not before: of a server that died meanwhile it may never become true.
+        self.seal_to(epoch)?;
         self.sealing = Some((epoch, public));
         Ok(true)
     }

@@ -28,6 +28,8 @@ pub struct Gone {
     pub roster: u32,
     /// Where that roster is kept, signed.
     pub roster_file: PathBuf,
+    /// The admin key was handed over since: the one before counts again.
+    pub admin_is_back: bool,
 }
 
 impl Client {
@@ -43,12 +45,20 @@ impl Client {
         opener: Opener,
         seen: &Seen,
     ) -> Result<Option<Gone>, Error> {
-        let (mut client, _) = Self::log_in(socket, member, opener, Some(seen))?;
-        match client.compare(seen) {
-            Err(Error::Forked) => {}
-            other => return other.map(|()| None),
-        }
+        let (mut client, _) = Self::log_in(socket, member, opener, Some(&seen.of_restored()))?;
+        let known = seen.newest(client.vault)?;
         let last = seen.last(client.vault)?.ok_or(Error::Forked)?;
+        let admin_is_back = seen.is_back(client.vault, &client.admins)?;
+        let is_forked = match client.compare(seen) {
+            Ok(()) => false,
+            Err(Error::Forked) => true,
+            Err(error) => return Err(error),
+        };
+        // A session that was open while the backup was made knows what was signed after it.
+        let is_older = client.is_older(&known)?;
+        if !is_forked && !is_older && !admin_is_back {
+            return Ok(None);
+        }
         let (entries, note) = client.ledger()?;
         let (_, public) =
             checkpoint::parse_vkey(&client.checkpoint_key).map_err(|_| Error::Forked)?;
@@ -59,18 +69,32 @@ impl Client {
             entries.iter().take(covered).filter_map(|bytes| Entry::from_bytes(bytes).ok());
         let restored = read.rfind(|entry| entry.kind == Fact::Restored);
         // What was seen must have come after the backup: else the two had the same beginning.
-        let restored = restored.filter(|entry| entry.seq < last.size).ok_or(Error::Forked)?;
-        let known = seen.newest(client.vault)?;
+        let fits = |entry: &Entry| !is_forked || entry.seq < last.size;
+        let restored = restored.filter(fits).ok_or(Error::Forked)?;
         // Signed files may be those of the backup, too.
         seen.remember(client.vault, &Newest::default())?;
         seen.accept(client.vault, &client.checkpoint_key, &note)?;
+        if admin_is_back {
+            seen.go_back(client.vault, &client.admins)?;
+        }
         Ok(Some(Gone {
             from: restored.seq,
-            to: last.size,
+            to: last.size.max(restored.seq),
             minute: restored.minute,
             known_to: restored.count.and(restored.position),
             roster: known.roster.map_or(0, |(version, _)| version),
             roster_file: seen.roster_file(client.vault),
+            admin_is_back,
         }))
+    }
+
+    /// Whether the server offers an older roster or epoch than this member knows of.
+    fn is_older(&mut self, known: &Newest) -> Result<bool, Error> {
+        let epoch = self.sealing().map_or(known.epoch, |(epoch, _)| epoch.0);
+        match self.roster() {
+            Ok(_) => Ok(epoch < known.epoch),
+            Err(Error::Older(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -20,13 +20,21 @@ use crate::ledger::tree;
 #[derive(Clone)]
 pub struct Seen {
     dir: PathBuf,
+    /// The vault may have gone back to an admin key that was handed over since.
+    may_go_back: bool,
 }
 
 impl Seen {
     /// In this directory, made when it is first needed.
     #[must_use]
     pub fn in_dir(dir: PathBuf) -> Self {
-        Self { dir }
+        Self { dir, may_go_back: false }
+    }
+
+    /// For a vault that was restored from a backup: an admin key that this member knew before is not
+    /// refused. Nothing is remembered of it before [`go_back`](Self::go_back).
+    pub(super) fn of_restored(&self) -> Self {
+        Self { may_go_back: true, ..self.clone() }
     }
 
     fn path(&self, vault: VaultId) -> PathBuf {
@@ -134,28 +142,58 @@ impl Seen {
         hand_overs: &[String],
     ) -> Result<Admins, Error> {
         let admins = offered(vault, founding, hand_overs)?;
-        let path = self.dir.join(format!("{vault}.admin"));
-        let newest = admins.current().to_string();
-        match std::fs::read_to_string(&path) {
-            Ok(pinned) => {
-                let pinned: Vkey = pinned.trim().parse().map_err(|_| Error::OtherAdmin)?;
-                if !admins.knows(&pinned) {
-                    return Err(Error::OtherAdmin);
-                }
-                if pinned == *admins.current() {
-                    return Ok(admins);
-                }
+        let pinned = self.pinned(vault)?;
+        let newest = pinned.first();
+        if newest == Some(admins.current()) {
+            return Ok(admins);
+        }
+        if newest.is_none_or(|newest| admins.knows(newest)) {
+            // For a restore from a backup that does not have them.
+            for (number, note) in (2..).zip(hand_overs) {
+                let path = self.dir.join(format!("{vault}.admin-{number}.note"));
+                self.put(&path, note).map_err(Error::Broken)?;
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::Broken(error)),
+            return self.pin(vault, &admins, &pinned).map(|()| admins);
         }
-        // For a restore from a backup that does not have them.
-        for (number, note) in (2..).zip(hand_overs) {
-            let path = self.dir.join(format!("{vault}.admin-{number}.note"));
-            self.put(&path, note).map_err(Error::Broken)?;
+        if self.may_go_back && pinned.contains(admins.current()) {
+            return Ok(admins);
         }
-        self.put(&path, &format!("{newest}\n")).map_err(Error::Broken)?;
-        Ok(admins)
+        Err(Error::OtherAdmin)
+    }
+
+    /// Whether the key in force is not the one that this member knows.
+    pub(super) fn is_back(&self, vault: VaultId, admins: &Admins) -> Result<bool, Error> {
+        Ok(self.pinned(vault)?.first() != Some(admins.current()))
+    }
+
+    /// Takes the key in force for the newest again, because a person accepts it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn go_back(&self, vault: VaultId, admins: &Admins) -> Result<(), Error> {
+        self.pin(vault, admins, &[])
+    }
+
+    /// The admin keys that were remembered, the newest first.
+    fn pinned(&self, vault: VaultId) -> Result<Vec<Vkey>, Error> {
+        match std::fs::read_to_string(self.admin_path(vault)) {
+            Ok(text) => {
+                let keys: Result<Vec<Vkey>, _> = text.lines().map(str::parse).collect();
+                keys.ok().filter(|keys| !keys.is_empty()).ok_or(Error::OtherAdmin)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(Error::Broken(error)),
+        }
+    }
+
+    fn pin(&self, vault: VaultId, admins: &Admins, before: &[Vkey]) -> Result<(), Error> {
+        let keys = std::iter::once(admins.current()).chain(before);
+        let text: String = keys.map(|key| format!("{key}\n")).collect();
+        self.put(&self.admin_path(vault), &text).map_err(Error::Broken)
+    }
+
+    fn admin_path(&self, vault: VaultId) -> PathBuf {
+        self.dir.join(format!("{vault}.admin"))
     }
 
     /// Keeps the signed roster, if none that is newer is kept: whoever restores the vault from an older
@@ -206,7 +244,7 @@ impl Seen {
     /// Whether this vault was met before.
     #[must_use]
     pub fn has_met(&self, vault: VaultId) -> bool {
-        self.dir.join(format!("{vault}.admin")).exists()
+        self.admin_path(vault).exists()
     }
 
     fn write(&self, vault: VaultId, text: &str) -> io::Result<()> {
@@ -317,7 +355,18 @@ mod tests {
         let note = hand_over.sign(&one);
         assert_eq!(offer(std::slice::from_ref(&note)).expect("is signed"), two.vkey());
         assert!(matches!(offer(&[]), Err(Error::OtherAdmin)), "the old key counts no more");
-        assert_eq!(offer(&[note]).expect("is the same"), two.vkey());
+        assert_eq!(offer(std::slice::from_ref(&note)).expect("is the same"), two.vkey());
+
+        // But in a vault that was restored from before it, if a person says so.
+        let back = seen.of_restored();
+        let old = back.admins(vault, &first, &[]).expect("was known");
+        assert!(seen.is_back(vault, &old).expect("reads"));
+        assert!(matches!(offer(&[]), Err(Error::OtherAdmin)), "nobody said so yet");
+        let stranger = AdminKey::generate().vkey().to_string();
+        assert!(matches!(back.admins(vault, &stranger, &[]), Err(Error::OtherAdmin)));
+        seen.go_back(vault, &old).expect("is written");
+        assert_eq!(offer(&[]).expect("is pinned"), one.vkey());
+        assert_eq!(offer(&[note]).expect("is signed"), two.vkey());
     }
 
     #[test]

@@ -152,6 +152,54 @@ fn a_ledger_that_was_not_restored_is_not_accepted() {
     runtime.block_on(server.stop());
 }
 
+#[test]
+fn a_vault_from_before_a_hand_over_or_a_newer_roster_is_followed_once_a_person_accepts_it() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    world.log_in("anna").expect("logs in");
+    // Open while the backup is made: what is signed in it is newer than the ledger seen last.
+    let mut open = world.log_in("adam").expect("logs in");
+    back_up(&world);
+    crate::keyring::dismiss(&world, &mut open, "olga");
+    drop(open);
+    runtime.block_on(server.stop());
+    let restore = || {
+        let (dir, keys) = (world.state(), world.cabinet_key());
+        for folder in [&dir, &keys] {
+            std::fs::remove_dir_all(folder).expect("is removed");
+        }
+        restore_with(&world, "carla").expect("is restored");
+        replay(&world, &Since::Nothing("a test")).expect("is settled");
+    };
+    restore();
+    let server = runtime.block_on(world.serve());
+    assert!(matches!(world.log_in("adam"), Err(ClientError::Older("roster"))));
+    let gone = accept(&world, "adam").expect("is accepted").expect("something is gone");
+    assert_eq!((gone.roster, gone.admin_is_back), (2, false));
+    let mut adam = world.log_in("adam").expect("goes on");
+    assert_eq!(accept(&world, "adam").expect("continues"), None);
+
+    // Another admin key, and the vault from before it.
+    let new = kluis::keys::admin::AdminKey::generate();
+    let in_force = adam.roster().expect("is in force");
+    adam.hand_over(&in_force, &world.admin(), &new).expect("is taken");
+    drop(adam);
+    world.log_in("anna").expect("follows");
+    runtime.block_on(server.stop());
+    restore();
+    let server = runtime.block_on(world.serve());
+    assert!(matches!(world.log_in("anna"), Err(ClientError::OtherAdmin)));
+    let gone = accept(&world, "anna").expect("is accepted").expect("something is gone");
+    assert!(gone.admin_is_back);
+    let mut adam = world.log_in("adam").expect("goes on");
+    assert_eq!(adam.admin_key(), world.admin().vkey().to_string());
+    let in_force = adam.roster().expect("is in force");
+    adam.hand_over(&in_force, &world.admin(), &new).expect("is handed over once more");
+    drop(adam);
+    assert_eq!(world.log_in("anna").expect("follows").admin_key(), new.vkey().to_string());
+    runtime.block_on(server.stop());
+}
+
 /// Every letter that opens, raw; and how many do not.
 fn letters(client: &mut Client) -> Vec<Vec<u8>> {
     let cases = client.queue(Filter::All).expect("lists");

@@ -10,6 +10,7 @@ use kluis::ids::{EpochId, ItemId, StaffId};
 use kluis::keys::admin::AdminKey;
 use kluis::keys::epoch::EpochSecret;
 use kluis::keys::epoch_note::EpochNote;
+use kluis::keys::mailbox_note::MailboxNote;
 use kluis::keys::roster::{Member, Role, Roster};
 use kluis::keys::wrapped;
 use kluis::ledger::entry::{Entry, Fact};
@@ -294,6 +295,48 @@ fn no_epoch_is_taken_that_is_older_unsigned_for_others_or_with_another_file() {
     world.log_in("dora").expect("logs in");
     epoch_of(3);
     assert_eq!(epochs(), [EpochId(1), EpochId(1), EpochId(2)]);
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn no_mailbox_key_is_taken_that_is_older_unsigned_for_others_or_with_other_files() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut adam = world.log_in("adam").expect("logs in");
+    let roster = adam.roster().expect("is in force").roster;
+    let file = wrapped::wrap_secret(wrapped::Kind::Mailbox, b"a secret", &roster);
+    let note = |number, by: &AdminKey, roster: &Roster| {
+        let made = MailboxNote::new(number, "AB01", "a certificate", &file, roster);
+        made.sign(by).expect("follows the rules")
+    };
+    let (admin, stranger) = (world.admin(), AdminKey::generate());
+    let fewer = Roster {
+        members: roster.members.iter().filter(|m| m.name != "bert").cloned().collect(),
+        ..roster.clone()
+    };
+    let other_vault = Roster { vault: kluis::ids::VaultId::random(), ..roster.clone() };
+    let good = note(2, &admin, &roster);
+    let mut line = Line::open(&world);
+    line.log_in(&world, "adam");
+    let before = entries(&server).len();
+    let offers = [
+        (note(1, &admin, &roster), "a certificate", &file[..], "not newer"),
+        (note(2, &stranger, &roster), "a certificate", &file, "did not sign"),
+        (note(2, &admin, &fewer), "a certificate", &file, "others than the readers"),
+        (note(2, &admin, &other_vault), "a certificate", &file, "another vault"),
+        (good.clone(), "another certificate", &file, "not the one that its note"),
+        (good, "a certificate", &file[1..], "not the one that its note"),
+    ];
+    for (note, certificate, file, why) in &offers {
+        let (note, certificate) = (note.clone(), (*certificate).to_owned());
+        let refused =
+            refusal(line.ask(&Request::AddMailbox { note, certificate, file: file.to_vec() }));
+        assert!(refused.contains(why), "{refused}");
+    }
+    let after = entries(&server);
+    assert_eq!(after.len(), before + offers.len(), "each is entered, and nothing else");
+    assert!(after[before..].iter().all(|entry| entry.kind == Fact::KeyChangeRefused));
+    assert!(!world.state().join("mailbox/2.age").exists());
     runtime.block_on(server.stop());
 }
 
@@ -983,5 +1026,47 @@ fn a_member_has_sixteen_connections_and_keeps_nobody_out() {
     let mut adam = world.log_in("adam").expect("logs in all the same");
     dismiss(&world, &mut adam, "bert");
     assert!(open.iter_mut().all(|client| client.status().is_err()));
+    runtime.block_on(server.stop());
+}
+
+#[cfg(kluis_lab)]
+#[test]
+fn a_proof_that_the_server_died_of_is_given_again() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut adam = world.log_in("adam").expect("logs in");
+    rotate(&world, &mut adam);
+    runtime.block_on(server.stop());
+    // The first entry is the log-in's, the second one the proof's.
+    let mut server = world.spawn(&[("KLUIS_LAB_KILL", "commit:begin:2")]);
+    assert!(world.log_in("anna").is_err());
+    let patience = std::time::Duration::from_secs(5);
+    assert!(server.ended_within(patience).is_some(), "it came to its step");
+    let server = runtime.block_on(world.serve());
+    assert_eq!(count(&server, Fact::EpochProven), 1, "the first epoch's alone");
+    let anna = world.log_in("anna").expect("logs in and proves");
+    assert_eq!(anna.sealing().expect("is proven").0, EpochId(2));
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn what_the_ledger_does_not_name_is_put_aside_and_nobody_takes_it_for_signed() {
+    let (world, runtime) = (World::found(), runtime());
+    // As a crash leaves them: written, and not entered.
+    for (folder, name) in [("epochs", "2.age"), ("mailbox", "2.age"), ("mailbox", "2.asc")] {
+        let folder = world.state().join(folder);
+        std::fs::copy(folder.join(name.replace('2', "1")), folder.join(name)).expect("copied");
+    }
+    let admin = world.state().join("admin");
+    std::fs::create_dir(&admin).expect("made");
+    std::fs::write(admin.join("2.note"), "not entered").expect("written");
+    let server = runtime.block_on(world.serve());
+    let mut anna = world.log_in("anna").expect("logs in");
+    let (files, _) = anna.wrapped_files().expect("are signed");
+    assert_eq!(files.drill(&world.key("recovery")).expect("is the key").len(), 2);
+    for name in ["epochs/2.age", "mailbox/2.age", "mailbox/2.asc", "admin/2.note"] {
+        assert!(!world.state().join(name).exists(), "{name}");
+        assert!(world.state().join(format!("{name}.unnamed")).exists(), "{name}");
+    }
     runtime.block_on(server.stop());
 }
