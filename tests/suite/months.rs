@@ -1,52 +1,54 @@
 //! Months of a desk, from a seed: letters come, staff come and go, epochs and the cabinet get new
-//! keys, items are forgotten, boxes sealed anew, the server is killed. Every day who can open what is
-//! what the model says (`model`): for members by what the server hands out, for those who left by a
-//! copy of the whole disk and every secret that they took along.
+//! keys, items are forgotten, boxes sealed anew, the admin key is handed over, sheets of the recovery
+//! key let somebody in, the server is killed; backups are made, the vault is lost and restored. Every
+//! day who can open what is what the model says (`model`): for members by what the server hands out,
+//! for those who left by a copy of the whole disk, of the backups and every secret that they took
+//! along.
 //!
 //! Each act says beforehand what it will enter. The ledger must hold exactly that; after a crash a
 //! beginning of it, of which nothing is missing that was answered.
 //!
-//! KLUIS_MONTHS asks for more seeds, KLUIS_SEED for one.
+//! KLUIS_MONTHS says how many seeds, KLUIS_SEED the first one (one alone without the other).
 
+mod acts;
+mod copies;
+mod looks;
 mod model;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use kluis::casebook::state::Wrapped;
-use kluis::casebook::{Act as CaseAct, Filter};
 use kluis::ids::{EpochId, ItemId, StaffId};
-use kluis::keys::epoch::EpochSecret;
-use kluis::keys::roster::{Member as Listed, Role, Roster};
+use kluis::keys::admin::AdminKey;
+use kluis::keys::roster::Role;
 use kluis::keys::staff::StaffKey;
 use kluis::keys::wrapped;
 use kluis::ledger::Checkpoint;
 use kluis::ledger::entry::Entry;
-use kluis::letter::skeleton::Skeleton;
-use kluis::staff::client::{Client, Error};
-use kluis::staff::keys::InForce;
+use kluis::staff::client::Error;
 use kluis::staff::seen::Seen;
-use kluis::store::{COMMIT_STEPS, FORGET_STEPS, ROTATE_STEPS};
-use kluis::vault::seal::Kind;
+use kluis::store::COMMIT_STEPS;
 use tokio::runtime::Runtime;
 
-use crate::forget::recording;
-use crate::mail_client::{Client as Sender, Numbers, letter};
+use crate::mail_client::Numbers;
 use crate::oracles;
-use crate::thief::{Thief, files};
+use crate::tally::tally;
 use crate::way::runtime;
-use crate::world::{MAILBOX, Server, World};
-use model::{Boxed, Change, Event, Group, Member, Model};
+use crate::world::{Server, World};
+use acts::Act;
+use copies::Copies;
+use model::{Change, Event, Group, Member, Model};
 
 /// Seeds of a usual run.
 const SEEDS: u64 = 3;
 /// Days of each.
-const DAYS: u64 = 60;
+const DAYS: u64 = 40;
 /// 4 January 2027, seven in the morning in Brussels.
 const START: u64 = 1_799_042_400;
 const DAY: u64 = 86_400;
@@ -58,48 +60,16 @@ const MOST_MEMBERS: usize = 9;
 const OUTSIDE_TIME: u64 = 40_000;
 /// Every so many days everything is looked at, by everybody there ever was.
 const THOROUGH: u64 = 5;
+/// On one day of so many the vault is lost, if there is a backup; on one the recovery key is needed.
+const LOST: usize = 14;
+const RECOVERED: usize = 20;
+/// On these days in any case.
+const LOST_ON: u64 = 27;
+const RECOVERED_ON: u64 = 11;
+/// Seeds of which everything that there is happens to one.
+const MANY: usize = 10;
 /// Upkeep is done within this time.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What somebody does.
-#[derive(Clone, Debug)]
-enum Act {
-    /// A letter comes.
-    Deliver,
-    /// A member logs in: proves a new epoch, wraps anew what waits, looks.
-    Visit(StaffId),
-    /// An item is forgotten, perhaps with a rotation of the cabinet at once.
-    Forget(StaffId, ItemId, bool),
-    Hire(Role),
-    Dismiss(StaffId),
-    /// A new epoch is signed.
-    AddEpoch,
-    /// A new key of the mailbox is signed.
-    AddMailbox,
-    /// So many boxes are sealed anew.
-    Reseal(StaffId, u64),
-    DestroyEpochs,
-    RotateCabinet,
-    /// A roster that is not newer is offered.
-    Replay,
-}
-
-impl Act {
-    /// The steps at which it may be killed, beside those of a commit.
-    fn steps(&self) -> &'static [&'static str] {
-        match self {
-            Act::Deliver | Act::Reseal(..) => COMMIT_STEPS,
-            Act::Visit(_) => &["file:drafted", "keys:kept-before", "keys:wrapped-written"],
-            Act::Forget(_, _, true) | Act::RotateCabinet => ROTATE_STEPS,
-            Act::Forget(_, _, false) => FORGET_STEPS,
-            Act::Hire(_) | Act::Dismiss(_) => &["file:drafted", "keys:roster-written"],
-            Act::AddEpoch => &["file:drafted", "keys:epoch-written"],
-            Act::AddMailbox => &["file:drafted", "keys:mailbox-written", "keys:mailbox-entered"],
-            Act::DestroyEpochs => &["keys:destroying-entered"],
-            Act::Replay => COMMIT_STEPS,
-        }
-    }
-}
 
 /// One seed's months.
 struct Walk {
@@ -108,7 +78,19 @@ struct Walk {
     runtime: Runtime,
     world: World,
     model: Model,
-    keys: HashMap<StaffId, StaffKey>,
+    /// Everybody's key by name, whoever left included.
+    keys: HashMap<String, StaffKey>,
+    /// People who came so far.
+    newcomers: u32,
+    /// Whom a restored vault does not know any more.
+    strangers: Vec<Member>,
+    /// The admin keys, each handed over to the next; one that may be the next; all that were.
+    admins: Vec<Rc<AdminKey>>,
+    next_admin: Option<Rc<AdminKey>>,
+    old_admins: Vec<Rc<AdminKey>>,
+    copies: Copies,
+    /// Whom the admin dismissed, in any vault that was lost.
+    dismissed: BTreeSet<String>,
     /// Each epoch's secret, as a member could have kept it.
     secrets: BTreeMap<EpochId, String>,
     /// What the ledger must say by now, and what it may say beyond.
@@ -144,7 +126,7 @@ impl Walk {
             (4, "dora", Role::Dpo),
             (5, "adam", Role::Admin),
         ];
-        let keys = founders.map(|(id, name, _)| (StaffId(id), world.key(name))).into();
+        let keys = founders.map(|(_, name, _)| (name.into(), world.key(name))).into();
         let members = founders.map(|(id, name, role)| Member {
             id: StaffId(id),
             name: name.into(),
@@ -156,6 +138,13 @@ impl Walk {
             seed,
             numbers: Numbers::new(seed),
             runtime: runtime(),
+            newcomers: 0,
+            strangers: Vec::new(),
+            admins: vec![Rc::new(world.admin())],
+            next_admin: None,
+            old_admins: Vec::new(),
+            copies: Copies::default(),
+            dismissed: BTreeSet::new(),
             world,
             model: Model::new(members.into()),
             keys,
@@ -214,7 +203,8 @@ impl Walk {
     fn keep_secret(&mut self, epoch: EpochId) {
         let file = std::fs::read(self.wrapped_file(Wrapped::Epoch(epoch))).expect("is there");
         let reader = &self.model.wrapped[&Wrapped::Epoch(epoch)];
-        let key = &self.keys[reader.first().expect("has readers")];
+        let reader = self.model.member(*reader.first().expect("has readers"));
+        let key = &self.keys[&reader.name];
         let secret = wrapped::unwrap_epoch(&file, key).expect("opens to its reader");
         self.secrets.insert(epoch, secret.to_text().to_string());
     }
@@ -228,7 +218,7 @@ impl Walk {
         self.pending = planned;
         let done = run(&self.world)?;
         for group in std::mem::take(&mut self.pending) {
-            group.iter().for_each(|event| self.model.take_keys(event));
+            group.iter().for_each(|event| self.take_keys(event));
             self.entered.push(group);
         }
         Ok(done)
@@ -252,14 +242,15 @@ impl Walk {
             at += 1;
         }
         let mut taken = 0;
-        for group in &self.pending {
+        let mut pending = std::mem::take(&mut self.pending);
+        for group in &pending {
             let entries = new.get(at..at + group.len()).unwrap_or_default();
             if entries.is_empty() || !group.iter().zip(entries).all(|(e, entry)| e.is(entry, vault))
             {
                 break;
             }
             for (event, entry) in group.iter().zip(entries) {
-                self.model.take_keys(event);
+                self.take_keys(event);
                 self.model.take_box(event, entry, vault);
                 if let Event::Signed(epoch) = event {
                     signed.push(*epoch);
@@ -268,7 +259,8 @@ impl Walk {
             at += group.len();
             taken += 1;
         }
-        self.pending.drain(..taken);
+        pending.drain(..taken);
+        self.pending = pending;
         if has_started && self.model.rotation_is_due(self.minute()) {
             let end = Instant::now() + PATIENCE;
             while new.len() == at {
@@ -284,6 +276,19 @@ impl Walk {
         assert_eq!(new.get(at), None, "nobody did this");
         signed.into_iter().for_each(|epoch| self.keep_secret(epoch));
         taken
+    }
+
+    fn take_keys(&mut self, event: &Event) {
+        if matches!(event, Event::AdminSigned(_)) {
+            self.old_admins.extend(self.admins.last().cloned());
+            self.admins.extend(self.next_admin.take());
+        }
+        if let Event::Roster(change) = event
+            && let Change::Dismissed(gone) = &**change
+        {
+            self.dismissed.insert(self.model.member(*gone).name.clone());
+        }
+        self.model.take_keys(event);
     }
 
     fn new_entries(&mut self, server: &Server) -> Vec<Entry> {
@@ -303,208 +308,6 @@ impl Walk {
 
     fn stop(&self, server: Server) {
         self.runtime.block_on(server.stop());
-    }
-
-    /// What somebody may sensibly do now.
-    fn choose(&mut self) -> Option<Act> {
-        let able = |model: &Model| -> Vec<StaffId> {
-            let able = model.readers().filter(|member| member.role == Role::Backoffice);
-            able.map(|member| member.id).filter(|id| model.opens_all(*id)).collect()
-        };
-        Some(match self.below(100) {
-            0..28 => Act::Deliver,
-            28..40 => {
-                let members = self.model.present().map(|member| member.id).collect();
-                Act::Visit(self.pick(members)?)
-            }
-            40..54 => {
-                let who = self.pick(able(&self.model))?;
-                let kept = self.model.boxes.iter().filter(|boxed| boxed.is_kept_item());
-                let item = self.pick(kept.map(|boxed| boxed.item).collect())?;
-                Act::Forget(who, item, self.one_in(3))
-            }
-            54..62 if self.model.present().count() < MOST_MEMBERS => {
-                let roles = vec![Role::Backoffice, Role::Backoffice, Role::Dpo, Role::Auditor];
-                Act::Hire(self.pick(roles)?)
-            }
-            54..70 => {
-                let leaving = self.model.present().filter(|member| {
-                    member.role != Role::Admin && !self.model.depends_on(member.id)
-                });
-                Act::Dismiss(self.pick(leaving.map(|member| member.id).collect())?)
-            }
-            70..78 => Act::AddEpoch,
-            78..80 => Act::AddMailbox,
-            80..90 => {
-                let who = self.pick(able(&self.model))?;
-                let most = if self.one_in(2) { u64::MAX } else { self.below(12) as u64 + 1 };
-                Act::Reseal(who, most)
-            }
-            90..95 => Act::DestroyEpochs,
-            95..98 => Act::RotateCabinet,
-            _ => Act::Replay,
-        })
-    }
-
-    /// Does it. An error is a server that died.
-    fn perform(&mut self, act: &Act, smtp: SocketAddr) -> Result<(), Error> {
-        match act {
-            Act::Deliver => {
-                self.letters.push(letter(self.seed, self.letters.len() as u64, SIZE));
-                self.deliver(smtp, true)
-            }
-            Act::Visit(who) => self.visit(*who).map(drop),
-            Act::Forget(who, item, now) => {
-                let mut client = self.visit(*who)?;
-                let newest = self.model.newest;
-                let looked = client.look(&[*item])?;
-                self.learn(*item, &looked[0].stored);
-                let boxed = self.model.boxes.iter().find(|boxed| boxed.item == *item);
-                let reason = recording(&client, boxed.expect("is kept").case, CaseAct::Note);
-                let mut planned =
-                    vec![vec![Event::Sealed(Kind::Note, newest)], vec![Event::Forgotten(*item)]];
-                planned.extend(now.then(|| vec![Event::Rotated]));
-                self.attempt(planned, |_| client.forget(vec![*item], reason, *now)).map(drop)
-            }
-            Act::Hire(role) => {
-                let (mut adam, in_force) = self.admin()?;
-                let id = self.model.next_number();
-                let name = format!("member{}", id.0);
-                let key = self.world.make_key(&name);
-                let recipient = key.recipient().clone();
-                self.keys.insert(id, key);
-                let new = Listed { id, name: name.clone(), roles: [*role].into(), recipient };
-                let (role, could_open) = (*role, BTreeSet::new());
-                let member = Member { id, name, role, is_present: true, could_open };
-                let planned = vec![Event::Roster(Box::new(Change::Hired(member)))];
-                self.sign(&mut adam, in_force, planned, |members| members.push(new))
-            }
-            Act::Dismiss(gone) => {
-                let (mut adam, in_force) = self.admin()?;
-                let change = Box::new(Change::Dismissed(*gone));
-                let planned = vec![Event::Roster(change), Event::Revoked(*gone)];
-                let leave = |members: &mut Vec<Listed>| members.retain(|m| m.id != *gone);
-                self.sign(&mut adam, in_force, planned, leave)
-            }
-            Act::AddEpoch => {
-                let (mut adam, in_force) = self.admin()?;
-                let new = EpochId(self.model.signed.0 + 1);
-                let planned = vec![vec![Event::Signed(new)]];
-                let added = self.attempt(planned, |w| adam.add_epoch(&in_force, &w.admin()))?;
-                assert_eq!(added, (new, false), "the admin reads nothing");
-                Ok(())
-            }
-            Act::AddMailbox => {
-                let (mut adam, in_force) = self.admin()?;
-                let planned = vec![vec![Event::MailboxSigned(self.model.mailbox + 1)]];
-                let now = START + self.day * DAY;
-                let add = |w: &World| adam.add_mailbox(&in_force, &w.admin(), now);
-                self.attempt(planned, add).map(drop)
-            }
-            Act::Reseal(who, most) => {
-                let mut client = self.visit(*who)?;
-                let planned = self.model.reseal(usize::try_from(*most).unwrap_or(usize::MAX));
-                let count = planned.iter().map(Vec::len).sum::<usize>() as u64;
-                let done = self.attempt(planned, |_| client.reseal(*most, &mut |_| ()))?;
-                assert_eq!((done.boxes, done.unopened), (count, 0), "every box opens");
-                Ok(())
-            }
-            Act::DestroyEpochs => {
-                let (mut adam, _) = self.admin()?;
-                let expected = self.model.over();
-                let over = expected.clone().unwrap_or_default();
-                let planned: Vec<Group> = match over.is_empty() {
-                    true => Vec::new(),
-                    false => vec![over.iter().copied().map(Event::Destroyed).collect()],
-                };
-                let destroyed = self.attempt(planned, |_| match adam.destroy_epochs() {
-                    Err(Error::Refused(why)) => Ok(Err(why)),
-                    other => other.map(Ok),
-                })?;
-                match (destroyed, expected) {
-                    (Ok(gone), Ok(over)) => assert_eq!(gone, over),
-                    (Err(why), Err(used)) => {
-                        assert!(why.starts_with(&format!("{used} boxes are still")), "{why}");
-                    }
-                    (said, expected) => panic!("{said:?}, not {expected:?}"),
-                }
-                Ok(())
-            }
-            Act::RotateCabinet => {
-                let (mut adam, _) = self.admin()?;
-                self.attempt(vec![vec![Event::Rotated]], |_| adam.rotate_cabinet())
-            }
-            Act::Replay => {
-                let (mut adam, in_force) = self.admin()?;
-                let replay = |w: &World| match adam.sign_roster(&in_force.roster, &w.admin()) {
-                    Err(Error::Refused(why)) if why.contains("not newer") => Ok(()),
-                    Err(error @ (Error::NoServer(_) | Error::Broken(_))) => Err(error),
-                    other => panic!("{other:?}"),
-                };
-                self.attempt(vec![vec![Event::Refused]], replay)
-            }
-        }
-    }
-
-    /// Sends the newest letter, which is kept or known already.
-    fn deliver(&mut self, smtp: SocketAddr, is_new: bool) -> Result<(), Error> {
-        let raw = self.letters.last().expect("one was written").clone();
-        let newest = self.model.newest;
-        let boxes = [Kind::Letter, Kind::Item, Kind::Item, Kind::Item];
-        let sealed = boxes.map(|kind| Event::Sealed(kind, newest)).to_vec();
-        self.attempt(if is_new { vec![sealed] } else { Vec::new() }, |_| {
-            let mut sender = Sender::greet(smtp, false).map_err(Error::Broken)?;
-            let answers = sender.send("lotte@client.example", &[MAILBOX], &raw);
-            let answers = answers.map_err(Error::Broken)?;
-            assert_eq!(answers[0].code, 250, "{}", answers[0].text);
-            Ok(())
-        })
-    }
-
-    fn log_in(&mut self, who: StaffId) -> Result<Client, Error> {
-        let name = self.model.member(who).name.clone();
-        self.attempt(self.model.log_in(who), |world| world.log_in(&name))
-    }
-
-    /// A log-in as every command makes it: what waits to be wrapped anew is.
-    fn visit(&mut self, who: StaffId) -> Result<Client, Error> {
-        let mut client = self.log_in(who)?;
-        if self.model.member(who).reads() {
-            assert_eq!(client.stale, !self.model.stale.is_empty());
-            let (planned, left) = self.model.rewrap(who);
-            self.files_before = (self.model.stale.iter())
-                .map(|what| (*what, std::fs::read(self.wrapped_file(*what)).expect("is there")))
-                .collect();
-            let count = planned.len();
-            let done = self.attempt(planned, |_| client.rewrap())?;
-            assert_eq!(done, (count, left));
-        }
-        Ok(client)
-    }
-
-    fn admin(&mut self) -> Result<(Client, InForce), Error> {
-        let mut adam = self.world.log_in("adam")?;
-        let in_force = adam.roster()?;
-        assert_eq!(in_force.next, self.model.next_number(), "a number is nobody else's");
-        assert_eq!((in_force.epoch, in_force.mailbox), (self.model.signed, self.model.mailbox));
-        let stale: BTreeSet<Wrapped> = in_force.stale.iter().copied().collect();
-        assert_eq!(stale, self.model.stale);
-        let listed = in_force.roster.members.iter().map(|m| (m.id, m.name.clone()));
-        let present = self.model.present().map(|m| (m.id, m.name.clone()));
-        assert_eq!(listed.collect::<BTreeSet<_>>(), present.collect());
-        Ok((adam, in_force))
-    }
-
-    fn sign(
-        &mut self,
-        adam: &mut Client,
-        in_force: InForce,
-        planned: Group,
-        edit: impl FnOnce(&mut Vec<Listed>),
-    ) -> Result<(), Error> {
-        let mut new = Roster { version: in_force.roster.version + 1, ..in_force.roster };
-        edit(&mut new.members);
-        self.attempt(vec![planned], |world| adam.sign_roster(&new, &world.admin()))
     }
 
     /// Does something while the server is killed, and starts it again.
@@ -549,6 +352,7 @@ impl Walk {
         let planned = self.pending.len();
         let taken = self.settle(&server, true);
         self.count(format!("crash: {taken} of {planned} groups were there"));
+        self.note_backup();
         // A file may be there that the ledger does not know of yet.
         for event in std::mem::take(&mut self.pending).into_iter().flatten() {
             if let Event::ReWrapped(what) = event
@@ -568,203 +372,31 @@ impl Walk {
         server
     }
 
-    fn learn(&mut self, item: ItemId, stored: &[u8]) {
-        match self.contents.get(&item) {
-            Some(known) => assert!(known == stored, "another content than before"),
-            None => drop(self.contents.insert(item, stored.to_vec())),
-        }
-    }
-
-    /// Holds the vault to the model while it serves.
-    fn look_around(&mut self, server: &Server) {
-        self.assert_wrapped();
-        let (mut adam, _) = self.admin().expect("logs in");
-        let status = adam.status().expect("tells");
-        assert_eq!(status.epoch, Some(self.model.newest));
-        let mut by_epoch: BTreeMap<EpochId, u64> = BTreeMap::new();
-        for boxed in self.model.boxes.iter().filter(|boxed| !boxed.is_forgotten) {
-            *by_epoch.entry(boxed.epoch()).or_default() += 1;
-        }
-        assert_eq!(status.by_epoch, by_epoch.into_iter().collect::<Vec<_>>());
-        let (_, problems, more) = adam.check().expect("checks");
-        assert_eq!((problems.as_slice(), more), (&[][..], 0));
-
-        let (mut present, gone): (Vec<Member>, Vec<Member>) =
-            self.model.members.iter().cloned().partition(|member| member.is_present);
-        // The one who left last, and another.
-        let other = self.pick(gone.clone());
-        for member in gone.last().into_iter().chain(&other) {
-            let refused = self.world.log_in(&member.name);
-            assert!(matches!(refused, Err(Error::Refused(_))), "{} is out", member.name);
-        }
-        let blind: Vec<Member> = present.iter().filter(|m| !m.reads()).cloned().collect();
-        if let Some(member) = self.pick(blind) {
-            let mut client = self.log_in(member.id).expect("logs in");
-            let asked = client.queue(Filter::All);
-            assert!(matches!(asked, Err(Error::Refused(why)) if why.contains("role")));
-        }
-        // On some days nobody reads, and a new epoch stays unproven.
-        if self.one_in(3) {
-            return;
-        }
-        present.retain(Member::reads);
-        let thorough = self.below(present.len());
-        for (i, member) in present.iter().enumerate() {
-            let mut client = self.log_in(member.id).expect("logs in");
-            self.settle(server, false);
-            self.read(&mut client, member.id, i == thorough);
-        }
-    }
-
-    /// Who the wrapped secrets open to, by every key that there ever was.
-    fn assert_wrapped(&self) {
-        for (what, to) in &self.model.wrapped {
-            let file = std::fs::read(self.wrapped_file(*what)).expect("is there");
-            for member in self.model.members.iter().filter(|m| m.is_present || self.is_thorough()) {
-                let key = &self.keys[&member.id];
-                let opens = key.unwrap(&file).is_ok();
-                assert_eq!(opens, to.contains(&member.id), "{what:?} and {}", member.name);
-                if let (true, Wrapped::Epoch(epoch)) = (opens, what) {
-                    let secret = wrapped::unwrap_epoch(&file, key).expect("is an epoch's");
-                    assert_eq!(*secret.to_text(), self.secrets[epoch], "the same secret");
-                }
-            }
-        }
-        for file in files(&self.world.state().join("epochs")) {
-            let name = file.file_name().expect("has one").to_str().expect("a plain name");
-            let is_of = |epoch: &EpochId| {
-                name.trim_start_matches('.').starts_with(&format!("{}.", epoch.0))
-            };
-            let is_gone = self.model.destroyed.iter().any(is_of);
-            assert!(!is_gone || !name.contains(".age"), "{name} is left of a destroyed epoch");
-        }
-    }
-
-    /// What a member can read is what the model says, and as it was delivered.
-    fn read(&mut self, client: &mut Client, who: StaffId, is_thorough: bool) {
-        let kept = self.model.boxes.iter().filter(|boxed| boxed.is_kept_item());
-        let (mut open, mut closed): (Vec<&Boxed>, Vec<&Boxed>) =
-            kept.partition(|boxed| self.model.opens(who, boxed.epoch()));
-        if !is_thorough {
-            // One of each epoch: the secret is what opens or not.
-            open.dedup_by_key(|boxed| boxed.epoch());
-        }
-        closed.dedup_by_key(|boxed| boxed.epoch());
-        let open: Vec<ItemId> = open.iter().map(|boxed| boxed.item).collect();
-        let closed: Vec<ItemId> = closed.iter().map(|boxed| boxed.item).collect();
-        if !open.is_empty() {
-            for view in &client.look(&open).expect("what is wrapped to them opens") {
-                self.learn(view.id, &view.stored);
-            }
-        }
-        for item in closed {
-            assert!(matches!(client.look(&[item]), Err(Error::NoKey)), "is not wrapped to them");
-            self.count("closed to a new member");
-        }
-        let is_gone = |boxed: &&Boxed| boxed.kind == Kind::Item && boxed.is_forgotten;
-        let gone = self.model.boxes.iter().filter(is_gone).map(|boxed| boxed.item).collect();
-        if let Some(item) = self.pick(gone) {
-            assert!(matches!(client.look(&[item]), Err(Error::Forgotten)), "was forgotten");
-        }
-        if is_thorough && self.model.opens_all(who) {
-            self.read_letters(client);
-        }
-    }
-
-    /// Every letter is there once; one of which nothing is forgotten is as it was delivered.
-    fn read_letters(&mut self, client: &mut Client) {
-        let cases = client.queue(Filter::All).expect("opens");
-        let mut found = BTreeSet::new();
-        for view in cases.iter().flat_map(|case| &case.letters) {
-            let detail = view.detail.as_ref().expect("a letter box opens");
-            let subject = detail.headers.subject.as_ref().expect("has a subject").expose();
-            let number = subject.split(' ').nth(1).and_then(|word| word.parse().ok());
-            let number: usize = number.expect("has a number");
-            assert!(found.insert(number), "letter {number} is there twice");
-            let skeleton = detail.skeleton.expect("a mail has one");
-            let ids: Vec<ItemId> =
-                [skeleton].into_iter().chain(detail.items.iter().map(|card| card.id)).collect();
-            let known: Option<Vec<_>> = ids.iter().map(|id| self.contents.get(id)).collect();
-            let forgotten = view.card.items.iter().any(|(_, _, forgotten)| *forgotten);
-            if let (Some(known), false) = (known, forgotten) {
-                let skeleton = Skeleton::decode(known[0]).expect("a skeleton");
-                let contents: Vec<_> = known[1..].iter().map(|c| Some(c.as_slice())).collect();
-                assert!(skeleton.rebuild(&contents) == self.letters[number], "letter {number}");
-            }
-        }
-        assert_eq!(found.len(), self.letters.len());
-        if let Some(case) = self.pick(cases) {
-            let case = case.card.case;
-            let notes = self.model.boxes.iter().filter(|b| b.kind == Kind::Note && b.case == case);
-            assert_eq!(client.notes(case).expect("opens").len(), notes.count());
-        }
-    }
-
-    /// Whoever has the disk as it is now and what these members took along opens what the model says.
-    fn assert_thief(&mut self, known: &BTreeSet<EpochId>) {
-        let mut thief = Thief::default().with(&self.world.state()).with(&self.world.cabinet_key());
-        for epoch in known {
-            let secret = EpochSecret::from_text(&self.secrets[epoch]);
-            thief = thief.knowing(secret.expect("a secret"));
-        }
-        let entries: HashMap<u64, Entry> =
-            thief.boxes().into_iter().map(|entry| (entry.seq, entry)).collect();
-        let (mut still, mut never) = (0, 0);
-        for boxed in &self.model.boxes {
-            for sealed in &boxed.sealed {
-                let entry = entries.get(&sealed.seq).expect("is in the ledger");
-                let opened = thief.open(entry);
-                let knows = known.contains(&sealed.epoch);
-                let may = sealed.dropped.is_none_or(|then| then == self.model.rotations);
-                if sealed.dropped.is_none() {
-                    assert_eq!(opened.is_some(), knows, "{boxed:?}");
-                } else {
-                    assert!(opened.is_none() || (knows && may), "a thief opens {boxed:?}");
-                    still += u64::from(opened.is_some());
-                    never += u64::from(knows && !may);
-                }
-                if let (Some((_, content)), Some(known)) = (opened, self.contents.get(&boxed.item))
-                {
-                    assert!(content == *known, "another content");
-                }
-            }
-        }
-        *self.counts.entry("dropped boxes open until the rotation".into()).or_default() += still;
-        *self.counts.entry("dropped boxes shut to who has their epoch".into()).or_default() +=
-            never;
-    }
-
-    /// Nobody who left opens a wrapped secret, old file or new, but those that they could before.
-    fn assert_left_behind(&self) {
-        let wrapped = files(&self.world.state().join("epochs"));
-        for file in wrapped.iter().filter(|file| file.to_string_lossy().contains(".age")) {
-            let name = file.file_name().expect("has one").to_str().expect("a plain name");
-            let number = name.trim_start_matches('.').split('.').next();
-            let epoch = EpochId(number.and_then(|text| text.parse().ok()).expect("a number"));
-            // Of one that was never signed for good nothing is sealed.
-            if epoch > self.model.signed {
-                continue;
-            }
-            let bytes = std::fs::read(file).expect("reads");
-            let gone = self.model.members.iter().filter(|member| !member.is_present);
-            let some = if self.is_thorough() { usize::MAX } else { 1 };
-            for member in gone.rev().take(some) {
-                let opens = self.keys[&member.id].unwrap(&bytes).is_ok();
-                assert!(!opens || member.could_open.contains(&epoch), "{name}: {}", member.name);
-            }
-        }
-    }
-
     fn live(&mut self) {
         for day in 0..DAYS {
             self.day = day;
             self.world.set_time(START + day * DAY);
             self.doing = "morning".into();
+            let is_lost = self.copies.newest.is_some() && (self.one_in(LOST) || day == LOST_ON);
+            if is_lost {
+                self.doing = "losing the vault".into();
+                self.lose_and_restore();
+            } else if day > 0
+                && self.model.present().count() < MOST_MEMBERS
+                && (self.one_in(RECOVERED) || day == RECOVERED_ON)
+            {
+                self.doing = "recovering".into();
+                self.recover();
+            }
             let mut server = self.serve();
             self.settle(&server, true);
             if day == 0 {
                 // Whoever meets a vault now wraps nothing.
                 drop(self.world.log_in("adam").expect("logs in"));
+            }
+            if is_lost {
+                self.doing = "accepting what was restored".into();
+                self.accept(&server);
             }
             if self.one_in(4)
                 && let Some(act) = self.choose()
@@ -774,31 +406,25 @@ impl Walk {
                 server = self.crash(&act);
             }
             for _ in 0..self.below(3) + 1 {
-                let Some(act) = self.choose() else { continue };
-                self.doing = format!("{act:?}");
-                self.perform(&act, server.smtp()).unwrap_or_else(|error| panic!("{error}"));
-                self.settle(&server, false);
-                let name = format!("{act:?}");
-                let name = name.split(['(', ' ']).next().unwrap_or_default().to_owned();
-                self.count(format!("act: {name}"));
+                if let Some(act) = self.choose() {
+                    self.act(&act, &server);
+                }
             }
             self.doing = "looking around".into();
             self.look_around(&server);
             let seen = Seen::in_dir(self.world.root.path().join("seen")).last(self.world.vault);
             self.seen.extend(seen.expect("reads"));
+            if self.one_in(2) {
+                self.copies.told = server.casebook.store().size();
+            }
             self.stop(server);
             self.doing = "a thief".into();
-            self.assert_left_behind();
-            let gone = self.model.members.iter().filter(|member| !member.is_present);
-            let known = gone.flat_map(|member| member.could_open.iter().copied()).collect();
-            self.assert_thief(&known);
-            if self.is_thorough() {
-                let all = self.secrets.keys().copied().collect();
-                self.assert_thief(&all);
-            }
+            self.search();
         }
         self.doing = "the end".into();
         let server = self.serve();
+        // A rotation that is due by now would come in between.
+        self.settle(&server, true);
         let mut adam = self.world.log_in("adam").expect("logs in");
         let (entries, head) = adam.ledger().expect("gives the ledger");
         drop(adam);
@@ -806,15 +432,41 @@ impl Walk {
         let wrong = oracles::ledger(&entries, &head, &self.seen, &self.world.checkpoint_key);
         assert_eq!(wrong, [""; 0]);
     }
+
+    /// Does something at a server that nothing befalls.
+    fn act(&mut self, act: &Act, server: &Server) {
+        self.doing = format!("{act:?}");
+        self.perform(act, server.smtp()).unwrap_or_else(|error| panic!("{error}"));
+        self.settle(server, false);
+        let name = self.doing.split(['(', ' ']).next().unwrap_or_default().to_owned();
+        self.count(format!("act: {name}"));
+    }
+
+    /// What whoever left can do with the disk and the backups as they are now.
+    fn search(&mut self) {
+        let known: BTreeSet<EpochId> =
+            self.gone().flat_map(|member| member.could_open.iter().copied()).collect();
+        self.assert_left_behind(&[self.world.state().join("epochs")]);
+        self.assert_thief(&known);
+        if self.copies.is_new || self.is_thorough() {
+            self.copies.is_new = false;
+            self.assert_left_behind(&[self.copies.dest(&self.world).join("files")]);
+            self.assert_thief_with_copies(&known);
+        }
+        if self.is_thorough() {
+            let all = self.secrets.keys().copied().collect();
+            self.assert_thief(&all);
+            self.assert_thief_with_copies(&all);
+        }
+    }
 }
 
-/// The seeds that were asked for.
+/// The seeds that were asked for: the first one, and how many.
 fn seeds() -> Vec<u64> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    match number("KLUIS_SEED") {
-        Some(seed) => vec![seed],
-        None => (1..=number("KLUIS_MONTHS").unwrap_or(SEEDS)).collect(),
-    }
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let first = number("KLUIS_SEED");
+    let count = number("KLUIS_MONTHS").unwrap_or(if first.is_some() { 1 } else { SEEDS });
+    (first.unwrap_or(1)..).take(usize::try_from(count).unwrap_or(usize::MAX)).collect()
 }
 
 #[test]
@@ -848,10 +500,41 @@ fn over_months_who_can_open_what_is_what_was_signed_wrapped_and_forgotten() {
     let counts = counts.into_inner().expect("no holder panics");
     println!("{} seeds of {DAYS} days in {:.1?}", seeds.len(), start.elapsed());
     counts.iter().for_each(|(what, count)| println!("{count:6} {what}"));
+    let all = |what: &str| -> u64 {
+        counts.iter().filter(|(key, _)| key.starts_with(what)).map(|(_, count)| count).sum()
+    };
+    tally(
+        "months",
+        &[
+            ("seeds", seeds.len() as u64),
+            ("days", seeds.len() as u64 * DAYS),
+            ("acts", all("act: ")),
+            ("restored", all("restored")),
+            ("recovered", counts.get("recovered").copied().unwrap_or(0)),
+            ("rotations", all("rotations")),
+            ("violations", 0),
+        ],
+    );
     let there = |what: &str| counts.keys().any(|key| key.starts_with(what));
-    for what in
-        ["destroyed", "closed to a new", "dropped boxes open", "dropped boxes shut", "crash:"]
-    {
+    // One seed alone has not everything.
+    if seeds.len() < SEEDS as usize {
+        return;
+    }
+    let usual = [
+        "destroyed",
+        "closed to a new",
+        "dropped boxes open",
+        "dropped boxes shut",
+        "dropped boxes gone",
+        "backups open",
+        "restored",
+        "recovered",
+        "crash:",
+    ];
+    let rare =
+        ["forgotten again", "dismissed once more", "act: Forge", "act: Drill", "act: HandOver"];
+    let rare = rare.into_iter().filter(|_| seeds.len() >= MANY);
+    for what in usual.into_iter().chain(rare) {
         assert!(there(what), "{what}: it never happened");
     }
 }

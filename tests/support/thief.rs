@@ -25,6 +25,7 @@ pub(crate) struct Thief {
     records: HashMap<Address, Vec<u8>>,
     entries: Vec<Entry>,
     epochs: Vec<EpochSecret>,
+    box_keys: HashMap<SlotId, [u8; 32]>,
 }
 
 /// A frame of the vault's files: its type, its address field, its payload.
@@ -61,6 +62,13 @@ impl Thief {
     /// Has an epoch's secret, too.
     pub(crate) fn knowing(mut self, epoch: EpochSecret) -> Self {
         self.epochs.push(epoch);
+        self
+    }
+
+    /// Has the key of a box, too.
+    #[cfg(kluis_lab)]
+    pub(crate) fn holding(mut self, slot: SlotId, key: [u8; 32]) -> Self {
+        self.box_keys.insert(slot, key);
         self
     }
 
@@ -110,6 +118,9 @@ impl Thief {
     /// The key of a box, from whichever copy of a cabinet it opens in.
     pub(crate) fn key(&self, entry: &Entry) -> Option<[u8; 32]> {
         let id = entry.slot?;
+        if let Some(key) = self.box_keys.get(&id) {
+            return Some(*key);
+        }
         let slots = self.slots.iter().filter(|(slot, _)| *slot == id);
         slots
             .flat_map(|(_, slot)| self.cabinet_keys.iter().map(move |key| (key, slot)))

@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kluis::casebook::state::Wrapped;
-use kluis::ids::{CaseId, EpochId, ItemId, StaffId, VaultId};
+use kluis::ids::{CaseId, EpochId, ItemId, SlotId, StaffId, VaultId};
 use kluis::keys::roster::Role;
 use kluis::ledger::entry::{Entry, Fact};
 use kluis::vault::seal::Kind;
 
 /// Minutes between two rotations of the cabinet, if something was dropped.
 const DAY: u64 = 24 * 60;
-/// Boxes that are sealed anew at a time (`staff::keys`).
-const AT_ONCE: usize = 64;
+/// Boxes that are sealed anew at a time (`staff::reseal`).
+const AT_ONCE: usize = 256;
 
 /// Somebody who is in the roster, or was.
 #[derive(Clone, Debug)]
@@ -36,9 +36,17 @@ impl Member {
 pub(super) struct Sealed {
     /// The entry that says so.
     pub(super) seq: u64,
+    pub(super) slot: SlotId,
     pub(super) epoch: EpochId,
     /// Rotations of the cabinet until its key was dropped.
     pub(super) dropped: Option<u64>,
+}
+
+impl Sealed {
+    fn of(entry: &Entry, epoch: EpochId) -> Self {
+        let slot = entry.slot.expect("a box has a slot");
+        Self { seq: entry.seq, slot, epoch, dropped: None }
+    }
 }
 
 /// A box for staff.
@@ -47,7 +55,8 @@ pub(super) struct Boxed {
     pub(super) kind: Kind,
     pub(super) item: ItemId,
     pub(super) case: CaseId,
-    pub(super) is_forgotten: bool,
+    /// The entry that forgets it.
+    pub(super) forgotten: Option<u64>,
     /// Oldest first.
     pub(super) sealed: Vec<Sealed>,
 }
@@ -57,8 +66,12 @@ impl Boxed {
         self.sealed.last().expect("is sealed once at least").epoch
     }
 
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.forgotten.is_some()
+    }
+
     pub(super) fn is_kept_item(&self) -> bool {
-        self.kind == Kind::Item && !self.is_forgotten
+        self.kind == Kind::Item && !self.is_forgotten()
     }
 }
 
@@ -67,6 +80,8 @@ impl Boxed {
 pub(super) enum Change {
     Hired(Member),
     Dismissed(StaffId),
+    /// The same people, signed by a new admin key.
+    Nobody,
 }
 
 /// Something that concerns who can open what.
@@ -76,6 +91,8 @@ pub(super) enum Event {
     Resealed(Kind, ItemId, EpochId),
     Forgotten(ItemId),
     Roster(Box<Change>),
+    /// The admin key of this number follows.
+    AdminSigned(u64),
     Revoked(StaffId),
     Signed(EpochId),
     MailboxSigned(u32),
@@ -84,6 +101,8 @@ pub(super) enum Event {
     Destroyed(EpochId),
     Rotated,
     Refused,
+    /// The recovery key would open so many epochs.
+    Drilled(u64),
 }
 
 /// What is entered together: all of it or nothing.
@@ -104,6 +123,8 @@ impl Event {
                 | Fact::EpochDestroyed
                 | Fact::CabinetRotated
                 | Fact::KeyChangeRefused
+                | Fact::AdminSigned
+                | Fact::RecoveryDrilled
         );
         is_change || (entry.boxed.is_some() && entry.epoch.is_some())
     }
@@ -138,6 +159,12 @@ impl Event {
             Event::Destroyed(id) => entry.kind == Fact::EpochDestroyed && entry.epoch == Some(*id),
             Event::Rotated => entry.kind == Fact::CabinetRotated,
             Event::Refused => entry.kind == Fact::KeyChangeRefused,
+            Event::AdminSigned(number) => {
+                entry.kind == Fact::AdminSigned && entry.count == Some(*number)
+            }
+            Event::Drilled(epochs) => {
+                entry.kind == Fact::RecoveryDrilled && entry.count == Some(*epochs)
+            }
         }
     }
 }
@@ -146,6 +173,8 @@ impl Event {
 #[derive(Clone, Debug)]
 pub(super) struct Model {
     pub(super) members: Vec<Member>,
+    /// The version of the roster in force.
+    pub(super) version: u32,
     /// In the order in which they were sealed first.
     pub(super) boxes: Vec<Boxed>,
     /// Every secret that lies there, and to whom it is wrapped.
@@ -173,6 +202,7 @@ impl Model {
         }
         Self {
             members,
+            version: 1,
             boxes: Vec::new(),
             wrapped: [
                 (Wrapped::Epoch(EpochId(1)), readers.clone()),
@@ -219,7 +249,7 @@ impl Model {
 
     /// Whether everything that is kept is open to this member.
     pub(super) fn opens_all(&self, member: StaffId) -> bool {
-        let mut kept = self.boxes.iter().filter(|boxed| !boxed.is_forgotten);
+        let mut kept = self.boxes.iter().filter(|boxed| !boxed.is_forgotten());
         self.opens(member, self.newest) && kept.all(|boxed| self.opens(member, boxed.epoch()))
     }
 
@@ -265,7 +295,7 @@ impl Model {
 
     /// What sealing anew enters, at most so many boxes.
     pub(super) fn reseal(&self, most: usize) -> Vec<Group> {
-        let is_old = |boxed: &&Boxed| !boxed.is_forgotten && boxed.epoch() < self.newest;
+        let is_old = |boxed: &&Boxed| !boxed.is_forgotten() && boxed.epoch() < self.newest;
         let boxes: Vec<Event> = (self.boxes.iter().filter(is_old).take(most))
             .map(|boxed| Event::Resealed(boxed.kind, boxed.item, self.newest))
             .collect();
@@ -274,11 +304,50 @@ impl Model {
 
     /// Epochs that are over, or how many boxes are in the way.
     pub(super) fn over(&self) -> Result<Vec<EpochId>, usize> {
-        let kept = self.boxes.iter().filter(|boxed| !boxed.is_forgotten);
+        let kept = self.boxes.iter().filter(|boxed| !boxed.is_forgotten());
         let used: Vec<EpochId> = kept.map(Boxed::epoch).filter(|id| *id < self.newest).collect();
         let is_over = |id: &EpochId| !used.contains(id) && !self.destroyed.contains(id);
         let over: Vec<EpochId> = (1..self.newest.0).map(EpochId).filter(is_over).collect();
         if over.is_empty() && !used.is_empty() { Err(used.len()) } else { Ok(over) }
+    }
+
+    /// The slots that the cabinet has a key in, of boxes for staff.
+    pub(super) fn live(&self) -> BTreeSet<SlotId> {
+        let sealed = self.boxes.iter().flat_map(|boxed| &boxed.sealed);
+        sealed.filter(|sealed| sealed.dropped.is_none()).map(|sealed| sealed.slot).collect()
+    }
+
+    /// The vault as it was restored from a backup of this one, after it was `lost`: what the first
+    /// `known_to` entries of the lost ledger forgot is forgotten again, by these events. Gives the
+    /// people whom it does not know any more, too.
+    pub(super) fn restored(&self, lost: &Self, known_to: u64) -> (Self, Vec<Event>, Vec<Member>) {
+        let mut model = Self { rotations: lost.rotations, ..self.clone() };
+        let there_still = |known: &BTreeSet<EpochId>| -> BTreeSet<EpochId> {
+            known.iter().copied().filter(|epoch| *epoch <= self.signed).collect()
+        };
+        for member in &mut model.members {
+            let now = lost.members.iter().find(|now| now.name == member.name);
+            member
+                .could_open
+                .extend(now.map(|now| there_still(&now.could_open)).into_iter().flatten());
+        }
+        let is_unknown = |now: &&Member| model.members.iter().all(|member| member.name != now.name);
+        let unknown = lost.members.iter().filter(is_unknown).map(|now| Member {
+            is_present: false,
+            could_open: there_still(&now.could_open),
+            ..now.clone()
+        });
+        let unknown = unknown.collect();
+        let was_forgotten = |boxed: &&Boxed| {
+            let now =
+                lost.boxes.iter().find(|now| (now.kind, now.item) == (boxed.kind, boxed.item));
+            let then = now.and_then(|now| now.forgotten);
+            !boxed.is_forgotten() && then.is_some_and(|then| then < known_to)
+        };
+        let mut gone: Vec<&Boxed> = model.boxes.iter().filter(was_forgotten).collect();
+        gone.sort_by_key(|boxed| boxed.sealed.last().map(|sealed| sealed.seq));
+        let again = gone.iter().map(|boxed| Event::Forgotten(boxed.item)).collect();
+        (model, again, unknown)
     }
 
     /// Takes in that a secret lies wrapped to the readers of the roster in force.
@@ -296,12 +365,14 @@ impl Model {
     pub(super) fn take_keys(&mut self, event: &Event) {
         match event {
             Event::Roster(change) => {
+                self.version += 1;
                 match &**change {
                     Change::Hired(member) => self.members.push(member.clone()),
                     Change::Dismissed(gone) => {
                         let member = self.members.iter_mut().find(|member| member.id == *gone);
                         member.expect("is in the roster").is_present = false;
                     }
+                    Change::Nobody => {}
                 }
                 self.stale = self.wrapped.keys().copied().collect();
             }
@@ -328,6 +399,8 @@ impl Model {
             | Event::Forgotten(_)
             | Event::Rotated
             | Event::Revoked(_)
+            | Event::AdminSigned(_)
+            | Event::Drilled(_)
             | Event::Refused => {}
         }
     }
@@ -342,19 +415,19 @@ impl Model {
                     kind: *kind,
                     item: place.item,
                     case: entry.case.expect("a box is of a case"),
-                    is_forgotten: false,
-                    sealed: vec![Sealed { seq: entry.seq, epoch: *epoch, dropped: None }],
+                    forgotten: None,
+                    sealed: vec![Sealed::of(entry, *epoch)],
                 });
             }
             Event::Resealed(kind, item, epoch) => {
                 let boxed = self.boxed(*kind, *item);
                 boxed.sealed.last_mut().expect("is sealed").dropped = dropped;
-                boxed.sealed.push(Sealed { seq: entry.seq, epoch: *epoch, dropped: None });
+                boxed.sealed.push(Sealed::of(entry, *epoch));
                 self.is_dropped = true;
             }
             Event::Forgotten(item) => {
                 let boxed = self.boxed(Kind::Item, *item);
-                boxed.is_forgotten = true;
+                boxed.forgotten = Some(entry.seq);
                 boxed.sealed.last_mut().expect("is sealed").dropped = dropped;
                 self.is_dropped = true;
             }
