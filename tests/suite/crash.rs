@@ -3,7 +3,9 @@
 //!
 //! The program is killed from within, at each named step of a commit, of forgetting and of a
 //! rotation (src/lab.rs), and from outside at any moment, under eight senders that try again as mail
-//! servers do and staff that look and forget. A kill loses nothing that the system was given to
+//! servers do and staff that look and forget. What has the step at which it is to die is done
+//! meanwhile: the cabinet gets another key, epochs follow one another, boxes are sealed anew, their
+//! content too, and old secrets are destroyed. A kill loses nothing that the system was given to
 //! write: what a power cut adds to this is in `powercut`.
 //!
 //! KLUIS_KILLS and KLUIS_LETTERS ask for a longer storm (`make soak`).
@@ -26,10 +28,11 @@ use kluis::casebook::detail::NoteSubject;
 use kluis::casebook::{Act, Filter};
 use kluis::ids::{CaseId, random};
 use kluis::ledger::Checkpoint;
+use kluis::ledger::entry::{Entry, Fact};
 use kluis::staff::client::{CaseView, Client, Error};
 use kluis::staff::sealing::Sealing;
 use kluis::staff::seen::Seen;
-use kluis::store::COMMIT_STEPS;
+use kluis::store::{COMMIT_STEPS, ROTATE_STEPS};
 
 use crate::mail_client::{Numbers, Outcome, Plan, letter, send_all};
 use crate::oracles::{self, Found, Sent};
@@ -43,8 +46,6 @@ const LETTERS: u64 = 300;
 const WAVE: u64 = 16;
 /// Senders at the same time, beside those that try only once.
 const SENDERS: usize = 8;
-/// Attachments that are forgotten at most.
-const FORGOTTEN: usize = 12;
 /// Letters of a wave that are sent again after it.
 const AGAIN: u64 = 3;
 /// Times that a patient sender tries a letter; it waits up to a second in between.
@@ -52,6 +53,16 @@ const TRIES: u32 = 60;
 /// Rows of the table: killed from outside, while it starts and while it serves.
 const STARTING: &str = "from outside, starting";
 const SERVING: &str = "from outside, serving";
+/// Killed from outside while boxes are sealed anew, and while their content is.
+const RESEALING: &str = "from outside, resealing";
+const RENEWING: &str = "from outside, resealing with content";
+/// Steps of epochs.
+const ADDED: &str = "keys:epoch-written";
+const DESTROYING: &str = "keys:destroying-entered";
+/// All boxes are sealed anew before an epoch is destroyed.
+const LONG_PATIENCE: Duration = Duration::from_secs(30);
+/// Sealing anew is killed within this time, in microseconds.
+const RESEAL_TIME: u64 = 60_000;
 /// A kill from outside comes within this time, in microseconds: about that of a start.
 const OUTSIDE_TIME: u64 = 150_000;
 /// A server that has no work does not come to its step.
@@ -96,6 +107,12 @@ struct Storm {
     seen: Mutex<Vec<Checkpoint>>,
     forgotten: Mutex<Vec<Forgotten>>,
     wrong: Mutex<Vec<String>>,
+    /// Where the program is to die.
+    wanted: Mutex<&'static str>,
+    /// Boxes are being sealed anew.
+    is_resealing: AtomicBool,
+    /// What is sealed to an epoch is sealed before another follows.
+    desk: Mutex<()>,
     /// Every step has had its kills.
     enough: AtomicBool,
     /// The senders have had every answer.
@@ -107,8 +124,22 @@ impl Storm {
         let world = World::found();
         let places = world.fix_ports();
         let (enough, answered) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (sent, seen, forgotten, wrong) = Default::default();
-        Self { world, places, seed, sent, seen, forgotten, wrong, enough, answered }
+        let (sent, seen, forgotten, wrong, desk) = Default::default();
+        let (wanted, is_resealing) = (Mutex::new(STARTING), AtomicBool::new(false));
+        Self {
+            world,
+            places,
+            seed,
+            sent,
+            seen,
+            forgotten,
+            wrong,
+            wanted,
+            is_resealing,
+            desk,
+            enough,
+            answered,
+        }
     }
 
     fn complain(&self, what: impl Into<String>) {
@@ -172,7 +203,10 @@ impl Storm {
     fn staff(&self) {
         while !self.answered.load(Ordering::Relaxed) {
             let start = Instant::now();
-            match self.visit() {
+            let desk = self.desk.lock().expect("no holder panics");
+            let visited = self.visit();
+            drop(desk);
+            match visited {
                 // The server is down, or went down meanwhile.
                 Ok(()) | Err(Error::NoServer(_) | Error::Broken(_)) => {}
                 Err(error) => self.complain(format!("staff: {error}")),
@@ -182,12 +216,76 @@ impl Storm {
         }
     }
 
+    /// Whoever holds keys does what has the step at which the program is to die.
+    fn key_holders(&self) {
+        while !self.enough.load(Ordering::Relaxed) {
+            let wanted = *self.wanted.lock().expect("no holder panics");
+            let done = match wanted {
+                step if step.starts_with("rotate:") => {
+                    self.world.log_in("adam").and_then(|mut adam| adam.rotate_cabinet())
+                }
+                ADDED | DESTROYING | RESEALING | RENEWING => {
+                    let _desk = self.desk.lock().expect("no holder panics");
+                    let done = self.change_epochs(wanted);
+                    self.is_resealing.store(false, Ordering::Relaxed);
+                    done
+                }
+                _ => Ok(()),
+            };
+            match done {
+                Ok(()) | Err(Error::NoServer(_) | Error::Broken(_)) => {}
+                Err(error) => self.complain(format!("keys: {error}")),
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// A new epoch, unless boxes wait for the newest; then all of them are sealed to it, and the older
+    /// ones destroyed.
+    fn change_epochs(&self, wanted: &str) -> Result<(), Error> {
+        let mut adam = self.world.log_in("adam")?;
+        let (in_force, status) = (adam.roster()?, adam.status()?);
+        let is_settled = status.epoch == Some(in_force.epoch) && status.by_epoch.len() < 2;
+        if is_settled || wanted == ADDED {
+            adam.add_epoch(&in_force, &self.world.admin())?;
+        }
+        // Proves it.
+        let mut anna = self.world.log_in("anna")?;
+        if wanted == ADDED {
+            return Ok(());
+        }
+        self.is_resealing.store(true, Ordering::Relaxed);
+        match wanted {
+            RENEWING => anna.reseal_with_content(u64::MAX, &mut |_| ())?,
+            _ => anna.reseal(u64::MAX, &mut |_| ())?,
+        };
+        self.is_resealing.store(false, Ordering::Relaxed);
+        match adam.destroy_epochs() {
+            // A letter was sealed to the older one meanwhile.
+            Err(Error::Refused(why)) if why.contains("boxes are still") => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Kills it in the middle of sealing anew; says whether it came to that.
+    fn kill_resealing(&self, process: &mut Process, moment: Duration) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < LONG_PATIENCE {
+            if self.is_resealing.load(Ordering::Relaxed) {
+                thread::sleep(moment);
+                return self.is_resealing.load(Ordering::Relaxed);
+            }
+            if process.ended_within(Duration::from_millis(1)).is_some() {
+                return false;
+            }
+        }
+        false
+    }
+
     fn visit(&self) -> Result<(), Error> {
         let mut anna = self.world.log_in("anna")?;
         let seen = Seen::in_dir(self.world.root.path().join("seen")).last(self.world.vault)?;
         self.seen.lock().expect("no holder panics").extend(seen);
-        let (_, problems, _) = anna.check()?;
-        problems.into_iter().for_each(|problem| self.complain(format!("check: {problem}")));
         for view in anna.queue(Filter::All)?.iter().rev().take(3) {
             for letter in &view.letters {
                 let is_kept = |raw: &Vec<u8>| raw.starts_with(b"From: Load");
@@ -203,6 +301,8 @@ impl Storm {
                 }
             }
         }
+        let (_, problems, _) = anna.check()?;
+        problems.into_iter().for_each(|problem| self.complain(format!("check: {problem}")));
         Ok(())
     }
 
@@ -211,7 +311,9 @@ impl Storm {
         let case = view.card.case;
         let at = {
             let mut forgotten = self.forgotten.lock().expect("no holder panics");
-            if forgotten.len() >= FORGOTTEN || forgotten.iter().any(|known| known.case == case) {
+            if forgotten.len() >= wished("KLUIS_KILLS", KILLS as usize)
+                || forgotten.iter().any(|known| known.case == case)
+            {
                 return Ok(());
             }
             forgotten.push(Forgotten { case, raw, certified: false });
@@ -236,10 +338,22 @@ impl Storm {
                 break;
             }
             let (visit, moment) = (numbers.draw() % 3 + 1, numbers.draw() % OUTSIDE_TIME);
+            *self.wanted.lock().expect("no holder panics") = row;
             let (process, patience) = match row {
+                RESEALING | RENEWING => {
+                    let mut process = self.world.spawn(&[]);
+                    let moment = Duration::from_micros(numbers.draw() % RESEAL_TIME);
+                    let came = self.kill_resealing(&mut process, moment);
+                    kills.count_from_outside(if came { row } else { SERVING }, process);
+                    continue;
+                }
+                DESTROYING => {
+                    (self.world.spawn(&[("KLUIS_LAB_KILL", &format!("{row}:1"))]), LONG_PATIENCE)
+                }
                 STARTING => (self.world.launch(&[]), Duration::from_micros(moment)),
                 SERVING => (self.world.spawn(&[]), Duration::from_micros(moment)),
                 step => {
+                    let visit = if step.starts_with("commit:") { visit } else { 1 };
                     let wish = format!("{step}:{visit}");
                     (self.world.spawn(&[("KLUIS_LAB_KILL", &wish)]), PATIENCE)
                 }
@@ -257,7 +371,8 @@ impl Storm {
 }
 
 fn rows() -> impl Iterator<Item = &'static str> {
-    COMMIT_STEPS.iter().copied().chain([STARTING, SERVING])
+    let named = COMMIT_STEPS.iter().chain(ROTATE_STEPS).copied().chain([ADDED, DESTROYING]);
+    named.chain([STARTING, SERVING, RESEALING, RENEWING])
 }
 
 /// How often the program was killed where.
@@ -307,9 +422,16 @@ impl Kills {
         Ok(())
     }
 
+    /// Kills it, and counts it here.
+    fn count_from_outside(&mut self, row: &'static str, process: Process) {
+        self.starts.push(process.start_time);
+        process.kill();
+        *self.rows.entry(row).or_default() += 1;
+    }
+
     fn print(&self) {
         for row in rows() {
-            println!("{row:24} {:4} kills", self.rows[row]);
+            println!("{row:36} {:4} kills", self.rows[row]);
         }
         let mut starts = self.starts.clone();
         starts.sort();
@@ -326,8 +448,13 @@ fn whatever_kills_it_every_letter_answered_is_kept_once_and_whole() {
         scope.spawn(|| storm.patient_senders());
         scope.spawn(|| storm.hasty_senders());
         scope.spawn(|| storm.staff());
+        scope.spawn(|| storm.key_holders());
         let kills = storm.kill();
         let _last = storm.world.spawn(&[]);
+        // Whatever came before: something is forgotten.
+        let desk = storm.desk.lock().expect("no holder panics");
+        storm.visit().expect("nobody kills it");
+        drop(desk);
         while !storm.answered.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(10));
         }
@@ -353,6 +480,7 @@ fn assert_after(storm: &Storm, kills: u64) {
     let (entries, head) = anna.ledger().expect("gives the ledger");
     let (looked_at, problems, _) = anna.check().expect("checks");
     server.kill();
+    let [rotations, resealed, destroyed] = changes_of_keys(&storm.world, &entries);
 
     let mut sent = storm.sent.lock().expect("no holder panics");
     let seen = storm.seen.lock().expect("no holder panics");
@@ -367,7 +495,8 @@ fn assert_after(storm: &Storm, kills: u64) {
     let is_bad = |line: &&str| line.contains("panicked") || line.contains(" ERROR ");
     wrong.extend(log.lines().filter(is_bad).map(|line| format!("log: {line}")));
     println!(
-        "{kills} kills; {letters} letters answered, {} given up; {} kept in {} entries, {forgotten} \
+        "{kills} kills; {rotations} rotations, {resealed} boxes sealed anew, {destroyed} epochs destroyed; \
+         {letters} letters answered, {} given up; {} kept in {} entries, {forgotten} \
          forgotten, {} checkpoints seen, {looked_at} records checked; looking took {:.1?}",
         sent.given_up.len(),
         found.received,
@@ -381,12 +510,33 @@ fn assert_after(storm: &Storm, kills: u64) {
             ("kills", kills),
             ("letters", letters as u64),
             ("forgotten", forgotten as u64),
+            ("rotations", rotations),
+            ("boxes sealed anew", resealed),
+            ("epochs destroyed", destroyed),
             ("violations", wrong.len() as u64),
         ],
     );
     assert!(wrong.is_empty(), "{} violations:\n{}", wrong.len(), wrong.join("\n"));
     assert!(letters as u64 >= wished("KLUIS_LETTERS", LETTERS) && !sent.given_up.is_empty());
     assert!(!seen.is_empty() && forgotten > 0);
+}
+
+/// How often the cabinet got another key, a box was sealed anew, an epoch was destroyed. Of one that
+/// was no secret is left.
+fn changes_of_keys(world: &World, entries: &[Vec<u8>]) -> [u64; 3] {
+    let read: Vec<Entry> =
+        entries.iter().map(|bytes| Entry::from_bytes(bytes).expect("an entry")).collect();
+    let of = |fact| read.iter().filter(move |entry| entry.kind == fact);
+    for epoch in of(Fact::EpochDestroyed).filter_map(|entry| entry.epoch) {
+        for kind in ["age", "before.age"] {
+            let file = world.state().join(format!("epochs/{}.{kind}", epoch.0));
+            assert!(!file.exists(), "{} is of a destroyed epoch", file.display());
+        }
+    }
+    let facts = [Fact::CabinetRotated, Fact::Resealed, Fact::EpochDestroyed];
+    let counts = facts.map(|fact| of(fact).count() as u64);
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    counts
 }
 
 /// Takes out what was forgotten, which does not open again: letters that have a certificate must be

@@ -1,8 +1,9 @@
 //! Power cuts: the real program at work on a disk that writes down every write and flush, and then
 //! the disk as it could have been at each flush, opened and checked.
 //!
-//! Letters come in over several connections, attachments are forgotten, the cabinet's key is
-//! rotated, the process is killed and started again; whenever something is answered, the length of
+//! Letters come in over several connections, attachments are forgotten, the cabinet's key is rotated
+//! beside them, all boxes are sealed anew to another epoch, their content too, and the old secret is
+//! destroyed; the process is killed and started again; whenever something is answered, the length of
 //! the log is noted. A state has everything up to a flush and a random, torn part of what was not
 //! flushed yet. Whatever was answered before must be in it: every letter whole, what was forgotten
 //! gone, and a ledger that is the beginning of the one that came to be. States that the file system
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use kluis::casebook::detail::NoteSubject;
 use kluis::casebook::{Act, Filter};
-use kluis::ids::{Address, CaseId};
+use kluis::ids::{Address, CaseId, EpochId};
 use kluis::ledger::Checkpoint;
 use kluis::ledger::entry::{Entry, Fact};
 use kluis::staff::client::{CaseView, Client};
@@ -63,6 +64,8 @@ struct Answered {
     forgotten: BTreeMap<u64, u64>,
     /// Rotations of the cabinet's key.
     rotations: Vec<u64>,
+    /// Epochs whose secret was destroyed.
+    destroyed: BTreeMap<EpochId, u64>,
     checkpoints: Vec<(u64, Checkpoint)>,
 }
 
@@ -140,6 +143,28 @@ impl Work {
         }
     }
 
+    /// The cabinet gets another key, whatever was forgotten.
+    fn rotate(&self) {
+        self.world.log_in("adam").expect("logs in").rotate_cabinet().expect("rotates");
+        let count = self.log.count();
+        self.answered().rotations.push(count);
+    }
+
+    /// Every box is sealed to another epoch, with its content, and the old one destroyed.
+    fn change_epoch(&self) {
+        let mut adam = self.world.log_in("adam").expect("logs in");
+        let in_force = adam.roster().expect("is in force");
+        adam.add_epoch(&in_force, &self.world.admin()).expect("is taken");
+        let mut anna = self.world.log_in("anna").expect("logs in and proves");
+        let done = anna.reseal_with_content(u64::MAX, &mut |_| ()).expect("seals");
+        assert!(done.boxes > 0 && done.bytes > 0 && done.unopened == 0, "{done:?}");
+        self.rotate();
+        let destroyed = adam.destroy_epochs().expect("nothing is sealed to it");
+        assert_eq!(destroyed, [EpochId(1)]);
+        let count = self.log.count();
+        self.answered().destroyed.insert(EpochId(1), count);
+    }
+
     /// All of it. Gives the length of the log when it began.
     fn run(&self, variables: &[(&str, &str)]) -> u64 {
         let begin = self.log.count();
@@ -151,9 +176,12 @@ impl Work {
         std::thread::scope(|scope| {
             scope.spawn(|| self.send(first..first + second));
             self.forget(1, true);
+            self.rotate();
             self.forget(2, false);
             self.forget(3, true);
+            self.rotate();
         });
+        self.change_epoch();
         // Killed in the middle of letters: what the restart mends is cut off as well.
         std::thread::scope(|scope| {
             scope.spawn(|| self.send(first + second..first + second + third));
@@ -261,6 +289,7 @@ impl Truth {
         let entries = store.entry_bytes(0, usize::MAX).unwrap_or_default();
         wrong.extend(self.ledger(&entries, durable));
         wrong.extend(self.content(&store, entries.len()));
+        wrong.extend(self.epochs(&state, &entries, durable));
         let generations = |dir: &Path, is_one: fn(&str) -> bool| {
             let names = std::fs::read_dir(dir).expect("is read").map(|e| e.expect("e").file_name());
             names.filter(|name| name.to_str().is_some_and(is_one)).count()
@@ -309,6 +338,32 @@ impl Truth {
         let rotated = answered.rotations.iter().filter(|at| **at <= durable).count();
         if count(Fact::CabinetRotated) < rotated {
             wrong.push("back: the cabinet was rotated, and it is not".into());
+        }
+        wrong
+    }
+
+    /// The secret of each epoch is there, until it was destroyed; then it is not.
+    fn epochs(&self, state: &Path, entries: &[Vec<u8>], durable: u64) -> Vec<String> {
+        let of = |fact| {
+            let read = entries.iter().filter_map(|bytes| Entry::from_bytes(bytes).ok());
+            let read = read.filter(move |entry| entry.kind == fact);
+            read.filter_map(|entry| entry.epoch).collect::<BTreeSet<EpochId>>()
+        };
+        let (signed, destroyed) = (of(Fact::EpochSigned), of(Fact::EpochDestroyed));
+        let lies = |epoch: &EpochId, kind: &str| {
+            let file = state.join(format!("epochs/{}.{kind}", epoch.0));
+            std::fs::read(file).is_ok_and(|bytes| !bytes.is_empty())
+        };
+        let mut wrong = Vec::new();
+        for epoch in signed.difference(&destroyed) {
+            if !lies(epoch, "age") || !lies(epoch, "note") {
+                wrong.push(format!("lost: the secret of epoch {}", epoch.0));
+            }
+        }
+        for (epoch, _) in self.answered.destroyed.iter().filter(|(_, at)| **at <= durable) {
+            if !destroyed.contains(epoch) || lies(epoch, "age") {
+                wrong.push(format!("back: the secret of epoch {}", epoch.0));
+            }
         }
         wrong
     }
