@@ -19,9 +19,6 @@ use crate::ledger::entry::{Entry, Fact};
 use crate::store::{self, Batch, Files, PutError, Repeats, Staged, Staging};
 use crate::vault::chunk::RECORD;
 
-/// Bytes of room that new copies of content leave free above what letters need: the old ones go only
-/// with the next sweeps.
-const LEFT_FREE: u64 = 1 << 30;
 const MISPLACED: &str = "chunks where no place is";
 
 /// Content that one connection seals anew. There is one at a time.
@@ -124,7 +121,9 @@ impl Exchange {
     ) -> Result<u64, Error> {
         let at_work = lock(&self.at_work);
         let staging = &at_work.staging;
-        at_work.casebook.store().expect_room(LEFT_FREE)?;
+        // The copies under the old keys go only with the next sweeps: letters need room until then.
+        let store = at_work.casebook.store();
+        store.expect_room(store.room().reserve)?;
         let share = if slot.is_some() { share(chunks.len()) } else { chunks.len().max(1) };
         let places = chunks.chunks(share).zip((slot.unwrap_or(0)..).step_by(share));
         let take = |(chunks, first): (&[(Address, u32)], usize)| {
