@@ -224,17 +224,14 @@ impl Desk {
         if new.is_throwaway() {
             return Err(Refusal::Throwaway);
         }
-        let has_admin = |roster: &Roster| roster.members.iter().any(Member::may_administer);
-        if has_admin(known) && !has_admin(&new) {
+        if new.loses_admin(known) {
             return Err(Refusal::NoAdmin);
         }
         let state = self.casebook.state();
-        let given_again = |member: &&Member| {
-            state.revoked.contains(&member.id)
-                || known.members.iter().any(|m| m.id == member.id && m.name != member.name)
-        };
-        let taken = new.members.iter().find(given_again);
-        taken.map_or(Ok(new.clone()), |member| Err(Refusal::NumberTaken(member.id)))
+        match new.number_taken(known, |id| state.revoked.contains(id)) {
+            Some(id) => Err(Refusal::NumberTaken(id)),
+            None => Ok(new),
+        }
     }
 
     /// Takes a new epoch over: its signed note and its wrapped secret. It is sealed to once a member

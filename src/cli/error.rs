@@ -210,7 +210,7 @@ impl From<upkeep::Error> for Error {
                 "name the newest `roster/<version>.note` of the lost vault, and each `admin/<number>.note` \
                  since the backup, unchanged",
             ),
-            upkeep::Error::OldRoster { .. } | upkeep::Error::OtherRoster(_) => this.code(USAGE).hint(
+            upkeep::Error::OldRoster { .. } | upkeep::Error::UnfitRoster { .. } => this.code(USAGE).hint(
                 "leave --signed out if nobody was added or revoked after the backup; else find the \
                  newest one",
             ),

@@ -331,6 +331,28 @@ impl Roster {
             Ordering::Equal => Standing::Conflicting,
         }
     }
+
+    /// A number in it that belonged to somebody else: to one of `known` by another name, or to somebody
+    /// who was revoked. The ledger knows people by it.
+    #[must_use]
+    pub fn number_taken(
+        &self,
+        known: &Roster,
+        is_revoked: impl Fn(&StaffId) -> bool,
+    ) -> Option<StaffId> {
+        let is_another = |member: &&Member| {
+            known.members.iter().any(|m| m.id == member.id && m.name != member.name)
+        };
+        let taken = self.members.iter().find(|m| is_revoked(&m.id) || is_another(m));
+        taken.map(|member| member.id)
+    }
+
+    /// Whether nobody in it could change it again, though somebody in `known` could.
+    #[must_use]
+    pub fn loses_admin(&self, known: &Roster) -> bool {
+        let has_admin = |roster: &Roster| roster.members.iter().any(Member::may_administer);
+        has_admin(known) && !has_admin(self)
+    }
 }
 
 /// How a roster stands to one that was accepted before. Only `Same` and `Newer` are good.

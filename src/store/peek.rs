@@ -14,18 +14,27 @@ use crate::ledger::{Entry, Fact};
 /// the first entry if there is none of one.
 ///
 /// # Errors
-/// There is no vault, or the system does not let its files be read.
+/// There is no vault, the system does not let its files be read, or one before the newest is damaged.
 pub fn newest<const N: usize>(dir: &Path, kinds: [Fact; N]) -> Result<[Option<Entry>; N], Error> {
     let disk = Disk::Machine;
     let dir = dir.join("ledger");
     let place = Place { vault: log::vault_of(&disk, &dir)?, disk, dir };
     let mut newest = [const { None }; N];
-    for first in place.files()?.into_iter().rev() {
+    for (back, first) in place.files()?.into_iter().rev().enumerate() {
         let bytes = place.disk.read(&place.path(first))?;
         let mut walk = Walk::new(&bytes);
         let mut found = [const { None }; N];
-        // A frame that is not whole ends what can be said of this file.
-        while let Ok(Some(frame)) = walk.next() {
+        loop {
+            let frame = match walk.next() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                // Only where something may just be written can the end of a file say nothing.
+                Err(_) if back == 0 => break,
+                Err(_) => {
+                    let what = "a frame that is not whole";
+                    return Err(Error::damaged(&place.path(first), walk.at(), what));
+                }
+            };
             if frame.header.kind != Type::Entries {
                 continue;
             }

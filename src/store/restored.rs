@@ -181,6 +181,8 @@ pub struct Pending {
     pub roster: Option<Digest>,
     /// The hashes of the hand-overs of the admin key, oldest first.
     pub hand_overs: Vec<Digest>,
+    /// Who was revoked.
+    pub revoked: HashSet<StaffId>,
 }
 
 impl Pending {
@@ -203,8 +205,8 @@ impl Pending {
         copied.ledger(&copied.ledger_files()?, &mut |entry| fold.take(entry))?;
         let public = fold.public.unwrap_or(Digest::new([0; 32]));
         let (vault, size) = (copied.vault(), fold.covered());
-        let Fold { roster, hand_overs, .. } = fold;
-        Ok(Some(Self { vault, size, public, roster, hand_overs }))
+        let Fold { roster, hand_overs, revoked, .. } = fold;
+        Ok(Some(Self { vault, size, public, roster, hand_overs, revoked }))
     }
 }
 
@@ -216,6 +218,7 @@ struct Fold {
     /// The hashes of the newest roster and of all hand-overs of the admin key.
     roster: Option<Digest>,
     hand_overs: Vec<Digest>,
+    revoked: HashSet<StaffId>,
     /// What filled each slot that was not emptied since.
     filled: HashMap<SlotId, Entry>,
     emptied: HashSet<SlotId>,
@@ -237,6 +240,7 @@ impl Fold {
             }
             Fact::RosterSigned => self.roster = entry.hash,
             Fact::AdminSigned => self.hand_overs.extend(entry.hash),
+            Fact::MemberRevoked => self.revoked.extend(entry.staff),
             _ => {}
         }
         let Some(slot) = entry.slot else { return };

@@ -123,9 +123,14 @@ pub enum Error {
         /// The version of the one in force.
         known: u32,
     },
-    /// The roster is of another vault, or another one of the version in force.
-    #[error("roster {0} is of another vault, or the admin signed two of that version")]
-    OtherRoster(u32),
+    /// The roster cannot follow the one in force.
+    #[error("roster {version} {why}")]
+    UnfitRoster {
+        /// Its version.
+        version: u32,
+        /// Why it cannot.
+        why: &'static str,
+    },
     /// The roster holds a key that is published with the sources.
     #[error("the roster holds a throwaway key that everybody can read")]
     Throwaway,

@@ -44,7 +44,7 @@ pub struct Settled {
 ///
 /// # Errors
 /// [`Error::Settled`], [`Error::Note`], [`Error::Gap`], [`Error::NoReason`], [`Error::Signed`],
-/// [`Error::OldRoster`], [`Error::NoRoster`], [`Error::Throwaway`]; where the system refuses. The vault
+/// [`Error::OldRoster`], [`Error::UnfitRoster`], [`Error::NoRoster`], [`Error::Throwaway`]; where the system refuses. The vault
 /// stays shut then, and the same call goes on.
 pub fn replay(
     dir: &Path,
@@ -58,7 +58,7 @@ pub fn replay(
     let Said { text, drops, known_to } = said(&pending, since)?;
     let admins = admins(dir, &pending)?;
     let known = in_force(dir, &pending, &admins)?;
-    let newer = newer(dir, &known, admins, signed)?;
+    let newer = newer(dir, &pending, &known, admins, signed)?;
     let new = newer.as_ref().map(|newer| newer.put(dir, &known)).transpose()?;
     let hash = Digest::new(*blake3::hash(text.as_bytes()).as_bytes());
     let folder = dir.join("restored");
@@ -94,8 +94,8 @@ fn admins(dir: &Path, pending: &Pending) -> Result<Admins, Error> {
 fn in_force(dir: &Path, pending: &Pending, admins: &Admins) -> Result<Roster, Error> {
     let folder = dir.join("roster");
     for name in backup::names(&folder)? {
-        let path = folder.join(name);
-        let note = std::fs::read_to_string(&path).map_err(Error::at(&path))?;
+        // What is no text is not it.
+        let Ok(note) = std::fs::read_to_string(folder.join(name)) else { continue };
         if pending.roster == Some(roster::digest(&note)) {
             return Ok(admins.roster(&note)?);
         }
@@ -114,6 +114,7 @@ struct Newer<'a> {
 /// The newest roster of `signed`, if it is not `known`, and the hand-overs that lead to it.
 fn newer<'a>(
     dir: &Path,
+    pending: &Pending,
     known: &Roster,
     mut admins: Admins,
     signed: &'a [String],
@@ -160,12 +161,21 @@ fn newer<'a>(
             (_, false) => Err(Error::Signed(roster::Error::Signature)),
         };
     };
+    let unfit = |why| Err(Error::UnfitRoster { version: roster.version, why });
     match roster.standing(known) {
         Standing::Same if hand_overs.is_empty() => Ok(None),
         // Nothing would start with it.
         Standing::Newer if roster.is_throwaway() => Err(Error::Throwaway),
+        // What a server refuses that serves.
+        Standing::Newer if roster.loses_admin(known) => unfit("has no admin any more"),
+        Standing::Newer
+            if roster.number_taken(known, |id| pending.revoked.contains(id)).is_some() =>
+        {
+            unfit("gives a number to somebody that belonged to somebody else")
+        }
         Standing::Newer => Ok(Some(Newer { roster, note, hand_overs })),
-        Standing::Conflicting | Standing::OtherVault => Err(Error::OtherRoster(roster.version)),
+        Standing::Conflicting => unfit("is another one of the version that is in the backup"),
+        Standing::OtherVault => unfit("is of another vault"),
         Standing::Older | Standing::Same => {
             Err(Error::OldRoster { offered: roster.version, known: known.version })
         }
@@ -257,7 +267,8 @@ mod tests {
     fn pending() -> Pending {
         let public = Digest::new(public_of(&SEED));
         let vault = VaultId::new([1; 16]);
-        Pending { vault, size: 100, public, roster: None, hand_overs: Vec::new() }
+        let (hand_overs, revoked) = (Vec::new(), HashSet::new());
+        Pending { vault, size: 100, public, roster: None, hand_overs, revoked }
     }
 
     fn note(from: u64, to: u64, slot: u8) -> String {

@@ -11,6 +11,7 @@ use kluis::clock::Clock;
 use kluis::ids::{ItemId, SlotId};
 use kluis::keys::admin::AdminKey;
 use kluis::keys::box_keys::Opened;
+use kluis::keys::roster::{Member, Role, Roster};
 use kluis::ledger::entry::{Entry, Fact};
 use kluis::staff::client::Error as ClientError;
 use kluis::staff::seen::Seen;
@@ -226,6 +227,30 @@ fn a_roster_that_the_backup_has_or_that_is_older_brings_nobody_back() {
     let newer = same.replace("version 2", "version 3");
     let refused = replay_with(&world, &since, &[same.clone(), newer]);
     assert!(matches!(refused, Err(upkeep::Error::Signed(_))));
+    // What a server that serves refuses is refused here.
+    let bert = Roster::parse_signed(&older, &world.admin().vkey().public).expect("is signed");
+    let bert = bert.member("bert").expect("was there").clone();
+    let known = Roster::parse_signed(&same, &world.admin().vkey().public).expect("is signed");
+    let unfit = |change: &dyn Fn(&mut Roster)| {
+        let mut roster = Roster { version: 3, ..known.clone() };
+        change(&mut roster);
+        let note = roster.sign(&world.admin()).expect("keeps the rules");
+        match replay_with(&world, &since, &[note]) {
+            Err(upkeep::Error::UnfitRoster { version: 3, why }) => why,
+            other => panic!("{:?}", other.err()),
+        }
+    };
+    let given_again = &|roster: &mut Roster| {
+        roster.members.push(Member { name: "greta".into(), ..bert.clone() });
+    };
+    assert!(unfit(given_again).contains("belonged to somebody else"));
+    let without_admin = &|roster: &mut Roster| {
+        for member in &mut roster.members {
+            member.roles.remove(&Role::Admin);
+        }
+        roster.members.retain(|member| !member.roles.is_empty());
+    };
+    assert!(unfit(without_admin).contains("no admin"));
     let settled = replay_with(&world, &since, &[older, same]).expect("the newer of them counts");
     assert_eq!((settled.roster.version, settled.revoked.len()), (2, 0));
     let signed = facts(&world).iter().filter(|entry| entry.kind == Fact::RosterSigned).count();
