@@ -440,4 +440,40 @@ pub(super) mod tests {
         let other = Place { vault: VaultId::random(), ..desk.place.clone() };
         assert!(matches!(load(&other, 1), Err(Error::Damaged { .. })));
     }
+
+    #[test]
+    fn a_key_or_a_cabinet_of_another_generation_is_refused() {
+        let desk = desk();
+        let (mut writer, mut slots) = opened(&desk);
+        fill(&mut writer, &mut slots, 2);
+        let place = &desk.place;
+        std::fs::copy(place.key(1), place.key(2)).expect("copied");
+        std::fs::copy(place.cabinet(1), place.cabinet(2)).expect("copied");
+        assert!(matches!(read_key(place, 2), Err(Error::Damaged { offset: 0, .. })));
+        // The same key, rightly named: the cabinet tells by itself.
+        std::fs::remove_file(place.key(2)).expect("removed");
+        keep_key(place, 2, &slots.key).expect("made");
+        assert!(matches!(load(place, 2), Err(Error::Damaged { offset: 0, .. })));
+    }
+
+    #[test]
+    fn a_group_that_was_written_elsewhere_is_damage_and_brings_no_slot_back() {
+        let desk = desk();
+        let (mut writer, mut slots) = opened(&desk);
+        let keys = fill(&mut writer, &mut slots, 1);
+        let path = desk.place.cabinet(1);
+        let first = Disk::Machine.read(&path).expect("read");
+        let group = first[frame::SECTOR as usize..].to_vec();
+        writer.append(&[], &[keys[0].0]).expect("appended");
+        writer.sync().expect("durable");
+        let mut bytes = Disk::Machine.read(&path).expect("read");
+        bytes.resize(bytes.len().next_multiple_of(frame::SECTOR as usize), 0);
+        let at = bytes.len() as u64;
+        bytes.extend(group);
+        std::fs::write(&path, &bytes).expect("written");
+        let Err(Error::Damaged { offset, .. }) = load(&desk.place, 1) else {
+            panic!("it is the group of another place")
+        };
+        assert_eq!(offset, at);
+    }
 }
