@@ -105,10 +105,12 @@ impl Layout<'_> {
     }
 
     fn vault(&self) -> PathBuf {
-        self.0.join("vault")
+        self.0.join(MARK)
     }
 }
 
+/// The file that says whose backup a folder holds.
+const MARK: &str = "vault";
 /// The folders of a backup.
 const PARTS: [&str; 5] = ["packs", "ledger", "files", "keys", "catalog"];
 
@@ -240,14 +242,26 @@ fn check_folder(dest: &Path, vault: VaultId) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(Error::at(&marked)(error)),
     }
-    if !dest.exists() || is_empty(dest)? { Ok(()) } else { Err(Error::NotEmpty(dest.to_owned())) }
+    // A try whose power went while it wrote the mark left what was to become it.
+    let begun = copying::with_new(Path::new(MARK));
+    if !dest.exists() || is_empty_but_for(dest, &begun)? {
+        Ok(())
+    } else {
+        Err(Error::NotEmpty(dest.to_owned()))
+    }
 }
 
 /// Whether a folder has nothing but what a file system puts there itself.
 pub(super) fn is_empty(dir: &Path) -> Result<bool, Error> {
+    is_empty_but_for(dir, Path::new("."))
+}
+
+fn is_empty_but_for(dir: &Path, begun: &Path) -> Result<bool, Error> {
     let listed = std::fs::read_dir(dir).map_err(Error::at(dir))?;
     let is_ours = |entry: io::Result<std::fs::DirEntry>| {
-        entry.is_ok_and(|entry| entry.file_name() != "lost+found")
+        entry.is_ok_and(|entry| {
+            entry.file_name() != "lost+found" && entry.file_name() != begun.as_os_str()
+        })
     };
     Ok(!listed.into_iter().any(is_ours))
 }

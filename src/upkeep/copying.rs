@@ -70,7 +70,8 @@ impl<'a> Fresh<'a> {
     }
 }
 
-fn with_new(path: &Path) -> std::path::PathBuf {
+/// The name that a file has while it is written.
+pub(super) fn with_new(path: &Path) -> std::path::PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(NEW);
     name.into()

@@ -505,6 +505,18 @@ fn nothing_forgotten_before_the_backup_is_in_it_and_no_key_of_a_box_in_clear() {
     }
 }
 
+/// The power went while the first backup wrote whose it is: nothing but the beginning of that is there.
+#[test]
+fn a_backup_whose_power_went_at_its_first_file_is_begun_again() {
+    let world = World::found();
+    let dest = dest(&world);
+    std::fs::create_dir(&dest).expect("a folder");
+    std::fs::write(dest.join("vault.new"), b"a backup of the va").expect("writes");
+    back_up(&world);
+    assert!(!dest.join("vault.new").exists());
+    Backup::open(&dest).expect("is a backup");
+}
+
 #[test]
 fn a_wrong_key_another_vault_and_a_folder_in_the_vault_are_refused() {
     let world = World::found();
