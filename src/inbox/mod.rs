@@ -46,6 +46,9 @@ pub struct Delivery {
     /// The DATA bytes, dots taken out, the CRLF of the last line included, before any header of
     /// ours. Every line ends with CRLF and there is no NUL.
     pub raw: Vec<u8>,
+    /// Whether the client is one of ours, which took it from somebody else: a server in front of
+    /// this one, whose word about the sender counts, and whose address says nothing.
+    pub trusted: bool,
 }
 
 impl fmt::Debug for Delivery {

@@ -226,7 +226,11 @@ impl Session {
         match receiver.finish() {
             Ok((raw, lease)) => {
                 let envelope = self.envelope();
-                self.actions.push_back(Action::Deliver(Delivery { envelope, raw }));
+                self.actions.push_back(Action::Deliver(Delivery {
+                    envelope,
+                    raw,
+                    trusted: self.trusted,
+                }));
                 self.state = State::Delivering(lease);
             }
             Err(fault) => {

@@ -168,7 +168,9 @@ fn a_letter_comes_in_bit_for_bit() {
     assert_eq!(answers[0].text, "250 2.0.0 OK\r\n");
     assert_eq!(code(&mut client, "QUIT"), 221);
     assert!(client.is_closed());
-    let [Delivery { envelope, raw: came }] = &server.letters()[..] else { panic!("one letter") };
+    let [Delivery { envelope, raw: came, .. }] = &server.letters()[..] else {
+        panic!("one letter")
+    };
     assert_eq!(came, &raw);
     assert_eq!(envelope.mail_from.expose(), "");
     assert_eq!(envelope.rcpt_to.len(), 2);
