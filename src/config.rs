@@ -48,6 +48,46 @@ pub struct Config {
     /// Who keeps checkpoints of the ledger for us.
     #[serde(default)]
     pub checkpoints: Checkpoints,
+    /// How the origin of letters is looked at.
+    #[serde(default)]
+    pub origin: Origin,
+    /// What senders are told by itself.
+    #[serde(default)]
+    pub notices: Notices,
+}
+
+/// How the origin of letters is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Origin {
+    /// Whether SPF, DKIM and DMARC are asked of the DNS.
+    pub check: bool,
+    /// The server in front whose `Authentication-Results` count instead.
+    pub upstream: String,
+    /// Whom to ask; the system's resolvers if there is none.
+    pub resolvers: Vec<SocketAddr>,
+    /// Seconds for one letter.
+    pub seconds: u64,
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Self { check: true, upstream: String::new(), resolvers: Vec::new(), seconds: 8 }
+    }
+}
+
+/// What senders are told by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Notices {
+    /// Whether a new case is acknowledged.
+    pub send: bool,
+}
+
+impl Default for Notices {
+    fn default() -> Self {
+        Self { send: true }
+    }
 }
 
 /// Who keeps checkpoints of the ledger for us.
@@ -473,6 +513,13 @@ impl Config {
                 in_range(1, limits.parsers.into(), 64),
                 "must be 1 to 64",
                 SEE_SAMPLE,
+            ),
+            ("origin.seconds", in_range(1, self.origin.seconds, 30), "must be 1 to 30", SEE_SAMPLE),
+            (
+                "origin.upstream",
+                self.origin.upstream.is_empty() || is_hostname(&self.origin.upstream),
+                "not the name of a server",
+                "the word that its Authentication-Results fields begin with",
             ),
             (
                 "limits.reserve_bytes",

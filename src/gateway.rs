@@ -23,15 +23,17 @@ use tokio::sync::watch;
 use crate::casebook::recovery::Drills;
 use crate::casebook::socket::{self, Desk};
 use crate::casebook::state::Wrapped;
-use crate::casebook::{self, Casebook, Lent, NoticeFacts};
+use crate::casebook::{self, Casebook, Handed, Lent, NoticeFacts};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::ids::{CaseId, Digest, StaffId, random};
 use crate::inbox::budget::Budget;
+use crate::inbox::origin::Checker;
 use crate::inbox::{self, Delivery, Kind, Listener, Recipients, Verdict};
 use crate::keys::admins::Admins;
 use crate::keys::note::Vkey;
 use crate::keys::roster::{self, Roster};
+use crate::lab;
 use crate::ledger::checkpoint;
 use crate::ledger::entry::{CHECKPOINT_KEY, MESSAGE_ID_KEY};
 use crate::reply::notice::Notice;
@@ -119,6 +121,8 @@ const DEATH_WATCH: Duration = Duration::from_millis(100);
 const SEND_GRACE: Duration = Duration::from_secs(5);
 /// Minutes after which a mail that nobody takes is given up (RFC 5321 §4.5.4.1).
 const GIVE_UP_AFTER: u64 = 5 * 24 * 60;
+/// Minutes after which a notice says nothing new.
+const NOTICE_OLD: u64 = 24 * 60;
 /// `Received` fields in a letter that has come by too often (RFC 5321 §6.3).
 const MAX_RECEIVED: usize = 50;
 
@@ -227,7 +231,9 @@ impl Gateway {
         let settings = inbox_settings(&self.config, &self.live);
         let (stop, stopped) = watch::channel(false);
         let room = Budget::new(settings.in_flight);
-        let deliver = deliver(Arc::clone(&self.casebook), room);
+        self.tell();
+        let origin = Checker::new(origin_settings(&self.config));
+        let deliver = deliver(Arc::clone(&self.casebook), origin, room);
         let inbox = tokio::spawn(inbox::run(
             listeners,
             Arc::new(settings),
@@ -256,6 +262,13 @@ impl Gateway {
         self.casebook.dismiss_parsers().await;
         let _ = std::fs::remove_file(&addresses.socket);
         if died { Err(Error::Dead) } else { Ok(()) }
+    }
+
+    /// Whether notices go out, and who we are.
+    fn tell(&self) {
+        let mut ours = self.config.addresses.clone();
+        ours.extend(self.config.checkpoints.to.iter().cloned());
+        self.casebook.tell(self.config.notices.send, ours);
     }
 
     async fn listeners(&self) -> Result<(Vec<Listener>, Addresses), Error> {
@@ -309,6 +322,17 @@ fn inbox_settings(config: &Config, live: &Live) -> inbox::Settings {
         trusted: config.listen.trusted.clone(),
         tls: live.tls(),
         ..inbox::Settings::default()
+    }
+}
+
+/// What the configuration says about looking at where letters come from.
+fn origin_settings(config: &Config) -> inbox::origin::Settings {
+    inbox::origin::Settings {
+        hostname: config.hostname.clone(),
+        ask: config.origin.check,
+        upstream: config.origin.upstream.clone(),
+        resolvers: config.origin.resolvers.clone(),
+        deadline: Duration::from_secs(config.origin.seconds),
     }
 }
 
@@ -441,9 +465,10 @@ fn notices(ids: MessageIds, mailbox: String) -> Box<casebook::ComposeNotice> {
 /// `room` is what letters at work may take together. One that ran out of its time is still at work,
 /// though its connection has given its own share back: without this sum, a sender that tries again
 /// while parsers are slow would pile copies up.
-fn deliver(casebook: Arc<Casebook>, room: Budget) -> inbox::Deliver {
+fn deliver(casebook: Arc<Casebook>, origin: Checker, room: Budget) -> inbox::Deliver {
+    let origin = Arc::new(origin);
     Arc::new(move |delivery: Delivery| {
-        let casebook = Arc::clone(&casebook);
+        let (casebook, origin) = (Arc::clone(&casebook), Arc::clone(&origin));
         let mut share = room.lease();
         Box::pin(async move {
             if received_fields(&delivery.raw) > MAX_RECEIVED {
@@ -455,11 +480,14 @@ fn deliver(casebook: Arc<Casebook>, room: Budget) -> inbox::Deliver {
             {
                 return Verdict::NoRoom;
             }
+            let origin = origin.look(&delivery).await;
+            let Delivery { envelope, raw, .. } = delivery;
+            let mail = casebook::Mail { envelope, raw, origin };
             // A task of its own: running out of time must not cut a commit in two. What is kept
             // all the same is recognised when the sender tries again.
             let here = Arc::clone(&casebook);
             let receive = tokio::spawn(async move {
-                let received = here.receive(delivery.envelope, delivery.raw).await;
+                let received = here.receive(mail).await;
                 drop(share);
                 received
             });
@@ -498,6 +526,16 @@ fn received_fields(raw: &[u8]) -> usize {
 /// server is to stop no mail is begun, and the one under way gets [`SEND_GRACE`].
 async fn send_due(casebook: Arc<Casebook>, live: Arc<Live>, stop: impl Future<Output = ()>) {
     tokio::pin!(stop);
+    match tokio::task::block_in_place(|| casebook.settle_notices()) {
+        Ok(0) => {}
+        Ok(notices) => {
+            tracing::warn!(
+                notices,
+                "nobody knows whether these notices went out: they are not sent again"
+            );
+        }
+        Err(error) => tracing::error!(%error, "notices that a crash cut off could not be noted"),
+    }
     loop {
         for due in casebook.unfinished() {
             let transport = live.transport();
@@ -528,8 +566,11 @@ async fn send_one(
     due: &casebook::Due,
 ) -> Result<(), casebook::Error> {
     let bytes = tokio::task::block_in_place(|| casebook.mail(due))?;
-    let outgoing = minicbor::decode::<Outgoing>(&bytes).ok().filter(Outgoing::is_locked);
-    let Some(outgoing) = outgoing else {
+    let outgoing = minicbor::decode::<Outgoing>(&bytes).ok();
+    if due.is_notice {
+        return send_notice(casebook, transport, due, outgoing).await;
+    }
+    let Some(outgoing) = outgoing.filter(Outgoing::is_locked) else {
         tracing::error!(mail = %due.id, "a mail that is not locked does not leave");
         return note_sent(casebook, due, false).await;
     };
@@ -548,6 +589,36 @@ async fn send_one(
             note_sent(casebook, due, false).await
         }
     }
+}
+
+/// Hands a notice over, once at most: that it begins is durable before the first byte leaves, and
+/// where nobody knows how it ended it is not tried again. A server that is away is not begun with.
+async fn send_notice(
+    casebook: &Arc<Casebook>,
+    transport: &Transport,
+    due: &casebook::Due,
+    outgoing: Option<Outgoing>,
+) -> Result<(), casebook::Error> {
+    let end = |how| tokio::task::block_in_place(|| casebook.end_notice(due, how));
+    let is_old = due.minute + NOTICE_OLD < casebook.now() / 60;
+    let Some(outgoing) = outgoing.filter(|mail| mail.is_notice() && !is_old) else {
+        tracing::error!(mail = %due.id, "a notice that is too old, or none, does not leave");
+        return end(Handed::Refused);
+    };
+    if !send::is_there(transport).await {
+        tracing::warn!(mail = %due.id, "a notice waits");
+        return Ok(());
+    }
+    tokio::task::block_in_place(|| casebook.begin_notice(due))?;
+    lab::step("notice:begun");
+    let sent = send::send(transport, &outgoing).await;
+    lab::step("notice:handed-over");
+    end(match sent {
+        Ok(()) => Handed::Taken,
+        Err(SendError::Permanent(_)) => Handed::Refused,
+        Err(SendError::Temporary(Some(_))) => Handed::Deferred,
+        Err(SendError::Temporary(None)) => Handed::Unknown,
+    })
 }
 
 /// Notes how sending ended. While the disk is full it waits here: a mail that left and is not noted

@@ -8,6 +8,7 @@
 //! Pure: no I/O, no clock. Which letter belongs to which case is the business of `casebook`.
 
 pub mod event;
+pub mod notice;
 
 use jiff::ToSpan;
 use jiff::civil::Date;

@@ -5,6 +5,8 @@
 
 use minicbor::{Decode, Encode};
 
+use crate::case::notice::Silence;
+use crate::identity::origin::Origin;
 use crate::ids::{CaseId, Digest, ItemId, LetterId};
 use crate::letter::{Envelope, Finding, Headers, Protection, Role};
 use crate::secret::Personal;
@@ -38,6 +40,12 @@ pub struct LetterDetail {
     /// For a letter that staff took out of an encrypted one: who signed it, in words.
     #[n(7)]
     pub signature: Option<Personal<String>>,
+    /// What the network says of its sender.
+    #[n(8)]
+    pub origin: Option<Origin>,
+    /// Why no notice was sent; none also where none was thought of.
+    #[n(9)]
+    pub silence: Option<Silence>,
 }
 
 /// What a letter box says of one item.

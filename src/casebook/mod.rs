@@ -24,6 +24,7 @@ pub mod recovery;
 pub mod socket;
 pub mod state;
 mod sweep;
+mod telling;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -49,9 +50,10 @@ pub use crate::store::PutError;
 use detail::ContactDetail;
 pub use outsiders::Dispatch;
 pub use read::{CaseCard, Filter, LetterCard, Opened, Standing};
-pub use receive::Receipt;
+pub use receive::{Mail, Receipt};
 pub use record::{Act, Due, NewBox, NewChunk, Recording};
 use state::{BoxRecord, Sending, State};
+pub use telling::Handed;
 pub use upkeep::sweep::{Stage as SweepStage, Summary as SweepSummary};
 
 /// Why the casebook did not do what it was asked.
@@ -165,6 +167,10 @@ pub struct Casebook {
     window: Mutex<Window>,
     state: RwLock<State>,
     contacts: RwLock<Contacts>,
+    tells: RwLock<telling::Tells>,
+    claims: Arc<Mutex<telling::Claims>>,
+    /// The case that reports share which belong to none, and since when.
+    reports: Mutex<Option<(CaseId, u64)>>,
     turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     /// Held from asking whether an act is allowed until it is recorded.
     acts: Mutex<()>,
@@ -238,6 +244,9 @@ impl Casebook {
             }),
             state: RwLock::new(state),
             contacts: RwLock::default(),
+            tells: RwLock::default(),
+            claims: Arc::default(),
+            reports: Mutex::default(),
             turns: Mutex::default(),
             acts: Mutex::default(),
             sealing: RwLock::default(),

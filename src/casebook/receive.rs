@@ -11,10 +11,12 @@ use jiff::civil::Date;
 
 use super::detail::{ContactDetail, ItemCard, ItemDetail, LetterDetail, to_bytes};
 use super::state::{days, item_of};
-use super::{Casebook, Error, NoticeFacts, WINDOW_MINUTES, blocking, bucket, lock, same_address};
+use super::telling::Claim;
+use super::{Casebook, Error, WINDOW_MINUTES, blocking, bucket, lock, same_address};
+use crate::identity::origin::Origin;
 use crate::ids::{CaseId, Digest, EpochId, ItemId, LetterId};
 use crate::keys::epoch::EpochPublic;
-use crate::ledger::entry::{Entry, Fact};
+use crate::ledger::entry::{Entry, Fact, REPORT_FAILED, REPORT_OTHER};
 use crate::letter::skeleton::{self, Skeleton};
 use crate::letter::{Envelope, Finding, Item, Letter, Role};
 use crate::request::deadline;
@@ -24,6 +26,9 @@ use crate::store::{Announced, Batch};
 use crate::vault::chunk::{self, Base, CONVERGES_FROM, ChunkKey, SealedChunk};
 use crate::vault::manifest::Manifest;
 use crate::vault::seal::{self, Inner, Kind, Place};
+
+/// Minutes for which reports that belong to no case are kept together.
+const REPORTS_TOGETHER: u64 = 31 * 24 * 60;
 
 /// What became of a letter that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +41,16 @@ pub struct Receipt {
     pub again: bool,
 }
 
+/// A letter as it came, and what is known of its way.
+pub struct Mail {
+    /// What the connection said.
+    pub envelope: Envelope,
+    /// The raw message.
+    pub raw: Vec<u8>,
+    /// What the network says of its sender.
+    pub origin: Option<Origin>,
+}
+
 /// How a letter came, as far as its sealing minds.
 pub(super) struct Arrival {
     /// The day of receipt, from which the law counts.
@@ -46,15 +61,20 @@ pub(super) struct Arrival {
     pub(super) fresh: CaseId,
     /// The case that somebody put it into.
     pub(super) into: Option<CaseId>,
+    /// What the network says of its sender.
+    pub(super) origin: Option<Origin>,
+    /// Whether it may be answered by itself: that it did not just come out of a file.
+    pub(super) is_new: bool,
 }
 
 /// A letter that was sealed into a batch.
 pub(super) struct Sealed {
     pub(super) case: CaseId,
     pub(super) letter: LetterId,
-    pub(super) opens_case: bool,
     /// The entry of its contact box, and what that says.
     pub(super) contact: (Entry, ContactDetail),
+    /// Whom a notice is to go to, as was decided.
+    pub(super) notice: Option<Claim>,
 }
 
 /// A raw letter cut into what is sealed.
@@ -65,6 +85,10 @@ pub(super) struct Cut {
 }
 
 impl Cut {
+    pub(super) fn letter(&self) -> &Letter {
+        &self.letter
+    }
+
     pub(super) fn of(parsed: Option<Letter>, raw: &[u8]) -> Self {
         let (letter, skeleton, contents) = skeleton::cut_or_whole(parsed, raw);
         Self { letter, skeleton, contents }
@@ -76,16 +100,12 @@ impl Casebook {
     ///
     /// # Errors
     /// [`Error::NoEpoch`], or what the store says. The sender keeps the letter then.
-    pub async fn receive(
-        self: &Arc<Self>,
-        envelope: Envelope,
-        raw: Vec<u8>,
-    ) -> Result<Receipt, Error> {
+    pub async fn receive(self: &Arc<Self>, mail: Mail) -> Result<Receipt, Error> {
         self.epoch()?;
-        let fingerprint = fingerprint(&envelope, &raw);
+        let fingerprint = fingerprint(&mail.envelope, &mail.raw);
         let turn = Arc::clone(lock(&self.turns).entry(fingerprint).or_default());
         let guard = turn.lock().await;
-        let outcome = self.receive_in_turn(envelope, raw, fingerprint).await;
+        let outcome = self.receive_in_turn(mail, fingerprint).await;
         drop(guard);
         let mut turns = lock(&self.turns);
         // Let go under the lock: of those who leave together the last one finds the map alone.
@@ -98,17 +118,16 @@ impl Casebook {
 
     async fn receive_in_turn(
         self: &Arc<Self>,
-        envelope: Envelope,
-        raw: Vec<u8>,
+        mail: Mail,
         fingerprint: Digest,
     ) -> Result<Receipt, Error> {
         let here = Arc::clone(self);
         let announced = self.store.announce();
         if self.delivered_before(&fingerprint) {
-            let again = move || here.receive_again(&envelope, fingerprint, announced);
+            let again = move || here.receive_again(&mail.envelope, fingerprint, announced);
             return blocking(again).await;
         }
-        let parsed = match self.sandbox.run(&raw).await {
+        let parsed = match self.sandbox.run(&mail.raw).await {
             // Not the letter's fault: it waits with its sender until parsers start again.
             Err(Failure::Unavailable) => return Err(Error::NoParser),
             Err(_) => None,
@@ -116,8 +135,8 @@ impl Casebook {
         };
         blocking(move || {
             // A child may be taken over by what it reads: its answer is a proposal, checked here.
-            let cut = Cut::of(parsed, &raw);
-            here.seal_and_commit(envelope, &raw, &cut, fingerprint, announced)
+            let cut = Cut::of(parsed, &mail.raw);
+            here.seal_and_commit(mail, &cut, fingerprint, announced)
         })
         .await
     }
@@ -191,8 +210,7 @@ impl Casebook {
 
     fn seal_and_commit(
         &self,
-        envelope: Envelope,
-        raw: &[u8],
+        mail: Mail,
         cut: &Cut,
         fingerprint: Digest,
         announced: Announced,
@@ -202,12 +220,20 @@ impl Casebook {
             base: self.window(),
             fresh: self.fresh_case(),
             into: None,
+            origin: mail.origin,
+            is_new: true,
         };
         let mut batch = Batch { announced: Some(announced), ..Batch::default() };
+        let (envelope, raw) = (mail.envelope, &mail.raw);
         let sealed = self.seal_mail(&mut batch, &arrival, envelope, raw, cut, fingerprint)?;
-        self.hold_notice(&mut batch, &sealed, &cut.letter);
+        let claim = sealed.notice.filter(|claim| {
+            self.add_notice(&mut batch, sealed.case, claim, &sealed.contact.1, &cut.letter)
+        });
         self.commit(batch)?;
         self.remember_entry(&sealed.contact.0, &sealed.contact.1);
+        if claim.is_some() {
+            self.outgoing.notify_one();
+        }
         Ok(Receipt { case: sealed.case, letter: sealed.letter, again: false })
     }
 
@@ -222,12 +248,24 @@ impl Casebook {
         fingerprint: Digest,
     ) -> Result<Sealed, Error> {
         let letter = LetterId::random();
-        let sender = reply_address(&cut.letter, &envelope);
+        let is_report = cut.letter.marks.report && arrival.into.is_none();
+        // Nobody waits for an answer to a report, and none must join a case as its sender.
+        let sender = if is_report { None } else { reply_address(&cut.letter, &envelope) };
         let (joined, names_case) = match arrival.into {
             Some(case) => (Some(case), false),
+            None if is_report => (self.case_by_reference(&cut.letter), false),
             None => self.case_for(&cut.letter, sender.as_ref()),
         };
-        let case = joined.unwrap_or(arrival.fresh);
+        let case = match joined {
+            Some(case) => case,
+            None if is_report => self.case_of_reports(arrival.fresh),
+            None => arrival.fresh,
+        };
+        let (notice, silence) = if arrival.is_new && joined.is_none() && !is_report {
+            self.may_tell(arrival, cut, &envelope, sender.as_ref(), names_case)
+        } else {
+            (None, None)
+        };
         let (epoch, public) = self.epoch()?;
         let mut sealing = Sealing { casebook: self, batch, case, epoch, public: &public, arrival };
         let cards = sealing.items(letter, cut);
@@ -245,8 +283,14 @@ impl Casebook {
             length: raw.len() as u64,
             signature: None,
             envelope: envelope.clone(),
+            origin: arrival.origin.clone(),
+            silence,
         };
-        sealing.letter(letter, &detail, joined);
+        if is_report {
+            sealing.report(letter, &detail, false);
+        } else {
+            sealing.letter(letter, &detail, joined);
+        }
         let contact = ContactDetail {
             address: sender,
             fingerprint,
@@ -254,7 +298,7 @@ impl Casebook {
             recipients: envelope.rcpt_to,
         };
         let entry = self.add_contact(batch, case, letter, &contact);
-        Ok(Sealed { case, letter, opens_case: joined.is_none(), contact: (entry, contact) })
+        Ok(Sealed { case, letter, contact: (entry, contact), notice })
     }
 
     /// The case that a letter joins, and whether it names one that it may not join: a reply to a
@@ -265,17 +309,11 @@ impl Casebook {
         letter: &Letter,
         sender: Option<&Personal<String>>,
     ) -> (Option<CaseId>, bool) {
-        let state = self.state();
-        let by_reference = letter
-            .headers
-            .references
-            .iter()
-            .rev()
-            .filter_map(|id| (self.case_of)(id.expose()))
-            .find(|case| state.cases.contains_key(case));
+        let by_reference = self.case_by_reference(letter);
         if by_reference.is_some() {
             return (by_reference, false);
         }
+        let state = self.state();
         let subject = letter.headers.subject.as_ref().map_or("", |s| s.expose().as_str());
         let Some(named) = case_in(subject).filter(|case| state.cases.contains_key(case)) else {
             return (None, false);
@@ -289,24 +327,23 @@ impl Casebook {
         if may_join { (Some(named), false) } else { (None, true) }
     }
 
-    /// Composes the acknowledgement of a new case and keeps it sealed; none is sent yet.
-    fn hold_notice(&self, batch: &mut Batch, sealed: &Sealed, letter: &Letter) {
-        let (case, contact) = (sealed.case, &sealed.contact.1);
-        let Some(to) = contact.address.as_ref().filter(|_| sealed.opens_case) else { return };
-        let now = self.clock.seconds();
-        let text = letter.items.iter().find_map(|item| item.text.as_ref());
-        let facts = NoticeFacts {
-            case,
-            due: deadline::due(deadline::received_on(now)).one_month_due,
-            text: text.map_or("", |t| t.expose().as_str()),
-            to: to.expose(),
-            in_reply_to: contact.message_id.as_ref().map(|id| id.expose().as_str()),
-            now,
-        };
-        if let Some(mail) = (self.notice)(&facts) {
-            let notice = LetterId::random();
-            self.add_outgoing(batch, case, notice, &mail, Fact::NoticeHeld);
-        }
+    /// The case whose mail a letter answers or reports on: by a message id of ours, authenticated.
+    fn case_by_reference(&self, letter: &Letter) -> Option<CaseId> {
+        let state = self.state();
+        let named = letter.headers.references.iter().rev();
+        let cases = named.filter_map(|id| (self.case_of)(id.expose()));
+        cases.into_iter().find(|case| state.cases.contains_key(case))
+    }
+
+    /// The case that reports share which belong to none; a new one after a while, so that the old
+    /// one can be forgotten as a whole.
+    fn case_of_reports(&self, fresh: CaseId) -> CaseId {
+        let now = self.clock.minutes();
+        let mut reports = lock(&self.reports);
+        // Of those that come together only the first is in the ledger.
+        let known = reports.or(self.state().reports);
+        let known = known.filter(|(_, since)| now < since + REPORTS_TOGETHER);
+        reports.insert(known.unwrap_or((fresh, now))).0
     }
 
     /// Seals a mail to send so that the server can send it by itself.
@@ -442,6 +479,15 @@ impl Sealing<'_> {
         }
         first.push(received);
         self.batch.entries.splice(0..0, first);
+    }
+
+    /// Seals the letter box of a machine's report.
+    fn report(&mut self, letter: LetterId, detail: &LetterDetail, failed: bool) {
+        let (inner, digest) = seal::inner(&Manifest::note(to_bytes(detail)), self.public);
+        let place = self.casebook.place(Kind::Letter, letter, item_of(letter));
+        let received = self.boxed(Fact::ReportReceived, place, &inner, digest);
+        let count = Some(if failed { REPORT_FAILED } else { REPORT_OTHER });
+        self.batch.entries.insert(0, Entry { count, ..received });
     }
 
     fn boxed(&mut self, fact: Fact, place: Place, inner: &Inner, content: Digest) -> Entry {

@@ -154,7 +154,17 @@ pub struct Due {
     pub id: LetterId,
     /// When it was recorded, in minutes since 1970.
     pub minute: u64,
+    /// Whether it is a notice: those are handed over once at most.
+    pub is_notice: bool,
     record: BoxRecord,
+}
+
+impl Due {
+    /// Its case.
+    #[must_use]
+    pub fn case(&self) -> CaseId {
+        self.record.case
+    }
 }
 
 impl Casebook {
@@ -297,10 +307,12 @@ impl Casebook {
     #[must_use]
     pub fn unfinished(&self) -> Vec<Due> {
         let state = self.state();
-        let due = state.outgoing.iter().filter(|(_, how)| **how == Sending::Due);
-        due.filter_map(|(id, _)| {
+        let is_due = |how: &Sending| matches!(how, Sending::Due | Sending::NoticeDue);
+        let due = state.outgoing.iter().filter(|(_, how)| is_due(how));
+        due.filter_map(|(id, how)| {
             let record = *state.boxed(Kind::Outgoing, item_of(*id))?;
-            (!record.forgotten).then_some(Due { id: *id, minute: record.minute, record })
+            let is_notice = *how == Sending::NoticeDue;
+            (!record.forgotten).then_some(Due { id: *id, minute: record.minute, is_notice, record })
         })
         .collect()
     }

@@ -3,15 +3,18 @@
 //! `apply` takes one entry after the other and is total: an order that nobody expected changes
 //! less, never panics. Deleting this state loses nothing; `Casebook::open` makes it again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use minicbor::{Decode, Encode};
 
+use crate::case::notice::LOOKS_BACK;
 use crate::case::{self, Case, Event, Term};
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, SlotId, StaffId, VaultId};
-use crate::ledger::entry::{Entry, Fact};
+use crate::ledger::entry::{
+    Entry, Fact, NOTICE_DEFERRED, NOTICE_REFUSED, NOTICE_TAKEN, REPORT_FAILED,
+};
 use crate::request::deadline;
 use crate::vault::seal::{Kind, Place};
 
@@ -66,9 +69,24 @@ pub struct CaseRecord {
     pub notes: Vec<ItemId>,
     /// Its outgoing mails, oldest first.
     pub outgoing: Vec<LetterId>,
+    /// Reports that a mail of ours could not be delivered.
+    pub returned: u32,
+    /// Whether it is one that machines' reports share, and no request.
+    pub is_reports: bool,
 }
 
 impl CaseRecord {
+    fn new(case: Case) -> Self {
+        Self {
+            case,
+            letters: Vec::new(),
+            notes: Vec::new(),
+            outgoing: Vec::new(),
+            returned: 0,
+            is_reports: false,
+        }
+    }
+
     fn step(&mut self, minute: u64, event: Event) {
         self.case = case::step(self.case.clone(), day(minute), event);
     }
@@ -81,6 +99,12 @@ pub enum Sending {
     Due,
     /// A notice that is composed and held: nobody sends it yet.
     Held,
+    /// A notice to be sent, once.
+    NoticeDue,
+    /// A notice that is about to be handed over.
+    Begun,
+    /// A notice of which nobody knows whether it was taken.
+    Unknown,
     /// Handed over, in this minute since 1970.
     Delivered(u64),
     /// Refused for good.
@@ -163,6 +187,10 @@ pub struct State {
     places: HashMap<(Kind, ItemId), u32>,
     /// Every outgoing mail.
     pub outgoing: BTreeMap<LetterId, Sending>,
+    /// The notices of the days that budgets look back: when, and of which case.
+    pub notices: VecDeque<(u64, CaseId)>,
+    /// The newest case that reports share, and since when.
+    pub reports: Option<(CaseId, u64)>,
     /// The newest proven epoch.
     pub epoch: Option<EpochId>,
     /// The slot of each of the server's own keys, by its number.
@@ -226,6 +254,21 @@ impl State {
                 }
             }
             Fact::NoticeHeld => self.sending(entry, Sending::Held),
+            Fact::NoticeDue => {
+                self.sending(entry, Sending::NoticeDue);
+                self.notice(entry);
+            }
+            Fact::NoticeSending => self.sending(entry, Sending::Begun),
+            Fact::NoticeEnded => self.sending(
+                entry,
+                match entry.count {
+                    Some(NOTICE_TAKEN) => Sending::Delivered(entry.minute),
+                    Some(NOTICE_REFUSED) => Sending::Failed,
+                    Some(NOTICE_DEFERRED) => Sending::NoticeDue,
+                    _ => Sending::Unknown,
+                },
+            ),
+            Fact::ReportReceived => self.report(entry),
             Fact::OutgoingDelivered => self.sending(entry, Sending::Delivered(entry.minute)),
             Fact::OutgoingFailed => self.sending(entry, Sending::Failed),
             Fact::EpochSigned => {
@@ -400,12 +443,7 @@ impl State {
 
     fn open_case(&mut self, entry: &Entry) {
         let (Some(id), Some(term)) = (entry.case, term(entry)) else { return };
-        self.cases.entry(id).or_insert_with(|| CaseRecord {
-            case: Case::open(id, term),
-            letters: Vec::new(),
-            notes: Vec::new(),
-            outgoing: Vec::new(),
-        });
+        self.cases.entry(id).or_insert_with(|| CaseRecord::new(Case::open(id, term)));
     }
 
     fn letter(&mut self, entry: &Entry) {
@@ -428,6 +466,34 @@ impl State {
         }
     }
 
+    /// Remembers a notice for the budgets, as long as they look back.
+    fn notice(&mut self, entry: &Entry) {
+        let oldest = entry.minute.saturating_sub(LOOKS_BACK);
+        while self.notices.front().is_some_and(|(minute, _)| *minute < oldest) {
+            self.notices.pop_front();
+        }
+        self.notices.extend(entry.case.map(|case| (entry.minute, case)));
+    }
+
+    /// A machine's report: it joins its case and is no step of it; the first of those that belong to
+    /// none makes the case that they share, which is closed from the start.
+    fn report(&mut self, entry: &Entry) {
+        let (Some(letter), Some(case)) = (entry.letter, entry.case) else { return };
+        self.letters.entry(letter).or_default();
+        let reports = &mut self.reports;
+        let record = self.cases.entry(case).or_insert_with(|| {
+            *reports = Some((case, entry.minute));
+            let term = Term::of(day(entry.minute));
+            let opened = Case::open(case, term);
+            let case = case::step(opened, day(entry.minute), Event::Closed);
+            CaseRecord { is_reports: true, ..CaseRecord::new(case) }
+        });
+        record.letters.push(letter);
+        if entry.count == Some(REPORT_FAILED) && !record.is_reports {
+            record.returned = record.returned.saturating_add(1);
+        }
+    }
+
     fn sending(&mut self, entry: &Entry, how: Sending) {
         if let Some(letter) = entry.letter {
             self.outgoing.insert(letter, how);
@@ -439,6 +505,12 @@ impl State {
     pub fn rotated_after(&self, seq: u64) -> Option<u64> {
         let at = self.rotations.partition_point(|&rotation| rotation <= seq);
         self.rotations.get(at).copied()
+    }
+
+    /// The case of an outgoing mail.
+    #[must_use]
+    pub fn outgoing_case(&self, id: LetterId) -> Option<CaseId> {
+        self.boxed(Kind::Outgoing, item_of(id)).map(|record| record.case)
     }
 
     /// The record of the box of `kind` for `item`.
@@ -469,7 +541,9 @@ impl State {
         match (record.place.kind, self.outgoing.get(&record.place.letter)) {
             (Kind::Contact, _) => once_closed(),
             (Kind::Outgoing, Some(Sending::Delivered(minute))) => Some(*minute),
-            (Kind::Outgoing, Some(Sending::Held | Sending::Failed)) => once_closed(),
+            (Kind::Outgoing, Some(Sending::Held | Sending::Failed | Sending::Unknown)) => {
+                once_closed()
+            }
             _ => None,
         }
     }

@@ -12,6 +12,7 @@ pub mod budget;
 mod connection;
 pub mod dot;
 pub mod import;
+pub mod origin;
 mod replies;
 pub mod settings;
 pub mod smtp;

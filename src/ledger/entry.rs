@@ -157,12 +157,41 @@ pub enum Fact {
     /// file.
     #[n(47)]
     AdminSigned,
+    /// A notice was sealed, to be sent once: the fields of a box.
+    #[n(50)]
+    NoticeDue,
+    /// The notice `letter` is about to be handed over. What happened to one whose end is not entered
+    /// is unknown, and it is not sent again.
+    #[n(51)]
+    NoticeSending,
+    /// How handing over the notice `letter` ended: `count` is [`NOTICE_TAKEN`] or one of its like.
+    #[n(52)]
+    NoticeEnded,
+    /// A report of a machine was received: a letter that opens no case and answers no question. In
+    /// the case whose mail it names by an id of ours, else in one that such reports share; `count`
+    /// is [`REPORT_FAILED`] or one of its like.
+    #[n(53)]
+    ReportReceived,
 }
 
 /// `count` of a [`Fact::ServerKey`] entry: the key that signs checkpoints.
 pub const CHECKPOINT_KEY: u64 = 1;
 /// `count` of a [`Fact::ServerKey`] entry: the key that makes and knows our own Message-IDs.
 pub const MESSAGE_ID_KEY: u64 = 2;
+
+/// `count` of a [`Fact::NoticeEnded`] entry: the next server took it.
+pub const NOTICE_TAKEN: u64 = 1;
+/// `count` of a [`Fact::NoticeEnded`] entry: it was refused for good, or grew too old.
+pub const NOTICE_REFUSED: u64 = 2;
+/// `count` of a [`Fact::NoticeEnded`] entry: it was not taken, and is due again.
+pub const NOTICE_DEFERRED: u64 = 3;
+/// `count` of a [`Fact::NoticeEnded`] entry: nobody knows whether it was taken.
+pub const NOTICE_UNKNOWN: u64 = 4;
+
+/// `count` of a [`Fact::ReportReceived`] entry: a mail of ours could not be delivered.
+pub const REPORT_FAILED: u64 = 1;
+/// `count` of a [`Fact::ReportReceived`] entry: it says something else.
+pub const REPORT_OTHER: u64 = 2;
 
 /// One entry. Most fields are empty in most entries; `Fact` says which are meant.
 ///

@@ -107,6 +107,55 @@ impl<'a> Block<'a> {
     }
 }
 
+/// The header of a raw message, cut into fields and not interpreted: for whoever looks at a letter
+/// before it is parsed. Total, linear, bounded by [`MAX_HEADER`](super::MAX_HEADER).
+pub struct RawHeader<'a>(Block<'a>);
+
+impl<'a> RawHeader<'a> {
+    /// Cuts the lines before the first blank one; nothing if they are too many.
+    #[must_use]
+    pub fn of(raw: &'a [u8]) -> Self {
+        let mut at = 0;
+        for line in raw.split_inclusive(|&byte| byte == b'\n') {
+            if line.len() == line_end(line) {
+                break;
+            }
+            at += line.len();
+            if at > super::MAX_HEADER {
+                return Self(Block::over());
+            }
+        }
+        Self(Block::cut(&raw[..at]))
+    }
+
+    /// Whether it is too long to be read.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.over
+    }
+
+    /// The values of every field of this name, unfolded.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.0.all(name)
+    }
+
+    /// The domain of the one address of the one `From` field, in lower case; empty if that is not
+    /// plain to see.
+    #[must_use]
+    pub fn author_domain(&self) -> String {
+        let mut values = self.values("From");
+        let (Some(value), None) = (values.next(), values.next()) else { return String::new() };
+        let text = String::from_utf8_lossy(value);
+        let address = match text.rsplit_once('<') {
+            Some((_, rest)) => rest.split_once('>').map_or("", |(address, _)| address),
+            None => &text,
+        };
+        let domain = address.trim().rsplit_once('@').map_or("", |(_, domain)| domain);
+        let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if domain.chars().all(is_plain) { domain.to_lowercase() } else { String::new() }
+    }
+}
+
 /// Name and value of a line that begins a field. White space before the colon is obsolete and
 /// still allowed (RFC 5322 §4.5.8).
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -10,6 +10,7 @@ use memchr::memchr;
 
 use super::header::{self, Block};
 use super::leaf::{self, Part};
+use super::marks;
 use super::protection::{self, Group, Trace};
 use super::transfer::line_end;
 use super::{Finding, Item, Letter, MAX_DEPTH, MAX_HEADER, MAX_ITEMS, MAX_SAME_FINDING};
@@ -322,7 +323,14 @@ impl<'a> Splitter<'a> {
         if mangled {
             self.findings.add(Finding::MangledEncryption);
         }
-        Letter { headers, items: self.items, findings: self.findings.into_list(), protection }
+        let marks = marks::read(&outer);
+        Letter {
+            headers,
+            items: self.items,
+            findings: self.findings.into_list(),
+            protection,
+            marks,
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod document;
 mod header;
 mod leaf;
 mod magic;
+mod marks;
 pub mod media_type;
 mod mime;
 mod params;
@@ -30,6 +31,8 @@ use minicbor::{Decode, Encode};
 use crate::secret::Personal;
 
 pub use document::document;
+pub use header::RawHeader;
+pub use marks::Marks;
 pub use transfer::{content, is_stored_as_content};
 
 /// What the connection said before the bytes came.
@@ -90,6 +93,9 @@ pub struct Letter {
     /// Whether, and how, the letter is encrypted or signed.
     #[n(3)]
     pub protection: Protection,
+    /// What the header says about answers.
+    #[n(10)]
+    pub marks: Marks,
 }
 
 /// The header fields of the outermost message, decoded.
@@ -321,6 +327,7 @@ impl Letter {
             }],
             findings: vec![Finding::Unparsed],
             protection: Protection::None,
+            marks: Marks::default(),
         }
     }
 }

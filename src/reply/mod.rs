@@ -80,6 +80,17 @@ impl Outgoing {
         &self.mail
     }
 
+    /// Whether it has the form of a notice: an empty reverse-path and the mark of a machine. The last
+    /// gate: what another program recorded as a notice does not leave as anything else.
+    #[must_use]
+    pub fn is_notice(&self) -> bool {
+        let text = std::str::from_utf8(&self.mail).unwrap_or_default();
+        let head = text.split_once("\r\n\r\n").map_or("", |(head, _)| head);
+        self.envelope_from.expose().is_empty()
+            && head.contains("\r\nAuto-Submitted: auto-replied\r\n")
+            && head.contains("\r\nContent-Type: text/plain; charset=utf-8")
+    }
+
     /// Whether it has the form of an answer that is locked: PGP/MIME (RFC 3156 §4), or an age file
     /// as the attachment that an answer under a code has. The last gate, beside the server, which
     /// cannot look inside: what another program recorded as an answer does not leave in clear.

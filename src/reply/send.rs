@@ -123,7 +123,19 @@ fn envelope(outgoing: &Outgoing) -> Option<Envelope> {
     Envelope::new(from, vec![to]).ok()
 }
 
-async fn submit(smarthost: &Smarthost, envelope: &Envelope, mail: &[u8]) -> Result<(), SendError> {
+/// Whether the server answers: asked before a mail that must not go out twice is begun.
+pub async fn is_there(transport: &Transport) -> bool {
+    match transport {
+        Transport::Folder(_) => true,
+        Transport::Smtp(smarthost) => match dial(smarthost) {
+            Ok(server) => server.test_connection().await.unwrap_or(false),
+            // Said again, with its reason, by sending itself.
+            Err(_) => true,
+        },
+    }
+}
+
+fn dial(smarthost: &Smarthost) -> Result<AsyncSmtpTransport<Tokio1Executor>, SendError> {
     let Smarthost { host, port, tls, credentials, helo } = smarthost;
     let local = is_local(host);
     let exposed = credentials.is_some() && !matches!(tls, Tls::Required | Tls::Implicit);
@@ -144,9 +156,13 @@ async fn submit(smarthost: &Smarthost, envelope: &Envelope, mail: &[u8]) -> Resu
     if let Some((user, password)) = credentials {
         builder = builder.credentials(Credentials::new(user.clone(), password.expose().clone()));
     }
+    Ok(builder.build())
+}
+
+async fn submit(smarthost: &Smarthost, envelope: &Envelope, mail: &[u8]) -> Result<(), SendError> {
     // The library ends the last line itself.
     let lines = mail.strip_suffix(b"\r\n").unwrap_or(mail);
-    match builder.build().send_raw(envelope, lines).await {
+    match dial(smarthost)?.send_raw(envelope, lines).await {
         Ok(_) => Ok(()),
         Err(error) => {
             let code = error.status().map(u16::from);

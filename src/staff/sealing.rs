@@ -93,6 +93,8 @@ impl Sealing {
             skeleton: Some(id),
             length,
             signature: Some(Personal::new(signature.to_owned())),
+            origin: outer.origin.clone(),
+            silence: None,
         };
         let manifest = Manifest::note(to_bytes(&detail));
         self.add(Kind::Letter, letter, item_of(letter), Some(container), &manifest);

@@ -232,6 +232,8 @@ impl Run {
             base: Arc::clone(&self.base),
             fresh,
             into: about.case,
+            origin: None,
+            is_new: false,
         }
     }
 

@@ -147,8 +147,7 @@ impl Casebook {
         let contact =
             ContactDetail { address: None, fingerprint, message_id: None, recipients: Vec::new() };
         let entry = self.add_contact(batch, case, letter, &contact);
-        let opens_case = arrival.into.is_none();
-        Ok(Sealed { case, letter, opens_case, contact: (entry, contact) })
+        Ok(Sealed { case, letter, contact: (entry, contact), notice: None })
     }
 }
 
@@ -174,5 +173,7 @@ fn without_a_mail(papers: &[Paper]) -> LetterDetail {
         skeleton: None,
         length: papers.iter().map(|paper| paper.length).sum(),
         signature: None,
+        origin: None,
+        silence: None,
     }
 }

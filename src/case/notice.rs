@@ -1,0 +1,303 @@
+//! Whether a letter is answered by itself, with a notice: a matter of who wrote, and of how often.
+//!
+//! Two machines that answer each other never stop, and an answer to a sender who is somebody else
+//! hits a bystander. So the gate lets only letters through that a person wrote and that the sender's
+//! domain stands for (RFC 3834 §2, RFC 5230 §4.5), and budgets hold whatever it lets through by
+//! mistake. Who is refused still has a case: only the notice stays away.
+
+use minicbor::{Decode, Encode};
+
+use crate::identity::origin::Origin;
+use crate::letter::{Envelope, Finding, Letter, Source};
+
+/// Why no notice is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Silence {
+    /// Notices are switched off.
+    #[n(0)]
+    Off,
+    /// There is no one usable address that wrote.
+    #[n(1)]
+    NoAuthor,
+    /// The reverse-path is empty or another address than the author's.
+    #[n(2)]
+    OtherSender,
+    /// The sender's domain does not stand for the letter, or nobody looked.
+    #[n(3)]
+    NotAligned,
+    /// A machine wrote it.
+    #[n(4)]
+    Automatic,
+    /// A list or a mass mailing carried it.
+    #[n(5)]
+    Bulk,
+    /// It asks for silence.
+    #[n(6)]
+    Asked,
+    /// It is a report or an answer of a calendar.
+    #[n(7)]
+    Report,
+    /// The address is that of a machine or of nobody.
+    #[n(8)]
+    Role,
+    /// It came from one of our own addresses.
+    #[n(9)]
+    Ours,
+    /// It was not sent to a mailbox of ours, but to the postmaster.
+    #[n(10)]
+    NotToUs,
+    /// It came through too many servers.
+    #[n(11)]
+    Hops,
+    /// It names a case, or answers a mail of ours, and did not join.
+    #[n(12)]
+    NamesCase,
+    /// This sender had enough notices.
+    #[n(13)]
+    Sender,
+    /// This domain had enough notices within the hour.
+    #[n(14)]
+    Domain,
+    /// There were so many notices within an hour that something is wrong.
+    #[n(15)]
+    Breaker,
+}
+
+impl Silence {
+    /// In words, after "no notice:".
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Off => "notices are switched off",
+            Self::NoAuthor => "no usable address in From",
+            Self::OtherSender => "the reverse-path is not the author's address",
+            Self::NotAligned => "the sender's domain does not stand for the letter",
+            Self::Automatic => "a machine wrote the letter",
+            Self::Bulk => "a list or a mass mailing",
+            Self::Asked => "the letter asks that no machine answers",
+            Self::Report => "a report of a machine",
+            Self::Role => "the address is that of a machine or of nobody",
+            Self::Ours => "it came from an address of our own",
+            Self::NotToUs => "it was not sent to the mailbox",
+            Self::Hops => "it came through too many servers",
+            Self::NamesCase => "it names a case that it could not join",
+            Self::Sender => "this sender had notices enough",
+            Self::Domain => "this domain had notices enough for an hour",
+            Self::Breaker => "too many notices in one hour: all wait for a day",
+        }
+    }
+}
+
+/// `Received` fields from which on a letter has come a strange way.
+pub const MOST_HOPS: u32 = 30;
+/// Notices to one sender within a day, and within the seven days that budgets look back.
+pub const TO_SENDER_A_DAY: usize = 2;
+/// See [`TO_SENDER_A_DAY`].
+pub const TO_SENDER_A_WEEK: usize = 3;
+/// Notices to one domain within an hour, unless everybody has an address there.
+pub const TO_DOMAIN_AN_HOUR: usize = 5;
+/// Notices within an hour after which none goes out for [`MUTED`] minutes.
+pub const ALL_AN_HOUR: usize = 60;
+/// See [`ALL_AN_HOUR`].
+pub const MUTED: u64 = DAY;
+/// How far budgets look back, in minutes.
+pub const LOOKS_BACK: u64 = 7 * DAY;
+
+const HOUR: u64 = 60;
+const DAY: u64 = 24 * HOUR;
+
+/// Local parts behind which nobody reads.
+const ROLES: [&str; 15] = [
+    "mailer-daemon",
+    "postmaster",
+    "hostmaster",
+    "listserv",
+    "majordomo",
+    "mailman",
+    "noreply",
+    "no-reply",
+    "no_reply",
+    "no.reply",
+    "donotreply",
+    "do-not-reply",
+    "do_not_reply",
+    "nobody",
+    "daemon",
+];
+/// How local parts of lists and of their machines begin and end.
+const ROLE_STARTS: [&str; 6] = ["owner-", "bounce-", "bounces-", "bounce+", "bounces+", "prvs="];
+const ROLE_ENDS: [&str; 8] =
+    ["-owner", "-request", "-bounce", "-bounces", "-admin", "-noreply", "-no-reply", "-donotreply"];
+
+/// Domains where everybody has an address.
+const PROVIDERS: [&str; 40] = [
+    "gmail.com",
+    "googlemail.com",
+    "outlook.com",
+    "outlook.be",
+    "outlook.fr",
+    "outlook.de",
+    "hotmail.com",
+    "hotmail.be",
+    "hotmail.fr",
+    "hotmail.nl",
+    "live.com",
+    "live.be",
+    "live.nl",
+    "live.fr",
+    "msn.com",
+    "yahoo.com",
+    "yahoo.fr",
+    "yahoo.de",
+    "icloud.com",
+    "me.com",
+    "mac.com",
+    "proton.me",
+    "protonmail.com",
+    "telenet.be",
+    "skynet.be",
+    "proximus.be",
+    "scarlet.be",
+    "voo.be",
+    "gmx.de",
+    "gmx.net",
+    "gmx.com",
+    "web.de",
+    "t-online.de",
+    "orange.fr",
+    "wanadoo.fr",
+    "free.fr",
+    "laposte.net",
+    "sfr.fr",
+    "ziggo.nl",
+    "kpnmail.nl",
+];
+
+/// A letter before the gate.
+#[derive(Clone, Copy)]
+pub struct Knock<'a> {
+    /// The letter.
+    pub letter: &'a Letter,
+    /// Its envelope.
+    pub envelope: &'a Envelope,
+    /// What the network says of it.
+    pub origin: Option<&'a Origin>,
+    /// Every address of ours: those that mail is taken for, and those that we write to by ourselves.
+    pub ours: &'a [String],
+    /// Whether it names a case that it could not join.
+    pub names_case: bool,
+}
+
+/// Whether the letter may be answered by itself.
+///
+/// # Errors
+/// Why not: the first reason that was met.
+pub fn gate(knock: &Knock<'_>) -> Result<(), Silence> {
+    let Knock { letter, envelope, .. } = knock;
+    let marks = letter.marks;
+    let [author] = letter.headers.from.as_slice() else { return Err(Silence::NoAuthor) };
+    let author = author.address.expose();
+    let Some((local, domain)) = author.rsplit_once('@') else { return Err(Silence::NoAuthor) };
+    let is_odd =
+        letter.findings.contains(&Finding::OddFrom) || letter.findings.contains(&Finding::Unparsed);
+    let reply_to = letter.headers.reply_to.iter().map(|one| one.address.expose().as_str());
+    let mut all = reply_to.chain([author.as_str(), envelope.mail_from.expose().as_str()]);
+    let refusals = [
+        (is_odd || local.is_empty() || domain.is_empty(), Silence::NoAuthor),
+        (marks.report || marks.calendar, Silence::Report),
+        (marks.automatic, Silence::Automatic),
+        (marks.bulk, Silence::Bulk),
+        (marks.asks_silence, Silence::Asked),
+        (all.any(is_role), Silence::Role),
+        (knock.ours.iter().any(|own| mailbox(own) == mailbox(author)), Silence::Ours),
+        (!same(author, envelope.mail_from.expose()), Silence::OtherSender),
+        (!is_to_us(knock), Silence::NotToUs),
+        (letter.headers.received > MOST_HOPS, Silence::Hops),
+        (knock.names_case, Silence::NamesCase),
+        (!knock.origin.is_some_and(|origin| origin.is_aligned(domain)), Silence::NotAligned),
+    ];
+    refusals.into_iter().find(|(refuses, _)| *refuses).map_or(Ok(()), |(_, why)| Err(why))
+}
+
+/// Whether one of the recipients is a mailbox of ours, and not only its postmaster.
+fn is_to_us(knock: &Knock<'_>) -> bool {
+    knock.envelope.source == Source::Imap
+        || knock
+            .envelope
+            .rcpt_to
+            .iter()
+            .any(|to| knock.ours.iter().any(|own| same(own, to.expose())))
+}
+
+fn same(a: &str, b: &str) -> bool {
+    a.trim().to_lowercase() == b.trim().to_lowercase()
+}
+
+fn is_role(address: &str) -> bool {
+    let address = address.to_lowercase();
+    let local = address.rsplit_once('@').map_or(address.as_str(), |(local, _)| local);
+    let plain = local.split('+').next().unwrap_or_default();
+    ROLES.contains(&plain)
+        || ROLE_STARTS.iter().any(|start| local.starts_with(start))
+        || ROLE_ENDS.iter().any(|end| plain.ends_with(end))
+}
+
+/// The mailbox behind an address: in lower case, without what stands behind a plus, and without the
+/// dots that mean nothing at Gmail.
+fn mailbox(address: &str) -> (String, String) {
+    let address = address.trim().to_lowercase();
+    let (local, domain) = address.rsplit_once('@').unwrap_or((&address, ""));
+    let local = local.split('+').next().unwrap_or_default();
+    match domain {
+        "gmail.com" | "googlemail.com" => (local.replace('.', ""), "gmail.com".into()),
+        _ => (local.into(), domain.into()),
+    }
+}
+
+/// A notice that went out, or is to.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent<'a> {
+    /// When, in minutes since 1970.
+    pub minute: u64,
+    /// Whom to; nothing where that was forgotten.
+    pub to: Option<&'a str>,
+}
+
+/// Whether one more notice may go to `to`, after those of the last [`LOOKS_BACK`] minutes.
+///
+/// # Errors
+/// Why not.
+pub fn budget(sent: &[Sent<'_>], to: &str, now: u64) -> Result<(), Silence> {
+    if is_broken(sent, now) {
+        return Err(Silence::Breaker);
+    }
+    let to = mailbox(to);
+    let within = |span: u64| sent.iter().filter(move |one| one.minute.saturating_add(span) > now);
+    let of_sender =
+        |span: u64| within(span).filter(|one| one.to.is_some_and(|one| mailbox(one) == to)).count();
+    if of_sender(DAY) >= TO_SENDER_A_DAY || of_sender(LOOKS_BACK) >= TO_SENDER_A_WEEK {
+        return Err(Silence::Sender);
+    }
+    let of_domain =
+        within(HOUR).filter(|one| one.to.is_some_and(|one| mailbox(one).1 == to.1)).count();
+    if of_domain >= TO_DOMAIN_AN_HOUR && !PROVIDERS.contains(&to.1.as_str()) {
+        return Err(Silence::Domain);
+    }
+    Ok(())
+}
+
+/// Whether so many notices went out within some hour of the last day that none may for now.
+#[must_use]
+pub fn is_broken(sent: &[Sent<'_>], now: u64) -> bool {
+    let mut minutes: Vec<u64> = sent.iter().map(|one| one.minute).collect();
+    minutes.sort_unstable();
+    minutes.windows(ALL_AN_HOUR).any(|hour| {
+        let (first, last) = (hour[0], hour[ALL_AN_HOUR - 1]);
+        last - first < HOUR && last.saturating_add(MUTED) > now
+    })
+}
+
+#[cfg(test)]
+#[path = "notice_tests.rs"]
+mod tests;

@@ -1,0 +1,187 @@
+//! Notices: whether one goes out, and how far it has come (design §13).
+//!
+//! A notice goes out at most once. That it may is decided with the letter and is one frame with it;
+//! that it is about to be handed over is durable before the first byte leaves. What a crash leaves
+//! between the two is entered as unknown at the next start and never sent again.
+
+use super::detail::ContactDetail;
+use super::receive::{Arrival, Cut};
+use super::record::Due;
+use super::state::Sending;
+use super::{Casebook, Error, NoticeFacts, lock};
+use crate::case::notice::{self, Knock, LOOKS_BACK, Sent, Silence};
+use crate::ids::{CaseId, LetterId};
+use crate::ledger::entry::{
+    Entry, Fact, NOTICE_DEFERRED, NOTICE_REFUSED, NOTICE_TAKEN, NOTICE_UNKNOWN,
+};
+use crate::letter::{Envelope, Letter};
+use crate::request::deadline;
+use crate::secret::Personal;
+use crate::store::Batch;
+
+/// A share of the budgets, taken before the letter is committed and given back with it: by then the
+/// ledger counts it.
+pub(super) struct Claim {
+    to: Personal<String>,
+    number: u64,
+    claims: std::sync::Arc<std::sync::Mutex<Claims>>,
+}
+
+/// What was claimed and is not in the ledger yet.
+#[derive(Default)]
+pub(super) struct Claims {
+    next: u64,
+    open: Vec<(u64, u64, Personal<String>)>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        lock(&self.claims).open.retain(|(number, ..)| *number != self.number);
+    }
+}
+
+/// How handing over a notice ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handed {
+    /// The next server took it.
+    Taken,
+    /// It was refused for good.
+    Refused,
+    /// It was not taken, surely: later.
+    Deferred,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Casebook {
+    /// Decides whether the sender of a new case is told: a claim on the budgets, or why not.
+    pub(super) fn may_tell(
+        &self,
+        arrival: &Arrival,
+        cut: &Cut,
+        envelope: &Envelope,
+        sender: Option<&Personal<String>>,
+        names_case: bool,
+    ) -> (Option<Claim>, Option<Silence>) {
+        let letter = cut.letter();
+        let origin = arrival.origin.as_ref();
+        let tells = self.tells.read().expect("no holder panics");
+        let knock = Knock { letter, envelope, origin, ours: &tells.ours, names_case };
+        let gate = if tells.is_on { notice::gate(&knock) } else { Err(Silence::Off) };
+        let claimed = gate.and_then(|()| self.claim(sender.ok_or(Silence::NoAuthor)?));
+        match claimed {
+            Ok(claim) => (Some(claim), None),
+            Err(silence) => (None, Some(silence)),
+        }
+    }
+
+    fn claim(&self, to: &Personal<String>) -> Result<Claim, Silence> {
+        let now = self.clock.minutes();
+        let mut claims = lock(&self.claims);
+        let state = self.state();
+        let contacts = self.contacts.read().expect("no holder panics");
+        let address = |case: &CaseId| {
+            contacts.senders.get(case).and_then(|all| all.first()).map(|to| to.expose().as_str())
+        };
+        let known = state.notices.iter().filter(|(minute, _)| minute + LOOKS_BACK > now);
+        let known = known.map(|(minute, case)| Sent { minute: *minute, to: address(case) });
+        let open = claims.open.iter();
+        let open = open.map(|(_, minute, to)| Sent { minute: *minute, to: Some(to.expose()) });
+        let sent: Vec<Sent<'_>> = known.chain(open).collect();
+        let refused = notice::budget(&sent, to.expose(), now).err();
+        drop(sent);
+        if refused == Some(Silence::Breaker) {
+            tracing::error!(
+                "so many notices within an hour that something is wrong: none for a day"
+            );
+        }
+        if let Some(silence) = refused {
+            return Err(silence);
+        }
+        claims.next += 1;
+        let number = claims.next;
+        claims.open.push((number, now, to.clone()));
+        Ok(Claim { to: to.clone(), number, claims: std::sync::Arc::clone(&self.claims) })
+    }
+
+    /// Composes the notice that was claimed and seals it into `batch`; says whether there is one.
+    pub(super) fn add_notice(
+        &self,
+        batch: &mut Batch,
+        case: CaseId,
+        claim: &Claim,
+        contact: &ContactDetail,
+        letter: &Letter,
+    ) -> bool {
+        let now = self.clock.seconds();
+        let text = letter.items.iter().find_map(|item| item.text.as_ref());
+        let facts = NoticeFacts {
+            case,
+            due: deadline::due(deadline::received_on(now)).one_month_due,
+            text: text.map_or("", |t| t.expose().as_str()),
+            to: claim.to.expose(),
+            in_reply_to: contact.message_id.as_ref().map(|id| id.expose().as_str()),
+            now,
+        };
+        let Some(mail) = (self.notice)(&facts) else { return false };
+        self.add_outgoing(batch, case, LetterId::random(), &mail, Fact::NoticeDue);
+        true
+    }
+
+    /// Whether notices go out at all, and which addresses are our own.
+    pub fn tell(&self, is_on: bool, ours: Vec<String>) {
+        *self.tells.write().expect("no holder panics") = Tells { is_on, ours };
+    }
+
+    /// Enters that a notice is about to be handed over. When this returns, it is durable.
+    ///
+    /// # Errors
+    /// What the store says: nothing may be sent then.
+    pub fn begin_notice(&self, due: &Due) -> Result<(), Error> {
+        let entry = Entry { letter: Some(due.id), ..self.entry(Fact::NoticeSending) };
+        self.record_fact(Entry { case: Some(due.case()), ..entry }).map(drop)
+    }
+
+    /// Enters how handing over a notice ended.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn end_notice(&self, due: &Due, how: Handed) -> Result<(), Error> {
+        self.note_notice(due.id, due.case(), how)
+    }
+
+    fn note_notice(&self, id: LetterId, case: CaseId, how: Handed) -> Result<(), Error> {
+        let count = match how {
+            Handed::Taken => NOTICE_TAKEN,
+            Handed::Refused => NOTICE_REFUSED,
+            Handed::Deferred => NOTICE_DEFERRED,
+            Handed::Unknown => NOTICE_UNKNOWN,
+        };
+        let entry = Entry { letter: Some(id), count: Some(count), ..self.entry(Fact::NoticeEnded) };
+        self.record_fact(Entry { case: Some(case), ..entry }).map(drop)
+    }
+
+    /// Enters as unknown what the end of another process left between its beginning and its end.
+    /// Call it before anything is sent.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn settle_notices(&self) -> Result<usize, Error> {
+        let begun: Vec<(LetterId, CaseId)> = {
+            let state = self.state();
+            let begun = state.outgoing.iter().filter(|(_, how)| **how == Sending::Begun);
+            begun.filter_map(|(id, _)| Some((*id, state.outgoing_case(*id)?))).collect()
+        };
+        for (id, case) in &begun {
+            self.note_notice(*id, *case, Handed::Unknown)?;
+        }
+        Ok(begun.len())
+    }
+}
+
+/// Whether notices go out, and who we are.
+#[derive(Default)]
+pub(super) struct Tells {
+    is_on: bool,
+    ours: Vec<String>,
+}
