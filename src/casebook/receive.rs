@@ -18,7 +18,7 @@ use crate::ids::{CaseId, Digest, EpochId, ItemId, LetterId};
 use crate::keys::epoch::EpochPublic;
 use crate::ledger::entry::{Entry, Fact, REPORT_FAILED, REPORT_OTHER};
 use crate::letter::skeleton::{self, Skeleton};
-use crate::letter::{Envelope, Finding, Item, Letter, Role};
+use crate::letter::{DeliveryReport, Envelope, Finding, Item, Letter, Role};
 use crate::request::deadline;
 use crate::sandbox::Failure;
 use crate::secret::Personal;
@@ -248,7 +248,8 @@ impl Casebook {
         fingerprint: Digest,
     ) -> Result<Sealed, Error> {
         let letter = LetterId::random();
-        let is_report = cut.letter.marks.report && arrival.into.is_none();
+        let report = cut.letter.report.as_ref().filter(|_| arrival.into.is_none());
+        let is_report = report.is_some() || cut.letter.marks.report && arrival.into.is_none();
         // Nobody waits for an answer to a report, and none must join a case as its sender.
         let sender = if is_report { None } else { reply_address(&cut.letter, &envelope) };
         let (joined, names_case) = match arrival.into {
@@ -287,7 +288,7 @@ impl Casebook {
             silence,
         };
         if is_report {
-            sealing.report(letter, &detail, false);
+            sealing.report(letter, &detail, report.is_some_and(DeliveryReport::says_failed));
         } else {
             sealing.letter(letter, &detail, joined);
         }
@@ -330,9 +331,13 @@ impl Casebook {
     /// The case whose mail a letter answers or reports on: by a message id of ours, authenticated.
     fn case_by_reference(&self, letter: &Letter) -> Option<CaseId> {
         let state = self.state();
-        let named = letter.headers.references.iter().rev();
-        let cases = named.filter_map(|id| (self.case_of)(id.expose()));
-        cases.into_iter().find(|case| state.cases.contains_key(case))
+        let reported = letter
+            .report
+            .iter()
+            .flat_map(|report| report.message_id.iter().chain(report.references.iter().rev()));
+        let named = reported.chain(letter.headers.references.iter().rev());
+        let mut cases = named.filter_map(|id| (self.case_of)(id.expose()));
+        cases.find(|case| state.cases.contains_key(case))
     }
 
     /// The case that reports share which belong to none; a new one after a while, so that the old

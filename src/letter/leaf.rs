@@ -92,7 +92,7 @@ impl Part {
         self.holds_message() && self.coding == Coding::Identity
     }
 
-    fn holds_message(&self) -> bool {
+    pub(super) fn holds_message(&self) -> bool {
         matches!(self.media_type.as_str(), "message/rfc822" | "message/global" | "message/news")
     }
 
@@ -143,8 +143,13 @@ impl Part {
         self.media_type.starts_with("text/") || self.is_multipart()
     }
 
+    /// As much of a body's content as anybody reads in a text, decoded.
+    pub(super) fn beginning(&self, body: &[u8]) -> Vec<u8> {
+        self.coding.decode(&body[..body.len().min(MAX_TEXT * OCTETS_A_BYTE)])
+    }
+
     fn text(&self, body: &[u8], findings: &mut Findings) -> String {
-        let octets = self.coding.decode(&body[..body.len().min(MAX_TEXT * OCTETS_A_BYTE)]);
+        let octets = self.beginning(body);
         let label = self.content.token("charset").unwrap_or_default();
         let (mut text, known) = charset::decode(&label, &octets);
         if !known {

@@ -8,6 +8,7 @@
 
 use memchr::memchr;
 
+use super::delivery::{self, DeliveryReport, Returned};
 use super::header::{self, Block};
 use super::leaf::{self, Part};
 use super::marks;
@@ -62,6 +63,8 @@ pub(super) struct Place {
     pub group: Group,
     /// Its type is message/rfc822 unless it says otherwise (RFC 2046 §5.1.5).
     digest: bool,
+    /// It is an enclosed message itself, and no part of one.
+    message: bool,
 }
 
 /// A multipart whose closing delimiter has not come yet.
@@ -96,6 +99,9 @@ struct Splitter<'a> {
     traces: Vec<Trace>,
     findings: Findings,
     signed: bool,
+    report: Option<DeliveryReport>,
+    /// What the first enclosed header says: the mail that a report is about.
+    returned: Returned,
     /// The last item took the rest of the message.
     full: bool,
 }
@@ -112,6 +118,8 @@ impl<'a> Splitter<'a> {
             traces: Vec::new(),
             findings: Findings::default(),
             signed: false,
+            report: None,
+            returned: Returned::default(),
             full: false,
         }
     }
@@ -120,6 +128,9 @@ impl<'a> Splitter<'a> {
     fn entity(&mut self, place: Place) -> Option<Place> {
         let (block, stop) = self.header();
         let part = Part::read(&block, place.digest, &mut self.findings);
+        if place.message && place.depth == 1 {
+            self.returned.block(&block);
+        }
         if self.outer.is_none() {
             self.outer = Some(block);
         }
@@ -139,6 +150,7 @@ impl<'a> Splitter<'a> {
                 depth: place.depth + 1,
                 nest: place.nest + 1,
                 digest: false,
+                message: true,
                 ..place
             });
         }
@@ -153,6 +165,7 @@ impl<'a> Splitter<'a> {
             nest: place.nest + 1,
             group: Group { kind: part.group_kind(), outermost: place.nest == 0 },
             digest: part.media_type == "multipart/digest",
+            message: false,
             ..place
         };
         let body = self.at;
@@ -308,12 +321,28 @@ impl<'a> Splitter<'a> {
         if part.is_multipart() && place.nest < MAX_DEPTH {
             self.findings.add(Finding::NoDelimiter);
         }
+        if place.depth == 0 {
+            self.look_for_report(part, range.clone());
+        }
         let (item, trace) = leaf::read(self.raw, range, part, place, &mut self.findings);
         if self.hint.is_none() && place.depth == 0 && item.text.is_some() {
             self.hint = part.content.token("charset");
         }
         self.items.push(item);
         self.traces.push(trace);
+    }
+
+    fn look_for_report(&mut self, part: &Part, range: std::ops::Range<usize>) {
+        let body = &self.raw[range];
+        match delivery::kind_of(&part.media_type) {
+            Some(kind) if self.report.is_none() => {
+                self.report = Some(DeliveryReport::read(kind, &part.beginning(body)));
+            }
+            None if part.holds_message() || delivery::is_returned_header(&part.media_type) => {
+                self.returned.read(&part.beginning(body));
+            }
+            _ => {}
+        }
     }
 
     fn letter(mut self) -> Letter {
@@ -324,12 +353,14 @@ impl<'a> Splitter<'a> {
             self.findings.add(Finding::MangledEncryption);
         }
         let marks = marks::read(&outer);
+        let report = self.report.map(|report| report.about(self.returned));
         Letter {
             headers,
             items: self.items,
             findings: self.findings.into_list(),
             protection,
             marks,
+            report,
         }
     }
 }

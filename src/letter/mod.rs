@@ -7,12 +7,13 @@
 //!
 //! Pure: no I/O, no clock. In the order of the bytes: `mime` splits multiparts, line-anchored;
 //! `header`, `params` and `words` read the fields; `leaf` makes items, with `transfer`, `charset`
-//! and `magic`; `protection` says what is encrypted. What came on paper or as
+//! and `magic`; `protection` says what is encrypted, `delivery` what a report says about a mail. What came on paper or as
 //! a file alone is a `document`. Addresses, dates and the tables of charsets
 //! are mail-parser's; the rest is our own, since it must account for every byte.
 //! Format: vault-format §7 (skeleton and letter box).
 
 mod charset;
+mod delivery;
 mod document;
 mod header;
 mod leaf;
@@ -30,6 +31,9 @@ use minicbor::{Decode, Encode};
 
 use crate::secret::Personal;
 
+pub use delivery::{
+    Action, DeliveryReport, MAX_REPORTED, MAX_RETURNED_IDS, ReportKind, ReportedRecipient,
+};
 pub use document::document;
 pub use header::RawHeader;
 pub use marks::Marks;
@@ -96,6 +100,9 @@ pub struct Letter {
     /// What the header says about answers.
     #[n(10)]
     pub marks: Marks,
+    /// What it reports about a mail, if it is a delivery report or a read receipt.
+    #[n(4)]
+    pub report: Option<DeliveryReport>,
 }
 
 /// The header fields of the outermost message, decoded.
@@ -328,6 +335,7 @@ impl Letter {
             findings: vec![Finding::Unparsed],
             protection: Protection::None,
             marks: Marks::default(),
+            report: None,
         }
     }
 }
