@@ -223,5 +223,7 @@ fn letter_detail() -> LetterDetail {
         skeleton: Some(ItemId::random()),
         length: 270_000,
         signature: None,
+        origin: None,
+        silence: None,
     }
 }

@@ -160,6 +160,15 @@ pub struct CaseCard {
     /// Its letters, oldest first.
     #[n(12)]
     pub letters: Vec<LetterCard>,
+    /// Notices that were sent, refused, and of which nobody knows.
+    #[n(13)]
+    pub notices: (u32, u32, u32),
+    /// Reports that a mail of ours could not be delivered.
+    #[n(14)]
+    pub returned: u32,
+    /// Whether it is no request, but where reports are kept that belong to none.
+    #[n(15)]
+    pub is_reports: bool,
 }
 
 /// Bytes of letter boxes in one listing: it must fit one answer whatever senders write into their
@@ -232,7 +241,7 @@ impl Casebook {
     fn card(&self, id: CaseId, record: &CaseRecord) -> Result<CaseCard, Error> {
         let today = deadline::received_on(self.now());
         let case = &record.case;
-        let held = |letter: &&LetterId| self.state().outgoing.get(letter) == Some(&Sending::Held);
+        let (held, notices) = self.notices_of(record);
         let letters = record.letters.iter().map(|letter| self.letter_card(*letter));
         Ok(CaseCard {
             case: id,
@@ -245,10 +254,29 @@ impl Casebook {
             held: case.held,
             decided: case.decided.map(days),
             answers: (case.answers, case.delivered, case.failed),
-            notices_held: record.outgoing.iter().filter(held).count() as u32,
+            notices_held: held,
             notes: record.notes.len() as u32,
             letters: letters.collect::<Result<_, _>>()?,
+            notices,
+            returned: record.returned,
+            is_reports: record.is_reports,
         })
+    }
+
+    /// Notices of a case that are held; and those that were sent, refused, and are unknown.
+    fn notices_of(&self, record: &CaseRecord) -> (u32, (u32, u32, u32)) {
+        let state = self.state();
+        let (mut held, mut ended) = (0, (0, 0, 0));
+        for mail in &record.outgoing {
+            match (state.outgoing.get(mail), state.is_notice(*mail)) {
+                (Some(Sending::Held), _) => held += 1,
+                (Some(Sending::Delivered(_)), true) => ended.0 += 1,
+                (Some(Sending::Failed), true) => ended.1 += 1,
+                (Some(Sending::Unknown), true) => ended.2 += 1,
+                _ => {}
+            }
+        }
+        (held, ended)
     }
 
     fn letter_card(&self, letter: LetterId) -> Result<LetterCard, Error> {

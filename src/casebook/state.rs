@@ -3,7 +3,7 @@
 //! `apply` takes one entry after the other and is total: an order that nobody expected changes
 //! less, never panics. Deleting this state loses nothing; `Casebook::open` makes it again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use jiff::ToSpan as _;
 use jiff::civil::Date;
@@ -187,6 +187,8 @@ pub struct State {
     places: HashMap<(Kind, ItemId), u32>,
     /// Every outgoing mail.
     pub outgoing: BTreeMap<LetterId, Sending>,
+    /// Those of them that are notices.
+    notice_ids: HashSet<LetterId>,
     /// The notices of the days that budgets look back: when, and of which case.
     pub notices: VecDeque<(u64, CaseId)>,
     /// The newest case that reports share, and since when.
@@ -472,6 +474,7 @@ impl State {
         while self.notices.front().is_some_and(|(minute, _)| *minute < oldest) {
             self.notices.pop_front();
         }
+        self.notice_ids.extend(entry.letter);
         self.notices.extend(entry.case.map(|case| (entry.minute, case)));
     }
 
@@ -505,6 +508,12 @@ impl State {
     pub fn rotated_after(&self, seq: u64) -> Option<u64> {
         let at = self.rotations.partition_point(|&rotation| rotation <= seq);
         self.rotations.get(at).copied()
+    }
+
+    /// Whether an outgoing mail is a notice.
+    #[must_use]
+    pub fn is_notice(&self, id: LetterId) -> bool {
+        self.notice_ids.contains(&id)
     }
 
     /// The case of an outgoing mail.

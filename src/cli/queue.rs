@@ -171,6 +171,11 @@ pub(super) fn to_json(case: &CaseView, today: Date) -> Value {
             "sent": card.answers.0, "delivered": card.answers.1, "failed": card.answers.2
         },
         "notices_held": card.notices_held,
+        "notices": {
+            "sent": card.notices.0, "refused": card.notices.1, "unknown": card.notices.2
+        },
+        "returned": card.returned,
+        "reports": card.is_reports,
         "notes": card.notes,
         "letters": card.letters.len(),
         "from": newest.map(from),
@@ -225,7 +230,9 @@ fn days_left(card: &CaseCard, today: Date) -> i64 {
 
 /// One word: where the case stands.
 pub(super) fn standing(card: &CaseCard) -> &'static str {
-    if card.closed.is_some() {
+    if card.is_reports {
+        "reports"
+    } else if card.closed.is_some() {
         "closed"
     } else if card.asked {
         "asked"
@@ -248,6 +255,12 @@ pub(super) fn state(card: &CaseCard) -> String {
     }
     if card.held {
         state.push_str(", held");
+    }
+    if card.returned > 0 {
+        state.push_str(", mail came back");
+    }
+    if card.notices.2 > 0 {
+        state.push_str(", notice unknown");
     }
     if let Some(paused) = card.due_with_pause {
         state.push_str(&format!(" (or {} if paused)", print::date(paused)));
@@ -274,6 +287,9 @@ mod tests {
             notices_held: 0,
             notes: 0,
             letters: Vec::new(),
+            notices: (0, 0, 0),
+            returned: 0,
+            is_reports: false,
         }
     }
 

@@ -17,8 +17,10 @@ use serde_json::{Value, json};
 use super::queue::{self, Closed};
 use super::session::{self, Connection};
 use super::{Error, Report, check, print};
+use crate::case::notice::Silence;
 use crate::casebook::detail::{ItemCard, ItemDetail, NoteSubject};
 use crate::casebook::{Filter, Standing};
+use crate::identity::origin::{Origin, Outcome, Witness};
 use crate::ids::{CaseId, ItemId};
 use crate::letter::skeleton::Skeleton;
 use crate::letter::{Mailbox, Role};
@@ -161,6 +163,8 @@ fn mailboxes(all: &[Mailbox]) -> String {
     all.iter().map(mailbox).collect::<Vec<_>>().join(", ")
 }
 
+/// Signatures that are shown of one letter.
+const MOST_SIGNATURES: usize = 4;
 /// What stands before every line that the sender wrote.
 const MARGIN: &str = "  | ";
 
@@ -181,6 +185,16 @@ fn as_text(
     if card.notices_held > 0 {
         let held = print::count(card.notices_held, "notice is", "notices are");
         let _ = writeln!(text, "{held} composed and held");
+    }
+    for (count, words) in [
+        (card.notices.0, "a notice went out"),
+        (card.notices.1, "a notice was refused, or grew too old"),
+        (card.notices.2, "nobody knows whether a notice went out: it is not sent again"),
+        (card.returned, "a mail of ours could not be delivered"),
+    ] {
+        if count > 0 {
+            let _ = writeln!(text, "{words}");
+        }
     }
     for letter in &case.letters {
         letter_text(&mut text, letter, texts);
@@ -240,6 +254,8 @@ fn letter_text(text: &mut String, letter: &LetterView, texts: &HashMap<ItemId, S
     line("reply to", &mailboxes(&headers.reply_to));
     line("envelope", detail.envelope.mail_from.expose());
     line("subject", &queue::subject(letter).unwrap_or_default());
+    line("origin", &detail.origin.as_ref().map(origin).unwrap_or_default());
+    line("no notice", detail.silence.map_or("", |silence| silence.words()));
     line("signed", detail.signature.as_ref().map_or("", |words| words.expose()));
     if card.opened {
         line("encrypted", "yes, and opened");
@@ -263,6 +279,45 @@ fn letter_text(text: &mut String, letter: &LetterView, texts: &HashMap<ItemId, S
             let _ = writeln!(text, "  {row}");
         }
     }
+}
+
+/// What the network says of a sender, in one line.
+pub(super) fn origin(origin: &Origin) -> String {
+    let mut parts = vec![format!("DMARC {}", origin.dmarc.name())];
+    if origin.spf != Outcome::None {
+        parts.push(format!("SPF {} ({})", origin.spf.name(), origin.spf_domain.expose()));
+    }
+    for one in origin.dkim.iter().take(MOST_SIGNATURES) {
+        parts.push(format!("DKIM {} ({})", one.outcome.name(), one.domain.expose()));
+    }
+    if !origin.finished {
+        parts.push("not finished".into());
+    }
+    let by = match origin.by {
+        Witness::Ourselves => "",
+        Witness::Upstream => ", says the server in front",
+    };
+    format!("{}: {}{by}", origin.author.expose(), parts.join(", "))
+}
+
+fn origin_json(origin: &Origin) -> Value {
+    let signatures = origin.dkim.iter().map(|one| {
+        json!({
+            "result": one.outcome.name(),
+            "domain": one.domain.expose(),
+            "selector": one.selector.expose(),
+        })
+    });
+    json!({
+        "by": print::words(&origin.by),
+        "author": origin.author.expose(),
+        "aligned": origin.is_aligned(origin.author.expose()),
+        "spf": { "result": origin.spf.name(), "domain": origin.spf_domain.expose() },
+        "dkim": signatures.collect::<Vec<_>>(),
+        "dmarc": { "result": origin.dmarc.name(), "policy": origin.policy.as_ref().map(print::words) },
+        "finished": origin.finished,
+        "fields": origin.fields.iter().map(|field| field.expose()).collect::<Vec<_>>(),
+    })
 }
 
 fn item_row(letter: &LetterView, item: &ItemCard) -> Vec<String> {
@@ -331,6 +386,8 @@ fn letter_json(letter: &LetterView, texts: &HashMap<ItemId, String>) -> Value {
     value["protection"] = json!(print::words(&detail.protection));
     value["signature"] = json!(detail.signature.as_ref().map(|words| words.expose()));
     value["findings"] = detail.findings.iter().map(print::words).collect();
+    value["origin"] = json!(detail.origin.as_ref().map(origin_json));
+    value["no_notice"] = json!(detail.silence.map(Silence::words));
     value["length"] = json!(detail.length);
     value["items"] = detail
         .items

@@ -452,7 +452,7 @@ fn what_is_due_survives_a_restart_and_goes_out_once_through_a_server() {
     let (server, mut anna, case) = with_request(&world, &runtime);
     answer(&mut anna, case, true);
     let composed = due(&server);
-    assert_eq!(anna.status().expect("says").outgoing, (1, 0, 1));
+    assert_eq!(anna.status().expect("says").outgoing, (1, 0, 0));
     assert_eq!(anna.case(case).expect("is there").card.answers, (1, 0, 0));
     runtime.block_on(server.stop());
 
@@ -474,7 +474,7 @@ fn what_is_due_survives_a_restart_and_goes_out_once_through_a_server() {
         wait_until("the delivery", || server.casebook.unfinished().is_empty());
         assert_eq!(count(&server, Fact::OutgoingDelivered), 1);
         let mut anna = world.log_in("anna").expect("logs in");
-        assert_eq!(anna.status().expect("says").outgoing, (0, 0, 1));
+        assert_eq!(anna.status().expect("says").outgoing, (0, 0, 0));
         assert_eq!(anna.case(case).expect("is there").card.answers, (1, 1, 0));
         assert_eq!(count(&server, Fact::OutgoingFailed), 0);
         runtime.block_on(server.stop());
@@ -516,7 +516,7 @@ fn an_answer_that_is_refused_for_good_is_told_and_not_tried_again() {
     answer(&mut anna, case, true);
     wait_until("the refusal", || server.casebook.unfinished().is_empty());
     assert_eq!(count(&server, Fact::OutgoingFailed), 1);
-    assert_eq!(anna.status().expect("says").outgoing, (0, 1, 1));
+    assert_eq!(anna.status().expect("says").outgoing, (0, 1, 0));
     assert_eq!(anna.case(case).expect("is there").card.answers, (1, 0, 1));
     // Nobody was answered, so the case cannot be closed in silence.
     let mut close = Sealing::new(case, Act::Close, anna.sealing().expect("an epoch"));
@@ -526,7 +526,7 @@ fn an_answer_that_is_refused_for_good_is_told_and_not_tried_again() {
     runtime.block_on(server.stop());
     let server = runtime.block_on(world.serve());
     assert!(server.casebook.unfinished().is_empty());
-    assert_eq!(server.casebook.status().outgoing, (0, 1, 1));
+    assert_eq!(server.casebook.status().outgoing, (0, 1, 0));
     assert_eq!(count(&server, Fact::OutgoingFailed), 1);
     assert!(receiver.taken().is_empty());
     runtime.block_on(server.stop());

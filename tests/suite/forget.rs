@@ -492,9 +492,9 @@ fn a_week_after_its_end_a_case_forgets_where_it_was_answered_to_unless_it_is_hel
     runtime.block_on(server.stop());
 
     assert_eq!(tidied(&mut world, 6), []);
-    // The address, the answer that was delivered, and the notice that nobody sent.
+    // The address, and the answer that was delivered.
     let gone = tidied(&mut world, 8);
-    assert_eq!(gone, [(done, Kind::Contact), (done, Kind::Outgoing), (done, Kind::Outgoing)]);
+    assert_eq!(gone, [(done, Kind::Contact), (done, Kind::Outgoing)]);
     assert_eq!(tidied(&mut world, 40), []);
 
     // The number alone does not join the case any more, and the others are known as before.
@@ -538,8 +538,8 @@ fn an_address_lives_until_its_case_is_closed_and_a_mail_a_week_from_its_delivery
     anna.record(close).expect("is closed");
     drop(anna);
     runtime.block_on(server.stop());
-    // The address and the notice that nobody sent are old enough; the answer is not.
-    assert_eq!(tidied(&mut world, 16), [(case, Kind::Contact), (case, Kind::Outgoing)]);
+    // The address is old enough; the answer is not.
+    assert_eq!(tidied(&mut world, 16), [(case, Kind::Contact)]);
     assert_eq!(tidied(&mut world, 18), [(case, Kind::Outgoing)]);
 }
 

@@ -252,7 +252,7 @@ fn a_mailbox_goes_in_once_and_comes_out_byte_for_byte() {
     assert_eq!(detail.envelope.source, Source::File);
     assert!(detail.envelope.mail_from.expose().starts_with("sender"));
     assert_eq!(count(&server, Fact::CaseOpened), 7);
-    assert_eq!(count(&server, Fact::NoticeHeld), 0, "nobody is sent a notice");
+    assert_eq!(count(&server, Fact::NoticeDue), 0, "nobody is sent a notice");
     runtime.block_on(server.stop());
 }
 

@@ -28,6 +28,7 @@ mod log_in;
 mod memory;
 #[cfg(kluis_lab)]
 mod months;
+mod notices;
 mod opened;
 mod openpgp;
 mod outsiders;

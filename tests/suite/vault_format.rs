@@ -72,13 +72,18 @@ fn the_second_reader_reads_what_the_program_wrote_bit_for_bit() {
     let name = "the_second_reader_reads_what_the_program_wrote_bit_for_bit";
     let Some(mut reader) = second_reader(name) else { return };
     let (world, runtime) = (World::found(), runtime());
+    // The sender of the first is told that it came.
+    crate::notices::believe(&world);
     let server = runtime.block_on(world.serve());
     let mut sent: Vec<Vec<u8>> = (1..=3).map(|n| letter(17, n, 90_000 * n as usize)).collect();
     for entry in ["apple-double", "forwarded-base64", "name-raw-1252"] {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/letters");
         sent.push(std::fs::read(corpus.join(format!("{entry}.eml"))).expect("is read"));
     }
-    for raw in &sent {
+    let lotte = "lotte@example.net";
+    sent.push(crate::notices::letter_from(lotte, "1", "", "Dag"));
+    assert_eq!(crate::way::deliver_from(&server, lotte, &sent[sent.len() - 1]), [250]);
+    for raw in &sent[..sent.len() - 1] {
         assert_eq!(deliver(&server, true, &[MAILBOX], raw), [250]);
     }
     assert_eq!(deliver(&server, false, &[MAILBOX], &sent[0]), [250], "it comes again");
