@@ -21,7 +21,7 @@ pub struct Origin {
     /// The domain that SPF was about.
     #[n(3)]
     pub spf_domain: Personal<String>,
-    /// Each DKIM signature, in the order of the header (RFC 6376).
+    /// Each DKIM signature that covers the whole body, in the order of the header (RFC 6376).
     #[n(4)]
     pub dkim: Vec<Signature>,
     /// DMARC of the author's domain (RFC 9989).
@@ -128,7 +128,7 @@ pub enum Policy {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Signature {
-    /// Whether it holds. One that covers a part of the body only never does.
+    /// Whether it holds.
     #[n(0)]
     pub outcome: Outcome,
     /// The domain that signed (`d=`), in lower case.

@@ -31,6 +31,7 @@ mod months;
 mod notices;
 mod opened;
 mod openpgp;
+mod origin;
 mod outsiders;
 #[cfg(kluis_lab)]
 mod powercut;

@@ -3,21 +3,380 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use hickory_resolver::proto::op::{Message, MessageType, Metadata, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{CNAME, TXT};
-use hickory_resolver::proto::rr::{Name, RData, Record};
-use hickory_resolver::proto::serialize::binary::{BinDecodable as _, BinEncodable as _};
-use kluis::identity::origin::{Origin, Outcome, Witness};
+use kluis::casebook::Filter;
+use kluis::identity::origin::{Origin, Outcome, Policy, Witness};
 use kluis::inbox::Delivery;
 use kluis::inbox::origin::{Checker, Settings};
+use kluis::ledger::entry::Fact;
 use kluis::letter::{Envelope, Source};
 use kluis::secret::Personal;
 use mail_auth::common::crypto::Ed25519Key;
 use mail_auth::common::headers::HeaderWriter as _;
 use mail_auth::dkim::DkimSigner;
 
-use crate::way::runtime;
+use crate::mail_client::Client;
+use crate::way::{count, runtime};
+use crate::world::{MAILBOX, World};
+
+const TXT: u16 = 16;
+const CNAME: u16 = 5;
+
+/// What the server says to a question.
+#[derive(Clone)]
+enum Say {
+    Text(String),
+    Alias(String),
+    Fail,
+    Nothing,
+    Garbage,
+    /// The answer to another question, under another number.
+    Other(String),
+}
+
+/// A name server on loopback, gone when dropped.
+struct Names {
+    address: SocketAddr,
+    asked: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Names {
+    fn serve(zone: &[(&str, Say)]) -> Self {
+        let zone: HashMap<String, Say> =
+            zone.iter().map(|(name, say)| (format!("{name}."), say.clone())).collect();
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
+        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("is set");
+        let address = socket.local_addr().expect("is bound");
+        let (asked, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, ends) = (Arc::clone(&asked), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while !ends.load(Ordering::Relaxed) {
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                count.fetch_add(1, Ordering::Relaxed);
+                if let Some(answer) = answer(&buffer[..length], &zone) {
+                    let _ = socket.send_to(&answer, from);
+                }
+            }
+        });
+        Self { address, asked, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().expect("runs").join();
+    }
+}
+
+fn answer(question: &[u8], zone: &HashMap<String, Say>) -> Option<Vec<u8>> {
+    let (mut name, mut at) = (String::new(), 12);
+    while question[at] != 0 {
+        let length = usize::from(question[at]);
+        name.push_str(&String::from_utf8_lossy(&question[at + 1..at + 1 + length]).to_lowercase());
+        name.push('.');
+        at += 1 + length;
+    }
+    let kind = u16::from_be_bytes([question[at + 1], question[at + 2]]);
+    let asked = &question[12..at + 5];
+    let reply = |id: [u8; 2], code: u8, records: &[(u16, Vec<u8>)]| {
+        let mut bytes = vec![id[0], id[1], 0x81, 0x80 | code, 0, 1];
+        bytes.extend((records.len() as u16).to_be_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(asked);
+        for (kind, data) in records {
+            bytes.extend([0xc0, 12]);
+            bytes.extend(kind.to_be_bytes());
+            bytes.extend([0, 1, 0, 0, 0, 60]);
+            bytes.extend((data.len() as u16).to_be_bytes());
+            bytes.extend(data);
+        }
+        bytes
+    };
+    let id = [question[0], question[1]];
+    let text = |text: &str| {
+        text.as_bytes().chunks(255).fold(Vec::new(), |mut data, piece| {
+            data.push(piece.len() as u8);
+            data.extend(piece);
+            data
+        })
+    };
+    let label = |name: &str| {
+        let mut data = Vec::new();
+        for label in name.split('.').filter(|label| !label.is_empty()) {
+            data.push(label.len() as u8);
+            data.extend(label.as_bytes());
+        }
+        data.push(0);
+        data
+    };
+    Some(match zone.get(&name) {
+        Some(Say::Text(said)) if kind == TXT => reply(id, 0, &[(TXT, text(said))]),
+        Some(Say::Alias(to)) => reply(id, 0, &[(CNAME, label(to))]),
+        Some(Say::Fail) => reply(id, 2, &[]),
+        Some(Say::Nothing) => return None,
+        Some(Say::Garbage) => vec![0xff; 40],
+        Some(Say::Other(said)) if kind == TXT => reply([!id[0], id[1]], 0, &[(TXT, text(said))]),
+        Some(_) => reply(id, 0, &[]),
+        None => reply(id, 3, &[]),
+    })
+}
+
+fn settings(names: &Names) -> Settings {
+    Settings {
+        hostname: "mx.agency.example".into(),
+        ask: true,
+        upstream: String::new(),
+        resolvers: vec![names.address],
+        deadline: Duration::from_secs(3),
+    }
+}
+
+/// A letter that comes from this address.
+fn delivery(client: Option<&str>, mail_from: &str, raw: &[u8]) -> Delivery {
+    Delivery {
+        envelope: Envelope {
+            mail_from: Personal::new(mail_from.to_owned()),
+            rcpt_to: vec![Personal::new(MAILBOX.to_owned())],
+            helo: Personal::new("mail.example.net".to_owned()),
+            client: client.map(|client| Personal::new(client.to_owned())),
+            source: Source::Smtp,
+            tls: true,
+        },
+        raw: raw.to_vec(),
+        trusted: client.is_none(),
+    }
+}
+
+fn look(checker: &Checker, delivery: &Delivery) -> Option<Origin> {
+    runtime().block_on(checker.look(delivery))
+}
+
+/// A key to sign with, and what its domain publishes of it.
+fn key() -> (Ed25519Key, String) {
+    let key =
+        Ed25519Key::from_pkcs8_der(&Ed25519Key::generate_pkcs8().expect("a key")).expect("reads");
+    let public = data_encoding::BASE64.encode(&key.public_key());
+    (key, format!("v=DKIM1; k=ed25519; p={public}"))
+}
+
+fn signed(key: Ed25519Key, domain: &str, raw: &str, whole: bool) -> Vec<u8> {
+    let signer = DkimSigner::from_key(key)
+        .domain(domain)
+        .selector("k1")
+        .headers(["From", "Subject"])
+        .body_length(!whole);
+    let header = signer.sign(raw.as_bytes()).expect("signs").to_header();
+    format!("{header}{raw}").into_bytes()
+}
+
+const RAW: &str = "From: Lotte <lotte@example.net>\r\nSubject: inzage\r\n\r\nDag\r\n";
+const LOTTE: &str = "lotte@example.net";
+const HERE: Option<&str> = Some("192.0.2.7");
+
+#[test]
+fn a_domain_that_stands_for_its_letter_is_found_to_by_spf_or_by_dkim() {
+    let (key, public) = key();
+    let names = Names::serve(&[
+        ("example.net", Say::Text("v=spf1 ip4:192.0.2.0/24 -all".into())),
+        ("_dmarc.example.net", Say::Text("v=DMARC1; p=reject".into())),
+        ("k1._domainkey.example.net", Say::Text(public)),
+    ]);
+    let checker = Checker::new(settings(&names));
+    let by_spf = look(&checker, &delivery(HERE, LOTTE, RAW.as_bytes())).expect("is looked at");
+    assert_eq!(by_spf.by, Witness::Ourselves);
+    assert_eq!((by_spf.spf, by_spf.dmarc), (Outcome::Pass, Outcome::Pass));
+    assert_eq!((by_spf.policy, by_spf.finished), (Some(Policy::Reject), true));
+    assert!(by_spf.is_aligned("example.net"));
+    let raw = signed(key, "example.net", RAW, true);
+    // Even from elsewhere, and from a server of ours, whose own address says nothing.
+    for client in [Some("198.51.100.1"), None] {
+        let by_dkim = look(&checker, &delivery(client, LOTTE, &raw)).expect("is looked at");
+        let expected = if client.is_some() { Outcome::Fail } else { Outcome::None };
+        assert_eq!((by_dkim.spf, by_dkim.dmarc), (expected, Outcome::Pass));
+        assert_eq!(by_dkim.dkim[0].outcome, Outcome::Pass);
+        assert_eq!(by_dkim.dkim[0].domain.expose(), "example.net");
+    }
+    // A changed letter, and one of somebody else.
+    let text = String::from_utf8(raw).expect("is text");
+    for changed in [text.replace("Dag", "Geef"), text.replace("inzage", "wissen")] {
+        let found = look(&checker, &delivery(None, LOTTE, changed.as_bytes())).expect("looked at");
+        assert_eq!(found.dkim[0].outcome, Outcome::Fail);
+        assert!(!found.is_aligned("example.net"));
+    }
+    let raw = RAW.replace("lotte@example.net", "jan@other.example");
+    let found = look(&checker, &delivery(HERE, LOTTE, raw.as_bytes())).expect("is looked at");
+    assert_eq!(found.spf, Outcome::Pass);
+    assert!(!found.is_aligned("other.example") && !found.is_aligned("example.net"));
+}
+
+#[test]
+fn a_letter_without_a_signature_from_a_server_of_ours_is_not_asked_about() {
+    let names = Names::serve(&[]);
+    let checker = Checker::new(settings(&names));
+    assert_eq!(look(&checker, &delivery(None, LOTTE, RAW.as_bytes())), None);
+    assert_eq!(names.asked.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_signature_that_leaves_the_end_open_or_is_one_of_too_many_counts_for_nothing() {
+    let (key, public) = key();
+    let names = Names::serve(&[("k1._domainkey.example.net", Say::Text(public))]);
+    let checker = Checker::new(settings(&names));
+    let raw = signed(key, "example.net", RAW, false);
+    let found = look(&checker, &delivery(None, LOTTE, &raw)).expect("is looked at");
+    assert_eq!(found.dkim, []);
+    assert!(!found.is_aligned("example.net"));
+    let asked = names.asked.load(Ordering::Relaxed);
+    let many = "DKIM-Signature: v=1; d=example.net; s=k1\r\n".repeat(11);
+    let raw = [many.as_bytes(), &raw].concat();
+    let found = look(&checker, &delivery(None, LOTTE, &raw)).expect("is looked at");
+    assert!(!found.finished && !found.is_aligned("example.net"));
+    assert_eq!(names.asked.load(Ordering::Relaxed), asked);
+}
+
+#[test]
+fn no_answer_of_a_hostile_server_makes_a_pass_or_takes_longer_than_the_deadline() {
+    let spf = "v=spf1 ip4:192.0.2.0/24 -all";
+    let includes = |n: usize| {
+        let all: Vec<String> = (0..n).map(|n| format!("include:i{n}.example.net")).collect();
+        Say::Text(format!("v=spf1 {} ip4:192.0.2.0/24 -all", all.join(" ")))
+    };
+    let cases: Vec<(&str, Vec<(&str, Say)>)> = vec![
+        ("nothing there", vec![]),
+        ("silent", vec![("example.net", Say::Nothing)]),
+        ("refused", vec![("example.net", Say::Fail)]),
+        ("garbage", vec![("example.net", Say::Garbage)]),
+        ("another number", vec![("example.net", Say::Other(spf.into()))]),
+        ("a loop of aliases", vec![("example.net", Say::Alias("example.net".into()))]),
+        (
+            "includes itself",
+            vec![("example.net", Say::Text("v=spf1 include:example.net -all".into()))],
+        ),
+        ("includes too many", vec![("example.net", includes(30))]),
+        ("not a record", vec![("example.net", Say::Text("v=spf1 \u{7f}\0 ip4:x/99".into()))]),
+        (
+            "a macro without end",
+            vec![("example.net", Say::Text(format!("v=spf1 exists:{} -all", "%{l}".repeat(60))))],
+        ),
+        (
+            "dmarc silent",
+            vec![("example.net", Say::Text(spf.into())), ("_dmarc.example.net", Say::Nothing)],
+        ),
+        (
+            "dmarc refused",
+            vec![("example.net", Say::Text(spf.into())), ("_dmarc.example.net", Say::Fail)],
+        ),
+        (
+            "dmarc wants strict",
+            vec![
+                ("example.net", Say::Text("v=spf1 -all".into())),
+                ("mail.example.net", Say::Text(spf.into())),
+                ("_dmarc.example.net", Say::Text("v=DMARC1; p=reject; aspf=s".into())),
+            ],
+        ),
+    ];
+    for (name, zone) in cases {
+        let names = Names::serve(&zone);
+        let checker = Checker::new(settings(&names));
+        let begun = Instant::now();
+        let found = look(&checker, &delivery(HERE, LOTTE, RAW.as_bytes())).expect("is looked at");
+        let took = begun.elapsed();
+        println!(
+            "{name}: spf {:?}, dmarc {:?}, {took:.1?}, {} questions",
+            found.spf,
+            found.dmarc,
+            names.asked.load(Ordering::Relaxed)
+        );
+        assert!(!found.is_aligned("example.net"), "{name}: {found:?}");
+        assert!(took < Duration::from_secs(8), "{name}: {took:?}");
+        assert!(names.asked.load(Ordering::Relaxed) < 200, "{name}");
+    }
+}
+
+#[test]
+fn whatever_a_header_holds_it_is_looked_at_without_harm() {
+    let names = Names::serve(&[]);
+    let checker = Checker::new(settings(&names));
+    let signature =
+        "DKIM-Signature: v=1; a=rsa-sha256; d=example.net; s=k1; h=From; bh=AAAA; b=AAAA";
+    for header in [
+        String::new(),
+        "From: <>\r\n".into(),
+        format!("From: {}\r\n", "<".repeat(60_000)),
+        format!("From: {}x@y\r\n", "(".repeat(60_000)),
+        format!("{signature}{}\r\n", "; x=y".repeat(20_000)),
+        format!("{signature}; h={}\r\n", "From:".repeat(20_000)),
+        format!("DKIM-Signature: {}\r\n", "=;".repeat(30_000)),
+        "DKIM-Signature:\r\n".into(),
+        format!("{signature}; l=99999999999999999999; t=x; x=y; z==\r\n"),
+        "X: y\r\n".repeat(40_000),
+        "\0: \0\r\n\u{ff}\r\n".into(),
+    ] {
+        let raw = format!("{header}\r\nDag\r\n");
+        let begun = Instant::now();
+        let found = look(&checker, &delivery(HERE, LOTTE, raw.as_bytes())).expect("is looked at");
+        assert!(!found.is_aligned("example.net"));
+        assert!(begun.elapsed() < Duration::from_secs(8));
+    }
+}
+
+#[test]
+fn a_letter_from_outside_is_judged_before_it_is_sealed_and_its_sender_told() {
+    let names = Names::serve(&[
+        ("example.net", Say::Text("v=spf1 ip4:127.0.0.1 -all".into())),
+        ("_dmarc.example.net", Say::Text("v=DMARC1; p=quarantine".into())),
+    ]);
+    let world = World::found();
+    let file = world.state().join("kluis.toml");
+    let text = std::fs::read_to_string(&file).expect("is read");
+    let text = text
+        .replace("resolvers = []", &format!("resolvers = [\"{}\"]", names.address))
+        .replace("trusted = [\"127.0.0.0/8\", \"::1/128\"]", "trusted = []");
+    assert!(text.contains("trusted = []"));
+    std::fs::write(&file, text).expect("is written");
+    let runtime = runtime();
+    let server = runtime.block_on(world.serve());
+    for (from, raw) in [
+        (LOTTE, RAW.to_owned()),
+        ("jan@other.example", RAW.replace("lotte@example.net", "jan@other.example")),
+    ] {
+        let mut sender = Client::greet(server.smtp(), false).expect("greets");
+        let answers = sender.send(from, &[MAILBOX], raw.as_bytes()).expect("answers");
+        assert_eq!(answers[0].code, 250);
+    }
+    for _ in 0..3000 {
+        if count(&server, Fact::NoticeEnded) == 1 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(count(&server, Fact::NoticeEnded), 1);
+    let mut anna = world.log_in("anna").expect("logs in");
+    let cases = anna.queue(Filter::All).expect("lists");
+    let mut found: Vec<_> = cases
+        .iter()
+        .map(|case| {
+            let detail = case.letters[0].detail.as_ref().expect("opens");
+            let origin = detail.origin.as_ref().expect("was looked at");
+            (origin.author.expose().clone(), origin.dmarc, detail.silence.is_none())
+        })
+        .collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(
+        found,
+        [
+            ("example.net".into(), Outcome::Pass, true),
+            ("other.example".into(), Outcome::None, false),
+        ]
+    );
+    drop(anna);
+    runtime.block_on(server.stop());
+    assert_eq!(world.delivered().len(), 1);
+}

@@ -185,18 +185,10 @@ impl Question<'_> {
             return Origin { dmarc: Outcome::PermError, finished: false, ..found };
         }
         let parsed = tokio::task::block_in_place(|| AuthenticatedMessage::parse(self.raw));
-        let Some(mut message) = parsed else { return found };
-        // A signature that leaves the end of the body open says nothing of what stands there.
-        message.dkim_headers.retain(|one| {
-            let covers_all = one.header.l == 0;
-            if !covers_all {
-                found.dkim.push(signature(&one.header, Outcome::Fail));
-            }
-            covers_all
-        });
+        // It passes over a signature that leaves the end of the body open (l=).
+        let Some(message) = parsed else { return found };
         let dkim = authenticator.verify_dkim(&message).await;
-        let judged = dkim.iter().filter_map(|one| Some(signature(one.signature()?, of_dkim(one))));
-        found.dkim.extend(judged);
+        found.dkim = dkim.iter().filter_map(signature).collect();
         let passes = dkim.iter().any(|one| *one.result() == DkimResult::Pass);
         if (self.client.is_some() || passes) && !self.author.is_empty() {
             self.dmarc(authenticator, &message, &dkim, &spf, &mut found).await;
@@ -251,20 +243,17 @@ fn of_spf(result: SpfResult) -> Outcome {
     }
 }
 
-fn of_dkim(output: &DkimOutput<'_>) -> Outcome {
-    match output.result() {
-        DkimResult::Pass => Outcome::Pass,
-        DkimResult::Neutral(_) | DkimResult::Fail(_) => Outcome::Fail,
-        DkimResult::PermError(_) => Outcome::PermError,
-        DkimResult::TempError(_) => Outcome::TempError,
-        DkimResult::None => Outcome::None,
-    }
-}
-
-fn signature(read: &mail_auth::dkim::Signature, outcome: Outcome) -> Signature {
-    Signature {
-        outcome,
+fn signature(output: &DkimOutput<'_>) -> Option<Signature> {
+    let read = output.signature()?;
+    Some(Signature {
+        outcome: match output.result() {
+            DkimResult::Pass => Outcome::Pass,
+            DkimResult::Neutral(_) | DkimResult::Fail(_) => Outcome::Fail,
+            DkimResult::PermError(_) => Outcome::PermError,
+            DkimResult::TempError(_) => Outcome::TempError,
+            DkimResult::None => Outcome::None,
+        },
         domain: Personal::new(read.d.to_ascii_lowercase()),
         selector: Personal::new(read.s.clone()),
-    }
+    })
 }
