@@ -105,8 +105,10 @@ const MOST_OUTSIDERS: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Listen {
-    /// SMTP (RFC 5321).
+    /// SMTP (RFC 5321), from servers in front of this one.
     pub smtp: Vec<SocketAddr>,
+    /// SMTP from the world.
+    pub mx: Vec<Mx>,
     /// LMTP (RFC 2033).
     pub lmtp: Vec<Endpoint>,
     /// The staff side's socket.
@@ -119,11 +121,23 @@ impl Default for Listen {
     fn default() -> Self {
         Self {
             smtp: vec![SocketAddr::from(([127, 0, 0, 1], 2525))],
+            mx: Vec::new(),
             lmtp: Vec::new(),
             staff: STAFF_SOCKET.into(),
             trusted: Network::loopback(),
         }
     }
+}
+
+/// Where mail is taken from the world: nobody is trusted there, whatever the address.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mx {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The networks of the proxies that every connection comes through; none if it comes by itself.
+    #[serde(default)]
+    pub proxy_from: Vec<Network>,
 }
 
 /// A certificate and its key, in PEM.
@@ -144,6 +158,10 @@ pub struct Limits {
     pub letter_bytes: u64,
     /// Connections at the same time.
     pub connections: u32,
+    /// Connections at the same time of one client that is not trusted.
+    pub connections_per_client: u32,
+    /// Letters that one client may send to an `mx` listener in an hour.
+    pub letters_per_hour: u32,
     /// Recipients of one letter.
     pub recipients: u32,
     /// Seconds that a silent client is waited for.
@@ -166,6 +184,8 @@ impl Default for Limits {
         Self {
             letter_bytes: LONGEST_LETTER,
             connections: 100,
+            connections_per_client: 10,
+            letters_per_hour: 60,
             recipients: 100,
             idle_seconds: 300,
             parsers: 2,
@@ -497,6 +517,18 @@ impl Config {
                 SEE_SAMPLE,
             ),
             (
+                "limits.connections_per_client",
+                in_range(1, limits.connections_per_client.into(), 1000),
+                "must be 1 to 1000",
+                SEE_SAMPLE,
+            ),
+            (
+                "limits.letters_per_hour",
+                in_range(1, limits.letters_per_hour.into(), 100_000),
+                "must be 1 to 100000",
+                "a server in front that hands on more belongs on listen.smtp or listen.lmtp",
+            ),
+            (
                 "limits.recipients",
                 in_range(100, limits.recipients.into(), 1000),
                 "must be 100 to 1000",
@@ -649,8 +681,8 @@ fn fields(text: &str) -> impl Iterator<Item = (usize, String)> {
     let mut table = String::new();
     text.lines().enumerate().filter_map(move |(number, line)| {
         let line = line.trim();
-        if let Some(rest) = line.strip_prefix('[')
-            && let Some((name, _)) = rest.split_once(']')
+        if line.starts_with('[')
+            && let Some((name, _)) = line.trim_start_matches('[').split_once(']')
         {
             name.trim().clone_into(&mut table);
             return Some((number + 1, table.clone()));
@@ -697,6 +729,20 @@ mod tests {
     }
 
     #[test]
+    fn the_listener_for_the_world_in_the_sample_parses_when_it_is_wanted() {
+        let (before, after) = Config::sample().split_once("# [[listen.mx]]").expect("is there");
+        let (table, after) = after.split_once("\n\n").expect("its end");
+        let table = table.replace("\n# ", "\n");
+        let config = parse(&format!("{before}[[listen.mx]]{table}\n\n{after}")).expect("parses");
+        let [mx] = &config.listen.mx[..] else { panic!("one listener") };
+        assert_eq!(mx.address, "0.0.0.0:25".parse().expect("an address"));
+        assert_eq!(mx.proxy_from, ["192.0.2.10".parse().expect("a network")]);
+        let alone =
+            format!("{ADDRESSES}[listen]\nsmtp = []\n[[listen.mx]]\naddress = \"[::]:25\"\n");
+        assert!(parse(&alone).expect("parses").listen.mx[0].proxy_from.is_empty());
+    }
+
+    #[test]
     fn the_smarthost_of_the_sample_parses_when_it_is_taken_instead_of_the_folder() {
         let (start, smtp) = Config::sample().split_once("# [outgoing.smtp]").expect("is there");
         let start = start.replace("[outgoing]\nfolder = \"outgoing\"\n", "");
@@ -735,6 +781,15 @@ mod tests {
             ("[limits]\nletter_bytes = 67108865\n", 3, "limits.letter_bytes"),
             ("[limits]\nidle_seconds = -1\n", 3, "limits.idle_seconds"),
             ("[limits]\nreserve_bytes = 1048575\n", 3, "limits.reserve_bytes"),
+            ("[limits]\nconnections_per_client = 0\n", 3, "limits.connections_per_client"),
+            ("[limits]\nletters_per_hour = 0\n", 3, "limits.letters_per_hour"),
+            ("[[listen.mx]]\naddress = \"mx:25\"\n", 3, "listen.mx.address"),
+            ("[[listen.mx]]\naddress = \"[::]:25\"\nproxy = true\n", 4, "listen.mx.proxy"),
+            (
+                "[[listen.mx]]\naddress = \"[::]:25\"\nproxy_from = [\"10.0.0.0/33\"]\n",
+                4,
+                "listen.mx.proxy_from",
+            ),
             ("[limits]\n\ncipher = \"none\"\n", 4, "limits.cipher"),
             ("[listen]\nsmtp = [\"localhost:25\"]\n", 3, "listen.smtp"),
             ("[listen]\nlmtp = [\"lmtp\"]\n", 3, "listen.lmtp"),

@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
+use crate::casebook::hand_in::{HandIn, HandedIn, Said};
 use crate::casebook::recovery::Drills;
 use crate::casebook::socket::{self, Desk};
 use crate::casebook::state::Wrapped;
@@ -105,6 +106,8 @@ pub struct Gateway {
 pub struct Addresses {
     /// SMTP, as bound.
     pub smtp: Vec<SocketAddr>,
+    /// SMTP for the world, as bound.
+    pub mx: Vec<SocketAddr>,
     /// LMTP over TCP, as bound.
     pub lmtp: Vec<SocketAddr>,
     /// The staff side's socket.
@@ -171,6 +174,7 @@ impl Gateway {
             presence: Arc::default(),
             drills: Drills::default(),
             outsiders: Box::new(move || taken.last_taken()),
+            hand_in: OnceLock::new(),
         });
         desk.finish_key_changes()?;
         Ok(Self { casebook, opening, desk, config, live })
@@ -216,6 +220,14 @@ impl Gateway {
         self.desk.take_recovered(by, roster, files)
     }
 
+    /// Takes a letter that was handed in, without serving.
+    pub async fn hand_in(&self, letter: HandedIn) -> Said {
+        let settings = inbox_settings(&self.config, &self.live);
+        let said = handed_to(self.taker(settings.in_flight))(letter).await;
+        self.casebook.dismiss_parsers().await;
+        said
+    }
+
     /// Binds every listener, tells where, and serves until `shutdown` is done: letters that came to
     /// their end are kept and answered.
     ///
@@ -230,10 +242,8 @@ impl Gateway {
         let staff = bind_socket(&addresses.socket)?;
         let settings = inbox_settings(&self.config, &self.live);
         let (stop, stopped) = watch::channel(false);
-        let room = Budget::new(settings.in_flight);
-        self.tell();
-        let origin = Checker::new(origin_settings(&self.config));
-        let deliver = deliver(Arc::clone(&self.casebook), origin, room);
+        let deliver = self.taker(settings.in_flight);
+        let _ = self.desk.hand_in.set(handed_to(Arc::clone(&deliver)));
         let inbox = tokio::spawn(inbox::run(
             listeners,
             Arc::new(settings),
@@ -264,6 +274,13 @@ impl Gateway {
         if died { Err(Error::Dead) } else { Ok(()) }
     }
 
+    /// What takes letters, from the wire and from pipes; all at work have so many bytes together.
+    fn taker(&self, in_flight: usize) -> inbox::Deliver {
+        self.tell();
+        let origin = Checker::new(origin_settings(&self.config));
+        deliver(Arc::clone(&self.casebook), origin, Budget::new(in_flight))
+    }
+
     /// Whether notices go out, and who we are.
     fn tell(&self) {
         let mut ours = self.config.addresses.clone();
@@ -276,15 +293,20 @@ impl Gateway {
         let mut addresses =
             Addresses { socket: self.config.listen.staff.clone(), ..Addresses::default() };
         for place in &self.config.listen.smtp {
-            let (listener, bound) = bind(Kind::Smtp, *place).await?;
-            listeners.push(listener);
+            let (socket, bound) = bind(*place).await?;
+            listeners.push(Listener::tcp(Kind::Smtp, socket));
             addresses.smtp.push(bound);
+        }
+        for mx in &self.config.listen.mx {
+            let (socket, bound) = bind(mx.address).await?;
+            listeners.push(Listener::mx(socket, mx.proxy_from.clone()));
+            addresses.mx.push(bound);
         }
         for place in &self.config.listen.lmtp {
             match place {
                 Endpoint::Tcp(place) => {
-                    let (listener, bound) = bind(Kind::Lmtp, *place).await?;
-                    listeners.push(listener);
+                    let (socket, bound) = bind(*place).await?;
+                    listeners.push(Listener::tcp(Kind::Lmtp, socket));
                     addresses.lmtp.push(bound);
                 }
                 Endpoint::Unix(path) => {
@@ -297,11 +319,11 @@ impl Gateway {
     }
 }
 
-async fn bind(kind: Kind, place: SocketAddr) -> Result<(Listener, SocketAddr), Error> {
+async fn bind(place: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let bound = async {
         let socket = TcpListener::bind(place).await?;
         let address = socket.local_addr()?;
-        Ok((Listener::tcp(kind, socket), address))
+        Ok((socket, address))
     };
     bound.await.map_err(|source| cannot_listen(place, source))
 }
@@ -317,6 +339,8 @@ fn inbox_settings(config: &Config, live: &Live) -> inbox::Settings {
         recipients: Recipients::new(&config.addresses, true),
         max_letter: usize::try_from(config.limits.letter_bytes).unwrap_or(usize::MAX),
         max_connections: config.limits.connections as usize,
+        max_connections_per_client: config.limits.connections_per_client as usize,
+        letters_per_hour: config.limits.letters_per_hour,
         max_recipients: config.limits.recipients as usize,
         command_timeout: Duration::from_secs(config.limits.idle_seconds),
         trusted: config.listen.trusted.clone(),
@@ -505,6 +529,21 @@ fn deliver(casebook: Arc<Casebook>, origin: Checker, room: Budget) -> inbox::Del
                 Ok(Err(_)) | Err(_) => Verdict::TryLater,
             }
         }) as Pin<Box<dyn Future<Output = Verdict> + Send>>
+    })
+}
+
+/// The same for what a mail server of this machine hands in.
+fn handed_to(deliver: inbox::Deliver) -> Box<HandIn> {
+    Box::new(move |letter| {
+        let (envelope, raw) = letter.into_parts();
+        let verdict = deliver(Delivery { envelope, raw, trusted: true });
+        Box::pin(async move {
+            match verdict.await {
+                Verdict::Accepted => Said::Kept,
+                Verdict::TryLater | Verdict::NoRoom => Said::Later,
+                Verdict::Refused | Verdict::Loop => Said::Never,
+            }
+        })
     })
 }
 

@@ -12,6 +12,7 @@ pub mod detail;
 pub mod exchange;
 mod forget;
 pub mod founding;
+pub mod hand_in;
 pub mod import;
 pub mod keyring;
 mod outsiders;

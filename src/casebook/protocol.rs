@@ -290,6 +290,10 @@ pub enum Request {
         #[n(1)]
         dry: bool,
     },
+    /// Instead of `Hello`, from the user that the server runs as: hands a letter in. What follows are
+    /// the messages of `hand_in`.
+    #[n(70)]
+    HandIn,
     /// Every wrapped secret, and a test of the recovery key.
     #[n(60)]
     ToDrill,

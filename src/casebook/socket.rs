@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use minicbor::bytes::ByteVec;
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use super::backup;
 use super::exchange::{AT_ONCE, Exchange};
+use super::hand_in::{self, HandIn};
 use super::import::{RunId, wire};
 use super::keyring::MOST_RESEALED;
 pub use super::presence::Presence;
@@ -72,6 +73,8 @@ pub struct Desk {
     pub drills: Drills,
     /// Who took checkpoints.
     pub outsiders: Box<LastTaken>,
+    /// What takes letters, once it does.
+    pub hand_in: OnceLock<Box<HandIn>>,
 }
 
 /// Connections at a time.
@@ -143,6 +146,9 @@ impl Connection {
         }
         if let Request::Backup { dest, dry } = first {
             return backup::serve(&mut self.stream, &self.desk, dest, dry).await;
+        }
+        if let Request::HandIn = first {
+            return hand_in::serve(&mut self.stream, &self.desk).await;
         }
         let log_in = tokio::time::timeout(LOG_IN_TIME, self.log_in(first));
         let Some((member, _present, mut changed)) =
@@ -381,6 +387,7 @@ impl Desk {
             Request::Hello { .. }
             | Request::Answer { .. }
             | Request::Import { .. }
+            | Request::HandIn
             | Request::Backup { .. } => {
                 return Err(Error::Malformed("logged in already"));
             }
@@ -550,6 +557,7 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         Request::Hello { .. }
         | Request::Answer { .. }
         | Request::Import { .. }
+        | Request::HandIn
         | Request::Backup { .. }
         | Request::Log { .. }
         | Request::Certificate { .. }

@@ -24,6 +24,7 @@ mod key;
 mod keys;
 mod print;
 mod queue;
+mod receive;
 mod recover;
 mod recovery;
 mod restore;
@@ -66,7 +67,7 @@ struct Cli {
 
 const AFTER: &str = "\
 To see it at work: demo
-Server side: init serve import put check backup restore sweep doctor bench config
+Server side: init serve import put receive check backup restore sweep doctor bench config
 Your own key: key unlock lock whoami
 Staff side: queue show get note confirm-key decide ask resume extend hold answer forget close
 Keys and proof: keys audit
@@ -76,6 +77,7 @@ Exit codes:
   0   done, and nothing is wrong
   1   it failed, or problems were found
   2   the command line or a file that it names is wrong
+  64, 65  of `kluis receive` alone, see there
   75  try later: the server does not answer, or something else is at work
   77  not permitted: a wrong key or passphrase, or a role that does not allow it";
 
@@ -87,6 +89,7 @@ enum Command {
     Serve(serve::Serve),
     Import(import::Import),
     Put(import::Put),
+    Receive(receive::Receive),
     Check(check::Check),
     Backup(backup::Backup),
     Restore(restore::Restore),
@@ -124,6 +127,7 @@ impl Command {
             Command::Serve(it) => it.run(json),
             Command::Import(it) => it.run(json),
             Command::Put(it) => it.run(),
+            Command::Receive(it) => it.run(),
             Command::Check(it) => it.run(json),
             Command::Backup(it) => it.run(json),
             Command::Restore(it) => it.run(json),
@@ -165,7 +169,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let wants_json = arguments.iter().any(|argument| argument == "--json");
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return unparsed(&error, wants_json),
+        Err(error) => {
+            let code = unparsed(&error, wants_json);
+            // What a mail server takes another code for is not what it means here.
+            let is_piped = arguments.iter().skip(1).find(|word| *word != "--json");
+            let is_piped = is_piped.is_some_and(|command| command == "receive");
+            return if is_piped && code == error::USAGE { receive::UNUSABLE } else { code };
+        }
     };
     let outcome = cli.command.run(cli.json).and_then(|report| {
         report.print(cli.json)?;

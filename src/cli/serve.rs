@@ -131,12 +131,13 @@ fn listens(addresses: &Addresses, json: bool) -> Result<(), Error> {
     let list = |sockets: &[std::net::SocketAddr]| -> Vec<String> {
         sockets.iter().map(ToString::to_string).collect()
     };
-    let (smtp, lmtp) = (list(&addresses.smtp), list(&addresses.lmtp));
+    let [smtp, mx, lmtp] = [&addresses.smtp, &addresses.mx, &addresses.lmtp].map(|a| list(a));
     let line = if json {
-        print::json_line(&json!({ "smtp": smtp, "lmtp": lmtp, "socket": addresses.socket }))
+        let socket = &addresses.socket;
+        print::json_line(&json!({ "smtp": smtp, "mx": mx, "lmtp": lmtp, "socket": socket }))
     } else {
         let mut line = format!("staff {}", addresses.socket.display());
-        for (word, places) in [("smtp", &smtp), ("lmtp", &lmtp)] {
+        for (word, places) in [("smtp", &smtp), ("mx", &mx), ("lmtp", &lmtp)] {
             for place in places {
                 line.push_str(&format!(", {word} {place}"));
             }

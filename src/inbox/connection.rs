@@ -1,7 +1,8 @@
 //! Drives one conversation over a socket: reads, writes, waits, shakes hands, hands over.
 //!
 //! Every wait has an end. A command has `command_timeout` from our last answer, however slowly its
-//! bytes trickle; a letter has `letter_timeout` from 354 and has to keep up a minimum rate.
+//! bytes trickle; a letter has `letter_timeout` from 354, or from its first chunk, and has to keep up
+//! a minimum rate; the header of a proxy has `proxy_timeout`.
 
 use std::io;
 use std::net::IpAddr;
@@ -13,8 +14,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-use super::smtp::{Action, Kind, Session};
-use super::{Shared, Verdict, replies, stopping};
+use super::clients::Present;
+use super::proxy::{self, Heading};
+use super::smtp::{Action, Session};
+use super::{Door, Shared, Verdict, refuse, replies, stopping};
 use crate::secret::wipe;
 
 /// Bytes read at a time.
@@ -41,7 +44,95 @@ pub(super) struct Connection {
     /// The last action, and the bytes that came since.
     since: Instant,
     came: u64,
+    /// When the letter that is coming was begun.
+    begun: Option<Instant>,
     letters: u64,
+    /// Its place among those of the same client.
+    _present: Option<Present>,
+}
+
+/// Finds out who is there, and talks, if there is a place for one more of them.
+pub(super) async fn serve(
+    id: u64,
+    door: &Door,
+    (mut wire, peer): (Box<dyn Wire>, Option<IpAddr>),
+    shared: Arc<Shared>,
+    stopped: watch::Receiver<bool>,
+) {
+    let mut early = Vec::new();
+    let named = if door.proxies.is_empty() {
+        Some(peer)
+    } else {
+        behind_proxy(door, &mut wire, peer, &shared, stopped.clone(), &mut early).await
+    };
+    let Some(client) = named else {
+        tracing::info!(connection = id, "no header of a proxy of ours");
+        return;
+    };
+    let settings = Arc::clone(&shared.settings);
+    let is_stranger = door.faces_world || !settings.trusts(client);
+    let mut present = None;
+    if let Some(address) = client.filter(|_| is_stranger) {
+        present = shared.clients.enter(address, settings.max_connections_per_client);
+        if present.is_none() {
+            tracing::warn!(connection = id, "no place for one more connection of a client");
+            return refuse(wire, replies::TOO_MANY_OF_ONE).await;
+        }
+    }
+    let per_hour = settings.letters_per_hour;
+    let mut session = Session::new(door.kind, settings, shared.budget.clone(), client);
+    if let Some(address) = client.filter(|_| door.faces_world) {
+        session = session.from_the_world(shared.clients.ration(address, per_hour));
+    }
+    let connection = Connection {
+        id,
+        session,
+        shared,
+        stopped,
+        due: Vec::new(),
+        since: Instant::now(),
+        came: 0,
+        begun: None,
+        letters: 0,
+        _present: present,
+    };
+    connection.serve(wire, early).await;
+}
+
+/// Whom the proxy at the other end speaks for; none if it is no proxy of ours, or does not say so in
+/// time. What came behind its header goes into `early`.
+async fn behind_proxy(
+    door: &Door,
+    wire: &mut Box<dyn Wire>,
+    peer: Option<IpAddr>,
+    shared: &Shared,
+    mut stopped: watch::Receiver<bool>,
+    early: &mut Vec<u8>,
+) -> Option<Option<IpAddr>> {
+    if !peer.is_some_and(|peer| door.proxies.iter().any(|network| network.contains(peer))) {
+        return None;
+    }
+    let read = async {
+        loop {
+            match proxy::heading(early) {
+                Heading::Client(length, client) => {
+                    early.drain(..length);
+                    return Some(client.or(peer));
+                }
+                Heading::Malformed => return None,
+                Heading::Unfinished => {}
+            }
+            let mut buffer = [0; 1024];
+            match wire.read(&mut buffer).await {
+                Ok(length) if length > 0 => early.extend_from_slice(&buffer[..length]),
+                _ => return None,
+            }
+        }
+    };
+    tokio::select! {
+        read = timeout(shared.settings.proxy_timeout, read) => read.ok().flatten(),
+        () = stopping(&mut stopped) => None,
+    }
 }
 
 /// Why a conversation stops.
@@ -53,33 +144,15 @@ enum Turn {
 }
 
 impl Connection {
-    pub(super) fn new(
-        id: u64,
-        kind: Kind,
-        client: Option<IpAddr>,
-        shared: Arc<Shared>,
-        stopped: watch::Receiver<bool>,
-    ) -> Self {
-        let settings = Arc::clone(&shared.settings);
-        Self {
-            id,
-            session: Session::new(kind, settings, shared.budget.clone(), client),
-            shared,
-            stopped,
-            due: Vec::new(),
-            since: Instant::now(),
-            came: 0,
-            letters: 0,
-        }
-    }
-
-    /// Talks until one side has enough. A peer that is gone is no error of ours.
-    pub(super) async fn serve(mut self, wire: Box<dyn Wire>) {
+    /// Talks until one side has enough; `early` came already. A peer that is gone is no error of
+    /// ours.
+    async fn serve(mut self, wire: Box<dyn Wire>, early: Vec<u8>) {
         tracing::debug!(connection = self.id, "opened");
         let mut wire = wire;
         let mut secured = false;
+        let mut early = early;
         let end = loop {
-            match self.converse(&mut wire).await {
+            match self.converse(&mut wire, std::mem::take(&mut early)).await {
                 Ok(Turn::Secure) => match self.secure(wire).await {
                     Ok(tls) => {
                         secured = true;
@@ -104,9 +177,10 @@ impl Connection {
     }
 
     /// Reads, and carries out what follows from it, until something else has to happen.
-    async fn converse(&mut self, wire: &mut Box<dyn Wire>) -> io::Result<Turn> {
-        let mut buffer = vec![0; READ];
-        let mut length = 0;
+    async fn converse(&mut self, wire: &mut Box<dyn Wire>, early: Vec<u8>) -> io::Result<Turn> {
+        let mut length = early.len();
+        let mut buffer = early;
+        buffer.resize(READ.max(length), 0);
         let mut stopped = self.stopped.clone();
         loop {
             let turn = self.carry_out(wire, &buffer[..length]).await?;
@@ -176,6 +250,11 @@ impl Connection {
             }
             self.since = Instant::now();
             self.came = rest.len() as u64;
+            self.begun = match self.begun {
+                _ if !self.session.has_begun_letter() => None,
+                None => Some(self.since),
+                begun => begun,
+            };
         }
         Ok(None)
     }
@@ -183,11 +262,12 @@ impl Connection {
     /// When the peer has to be done with what it is at.
     fn deadline(&self) -> Instant {
         let settings = &self.shared.settings;
-        if !self.session.in_letter() {
-            return self.since + settings.command_timeout;
+        let mut deadline = self.since + settings.command_timeout;
+        if self.session.in_letter() {
+            let paid = Duration::from_secs(self.came / u64::from(settings.minimum_rate.max(1)));
+            deadline = self.since + settings.letter_timeout.min(settings.rate_grace + paid);
         }
-        let paid = Duration::from_secs(self.came / u64::from(settings.minimum_rate.max(1)));
-        self.since + settings.letter_timeout.min(settings.rate_grace + paid)
+        self.begun.map_or(deadline, |begun| deadline.min(begun + settings.letter_timeout))
     }
 
     async fn write(&mut self, wire: &mut Box<dyn Wire>) -> io::Result<()> {

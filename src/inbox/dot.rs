@@ -3,31 +3,11 @@
 //! A letter ends with CRLF.CRLF and with nothing else; the CRLF of the DATA line counts as the
 //! first one (RFC 5321 §4.1.1.4). Servers that disagree on this let one letter be taken for two
 //! (CVE-2023-51764 and its kin), so a bare LF, a bare CR or a NUL is never forgiven silently: the
-//! letter is read to its true end and refused. How the bytes were cut on their way changes nothing.
-
-use memchr::memchr3;
+//! letter is read to its true end and refused (`text`). How the bytes were cut on their way changes nothing.
 
 use super::budget::Lease;
 use super::settings::BareNewlines;
-
-/// Bytes of one line of a letter, its CRLF included. RFC 5321 asks for 1000; real mail has more.
-pub const MAX_TEXT_LINE: usize = 64 * 1024;
-
-/// Room for a letter grows by at least this much.
-const GROWTH: usize = 64 * 1024;
-
-/// Why a letter is refused; its bytes are gone by then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// A CR or LF that stands alone, or a NUL.
-    BareByte,
-    /// A line above [`MAX_TEXT_LINE`].
-    LineTooLong,
-    /// More bytes than one letter may have.
-    TooBig,
-    /// More bytes than all letters in flight may have together.
-    NoRoom,
-}
+use super::text::{Fault, Text, inside_line, plain_lines};
 
 /// Where in a line the receiver stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,36 +27,48 @@ enum Place {
 /// Takes one letter.
 pub(super) struct DotReceiver {
     place: Place,
-    raw: Vec<u8>,
-    /// Bytes in the line so far.
-    line: usize,
-    fault: Option<Fault>,
-    limit: usize,
-    newlines: BareNewlines,
-    lease: Lease,
+    text: Text,
+    /// Bytes that came, dots and all.
+    came: usize,
 }
 
 impl DotReceiver {
     /// Ready for the first byte after 354; a letter may have `limit` bytes, dots taken out.
     pub(super) fn new(limit: usize, newlines: BareNewlines, lease: Lease) -> Self {
-        Self { place: Place::Start, raw: Vec::new(), line: 0, fault: None, limit, newlines, lease }
+        Self { place: Place::Start, text: Text::new(limit, newlines, lease), came: 0 }
     }
 
     /// Takes bytes off the front, at most to the end of the letter; `true` when that was met.
     pub(super) fn receive(&mut self, bytes: &mut &[u8]) -> bool {
+        let before = bytes.len();
+        let is_end = self.take(bytes);
+        self.came += before - bytes.len();
+        is_end
+    }
+
+    /// Bytes that came and are gone.
+    pub(super) fn discarded(&self) -> usize {
+        if self.text.fault().is_some() { self.came } else { 0 }
+    }
+
+    /// The letter with its share of the budget, or why it is refused.
+    pub(super) fn finish(self) -> Result<(Vec<u8>, Lease), Fault> {
+        self.text.finish()
+    }
+
+    fn take(&mut self, bytes: &mut &[u8]) -> bool {
         while let Some((&byte, rest)) = bytes.split_first() {
             if self.place == Place::Start {
-                let (lines, rest) = bytes.split_at(plain_lines(bytes));
-                if !lines.is_empty() && self.keep_lines(lines) {
+                let (lines, rest) = bytes.split_at(plain_lines(bytes, Some(b'.')));
+                if !lines.is_empty() && self.text.keep_lines(lines) {
                     *bytes = rest;
                     continue;
                 }
             }
             if self.place == Place::Text {
-                let run = memchr3(b'\r', b'\n', 0, bytes).unwrap_or(bytes.len());
-                if run > 0 {
-                    let (text, rest) = bytes.split_at(run);
-                    self.keep(text);
+                let (run, rest) = bytes.split_at(inside_line(bytes));
+                if !run.is_empty() {
+                    self.text.keep(run);
                     *bytes = rest;
                     continue;
                 }
@@ -89,135 +81,38 @@ impl DotReceiver {
         false
     }
 
-    /// The letter with its share of the budget, or why it is refused.
-    pub(super) fn finish(self) -> Result<(Vec<u8>, Lease), Fault> {
-        match self.fault {
-            None => Ok((self.raw, self.lease)),
-            Some(fault) => Err(fault),
-        }
-    }
-
     fn step(&mut self, byte: u8) -> bool {
         self.place = match (self.place, byte) {
             (Place::DotCr, b'\n') => return true,
             (Place::Cr, b'\n') => {
-                self.keep(b"\r\n");
-                self.line = 0;
+                self.text.end_line();
                 Place::Start
             }
             (Place::Start, b'.') => Place::Dot,
             (Place::Dot, b'\r') => Place::DotCr,
             (Place::Start | Place::Text, b'\r') => Place::Cr,
             (Place::Cr | Place::DotCr, b'\r') => {
-                self.bare(b'\r');
+                self.text.bare(b'\r');
                 Place::Cr
             }
             (Place::Cr | Place::DotCr, _) => {
-                self.bare(b'\r');
-                self.text(byte);
+                self.text.bare(b'\r');
+                self.text.byte(byte);
                 Place::Text
             }
             (Place::Start | Place::Dot | Place::Text, _) => {
-                self.text(byte);
+                self.text.byte(byte);
                 Place::Text
             }
         };
         false
-    }
-
-    fn text(&mut self, byte: u8) {
-        match byte {
-            b'\n' => self.bare(byte),
-            0 => self.refuse(Fault::BareByte),
-            _ => self.keep(&[byte]),
-        }
-    }
-
-    fn bare(&mut self, byte: u8) {
-        match (self.newlines, byte) {
-            (BareNewlines::Reject, _) => self.refuse(Fault::BareByte),
-            (BareNewlines::Normalize, b'\n') => {
-                self.keep(b"\r\n");
-                self.line = 0;
-            }
-            // A space, not a line end: a CR alone must not be able to make a line.
-            (BareNewlines::Normalize, _) => self.keep(b" "),
-        }
-    }
-
-    fn refuse(&mut self, fault: Fault) {
-        if self.fault.is_none() {
-            self.fault = Some(fault);
-            self.raw = Vec::new();
-            self.lease.end();
-        }
-    }
-
-    fn keep(&mut self, bytes: &[u8]) {
-        if self.fault.is_some() {
-            return;
-        }
-        // Whichever limit the earlier byte breaks is the fault, however the bytes were cut.
-        let line_room = MAX_TEXT_LINE.saturating_sub(self.line);
-        let letter_room = self.limit - self.raw.len();
-        if bytes.len() > letter_room.min(line_room) {
-            let fault = if letter_room <= line_room { Fault::TooBig } else { Fault::LineTooLong };
-            return self.refuse(fault);
-        }
-        if !self.make_room(bytes.len()) {
-            return self.refuse(Fault::NoRoom);
-        }
-        self.line += bytes.len();
-        self.raw.extend_from_slice(bytes);
-    }
-
-    /// Keeps whole lines at once; `false`, and nothing changes, if a limit stands against it.
-    fn keep_lines(&mut self, lines: &[u8]) -> bool {
-        if self.fault.is_some() {
-            return true;
-        }
-        let fits = lines.len() <= self.limit - self.raw.len() && self.make_room(lines.len());
-        if fits {
-            self.raw.extend_from_slice(lines);
-        }
-        fits
-    }
-
-    /// The room is leased before it is allocated.
-    fn make_room(&mut self, more: usize) -> bool {
-        let length = self.raw.len() + more;
-        let room = self.raw.capacity();
-        if length <= room {
-            return true;
-        }
-        let wanted = (room + GROWTH.max(room / 4)).min(self.limit).max(length);
-        if !self.lease.cover(wanted) {
-            return false;
-        }
-        self.raw.reserve_exact(wanted - self.raw.len());
-        true
-    }
-}
-
-/// Bytes of whole lines at the front that are kept as they are: no dot to take out, no byte that
-/// stands alone, none too long.
-fn plain_lines(bytes: &[u8]) -> usize {
-    let mut end = 0;
-    loop {
-        let line = &bytes[end..];
-        if line.starts_with(b".") {
-            return end;
-        }
-        match memchr3(b'\r', b'\n', 0, line) {
-            Some(at) if at + 2 <= MAX_TEXT_LINE && line[at..].starts_with(b"\r\n") => end += at + 2,
-            _ => return end,
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::budget::Budget;
+    use super::super::text::MAX_TEXT_LINE;
     use super::*;
 
     /// The letter and the bytes after it, or `None` while no end was met.
@@ -350,7 +245,7 @@ mod tests {
         let much = line.repeat(200);
         assert!(!first.receive(&mut &much[..]));
         assert!(!second.receive(&mut &much[..]));
-        assert_eq!(second.fault, Some(Fault::NoRoom));
+        assert_eq!(second.text.fault(), Some(Fault::NoRoom));
         assert!(second.receive(&mut &b".\r\n"[..]));
         assert!(first.receive(&mut &b".\r\n"[..]));
         let (raw, lease) = first.finish().expect("the first had room");

@@ -5,17 +5,24 @@
 //! calls. Knows nothing of what is in a letter and keeps none: no file is written here. What is
 //! logged are connection numbers and reply codes, never an address, a name or a content.
 //!
-//! `smtp` is the conversation over bytes, `dot` finds the end of a letter, `budget` counts memory,
-//! `connection` drives one conversation over a socket, [`run`] accepts and stops.
+//! `smtp` is the conversation over bytes, `dot` finds the end of a letter and `bdat` counts to it,
+//! `text` is what both keep, `budget` counts memory and `clients` who takes how much; `proxy` reads
+//! whom a proxy speaks for, `connection` drives one conversation over a socket, [`run`] accepts and
+//! stops. `pipe` is for the one letter that a mail server pipes.
 
+mod bdat;
 pub mod budget;
+pub mod clients;
 mod connection;
 pub mod dot;
 pub mod import;
 pub mod origin;
+pub mod pipe;
+pub mod proxy;
 mod replies;
 pub mod settings;
 pub mod smtp;
+mod text;
 pub mod tls;
 
 use std::fmt;
@@ -34,7 +41,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use self::budget::Budget;
-use self::connection::{Connection, Wire};
+use self::clients::Clients;
+use self::connection::Wire;
 pub use self::settings::{BareNewlines, Network, Recipients, Settings};
 pub use self::smtp::Kind;
 use crate::letter::Envelope;
@@ -83,10 +91,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client that finds no place may take to hear so.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
-/// A socket that listens, and the protocol it speaks.
+/// A socket that listens, the protocol it speaks, and with whom.
 pub struct Listener {
-    kind: Kind,
+    door: Door,
     socket: Socket,
+}
+
+/// With whom a listener speaks, and how.
+struct Door {
+    kind: Kind,
+    /// Whether its clients are strangers, whatever their address.
+    faces_world: bool,
+    /// The networks of the proxies that every connection comes through; none if it comes by itself.
+    proxies: Vec<Network>,
 }
 
 enum Socket {
@@ -95,10 +112,21 @@ enum Socket {
 }
 
 impl Listener {
-    /// Listens on a TCP socket.
+    /// Listens on a TCP socket, for servers in front of this one: clients in the networks of
+    /// [`Settings::trusted`] are trusted.
     #[must_use]
     pub const fn tcp(kind: Kind, socket: TcpListener) -> Self {
-        Self { kind, socket: Socket::Tcp(socket) }
+        let door = Door { kind, faces_world: false, proxies: Vec::new() };
+        Self { door, socket: Socket::Tcp(socket) }
+    }
+
+    /// Takes mail from the world, by SMTP: no client is trusted. With `proxies`, every connection
+    /// has to come from one of these networks and begin with the header of a proxy; without them
+    /// none may.
+    #[must_use]
+    pub const fn mx(socket: TcpListener, proxies: Vec<Network>) -> Self {
+        let door = Door { kind: Kind::Smtp, faces_world: true, proxies };
+        Self { door, socket: Socket::Tcp(socket) }
     }
 
     /// Speaks LMTP on a Unix socket at `path`, open to its owner and group. A socket that a
@@ -118,17 +146,20 @@ impl Listener {
         }
         let socket = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-        Ok(Self { kind: Kind::Lmtp, socket: Socket::Unix(socket) })
+        let door = Door { kind: Kind::Lmtp, faces_world: false, proxies: Vec::new() };
+        Ok(Self { door, socket: Socket::Unix(socket) })
     }
+}
 
+impl Socket {
     async fn accept(&self) -> io::Result<(Box<dyn Wire>, Option<IpAddr>)> {
-        match &self.socket {
-            Socket::Tcp(socket) => {
+        match self {
+            Self::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
                 stream.set_nodelay(true)?;
                 Ok((Box::new(stream), Some(peer.ip())))
             }
-            Socket::Unix(socket) => Ok((Box::new(socket.accept().await?.0), None)),
+            Self::Unix(socket) => Ok((Box::new(socket.accept().await?.0), None)),
         }
     }
 }
@@ -139,6 +170,7 @@ struct Shared {
     deliver: Deliver,
     budget: Budget,
     places: Arc<Semaphore>,
+    clients: Clients,
     connections: AtomicU64,
 }
 
@@ -155,6 +187,7 @@ pub async fn run(
     let shared = Arc::new(Shared {
         budget: Budget::new(settings.in_flight),
         places: Arc::new(Semaphore::new(settings.max_connections)),
+        clients: Clients::default(),
         connections: AtomicU64::new(0),
         settings,
         deliver,
@@ -170,16 +203,18 @@ pub async fn run(
 }
 
 async fn accept(listener: Listener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    let Listener { door, socket } = listener;
+    let door = Arc::new(door);
     let mut connections = JoinSet::new();
     loop {
-        let (wire, client) = tokio::select! {
+        let incoming = tokio::select! {
             biased;
             () = stopping(&mut stopped) => break,
             Some(ended) = connections.join_next() => {
                 note_end(&ended);
                 continue;
             }
-            incoming = listener.accept() => match incoming {
+            incoming = socket.accept() => match incoming {
                 Ok(incoming) => incoming,
                 Err(error) => {
                     tracing::warn!(kind = ?error.kind(), "a connection could not be accepted");
@@ -191,17 +226,16 @@ async fn accept(listener: Listener, shared: Arc<Shared>, mut stopped: watch::Rec
         let id = shared.connections.fetch_add(1, Ordering::Relaxed);
         let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
             tracing::warn!(connection = id, "no place for a connection");
-            refuse(wire).await;
+            refuse(incoming.0, replies::TOO_MANY_CONNECTIONS).await;
             continue;
         };
-        let connection =
-            Connection::new(id, listener.kind, client, Arc::clone(&shared), stopped.clone());
+        let (door, shared, stopped) = (Arc::clone(&door), Arc::clone(&shared), stopped.clone());
         connections.spawn(async move {
-            connection.serve(wire).await;
+            connection::serve(id, &door, incoming, shared, stopped).await;
             drop(place);
         });
     }
-    drop(listener);
+    drop(socket);
     while let Some(ended) = connections.join_next().await {
         note_end(&ended);
     }
@@ -212,10 +246,10 @@ async fn stopping(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-async fn refuse(mut wire: Box<dyn Wire>) {
+async fn refuse(mut wire: Box<dyn Wire>, reply: &'static str) {
     use tokio::io::AsyncWriteExt as _;
     let said = async {
-        wire.write_all(replies::TOO_MANY_CONNECTIONS.as_bytes()).await?;
+        wire.write_all(reply.as_bytes()).await?;
         wire.shutdown().await
     };
     let _ = tokio::time::timeout(REFUSAL_TIME, said).await;

@@ -26,6 +26,15 @@ pub(super) const TOO_MANY_CONNECTIONS: &str = "421 4.3.2 Too many connections, t
 /// The client made too many mistakes.
 pub(super) const TOO_MANY_ERRORS: &str = "421 4.7.0 Too many errors, closing\r\n";
 
+/// This client has enough connections.
+pub(super) const TOO_MANY_OF_ONE: &str =
+    "421 4.7.0 Too many connections from you, try again later\r\n";
+/// This client sent enough letters for now.
+pub(super) const TOO_MANY_LETTERS: &str =
+    "450 4.7.1 Too many letters from you, try again later\r\n";
+/// More was thrown away than a conversation is worth.
+pub(super) const TOO_MUCH: &str = "421 4.7.0 Too much that is no letter, closing\r\n";
+
 /// The letter could not be kept now.
 pub(super) const TRY_LATER: &str = "451 4.3.0 Try again later\r\n";
 /// No room for the letter now.
@@ -34,7 +43,7 @@ pub(super) const NO_ROOM: &str = "452 4.3.1 No room now, try again later\r\n";
 pub(super) const TOO_MANY_RECIPIENTS: &str = "452 4.5.3 Too many recipients\r\n";
 
 /// A line that is no line of SMTP.
-pub(super) const BAD_LINE: &str = "500 5.5.2 Lines are printable ASCII and end with CRLF\r\n";
+pub(super) const BAD_LINE: &str = "500 5.5.2 Lines are printable and end with CRLF\r\n";
 /// A command line above the limit.
 pub(super) const LONG_LINE: &str = "500 5.5.2 Line too long\r\n";
 /// A command nobody knows.
@@ -43,6 +52,12 @@ pub(super) const UNKNOWN_COMMAND: &str = "500 5.5.1 Command not recognized\r\n";
 pub(super) const OTHER_GREETING: &str = "500 5.5.1 Not the greeting of this protocol\r\n";
 /// A command with broken arguments.
 pub(super) const BAD_ARGUMENTS: &str = "501 5.5.4 Syntax error in arguments\r\n";
+/// A chunk of an unknown number of bytes.
+pub(super) const BAD_CHUNK: &str = "501 5.5.4 Syntax: BDAT size [LAST]\r\n";
+/// More chunks than anybody needs.
+pub(super) const TOO_MANY_CHUNKS: &str = "554 5.5.0 Too many chunks\r\n";
+/// An address in UTF-8 where none was announced (RFC 6531 §3.5).
+pub(super) const NEEDS_UTF8: &str = "553 5.6.7 This address needs SMTPUTF8\r\n";
 /// A reverse-path that is none.
 pub(super) const BAD_SENDER: &str = "501 5.1.7 Bad sender address syntax\r\n";
 /// A forward-path that is none.

@@ -24,6 +24,15 @@ pub struct Settings {
     pub in_flight: usize,
     /// Connections at a time, of all listeners together.
     pub max_connections: usize,
+    /// Connections at a time of one client that is not trusted; an IPv6 client is a /64.
+    pub max_connections_per_client: usize,
+    /// Letters in an hour of one client of a listener that faces the world.
+    pub letters_per_hour: u32,
+    /// Bytes since the last accepted letter that are read and thrown away, before a client is cut
+    /// off.
+    pub max_discarded: usize,
+    /// For the header of a proxy.
+    pub proxy_timeout: Duration,
     /// Accepted recipients of one letter.
     pub max_recipients: usize,
     /// Refused commands after which each further refusal is slow.
@@ -58,6 +67,10 @@ impl Default for Settings {
             max_letter: 64 * 1024 * 1024,
             in_flight: Budget::of_this_machine(),
             max_connections: 100,
+            max_connections_per_client: 10,
+            letters_per_hour: 60,
+            max_discarded: 256 * 1024 * 1024,
+            proxy_timeout: Duration::from_secs(5),
             max_recipients: 100,
             soft_errors: 5,
             hard_errors: 15,

@@ -6,8 +6,13 @@
 //! [`Session::secured`] and [`Action::Deliver`] with [`Session::delivered`].
 //!
 //! SMTP: RFC 5321, with PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152), STARTTLS
-//! (RFC 3207) and enhanced status codes (RFC 2034). LMTP: RFC 2033. Not offered: CHUNKING,
-//! BINARYMIME, SMTPUTF8, DSN, AUTH, ETRN.
+//! (RFC 3207), CHUNKING (RFC 3030), SMTPUTF8 (RFC 6531) and enhanced status codes (RFC 2034). LMTP:
+//! RFC 2033. Not offered: BINARYMIME, DSN, AUTH, ETRN.
+//!
+//! After a letter was refused, be it by a mistake in DATA or BDAT, by its text or by the verdict, the
+//! transaction is over: until the next MAIL neither RCPT nor DATA nor BDAT is followed. The octets of
+//! a chunk are read whatever becomes of it; where nobody can know how many there are, or where they
+//! are more than a conversation is worth, it ends.
 
 mod commands;
 
@@ -16,9 +21,12 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::bdat::ChunkReceiver;
 use super::budget::{Budget, Lease};
-use super::dot::{DotReceiver, Fault};
+use super::clients::Ration;
+use super::dot::DotReceiver;
 use super::settings::Settings;
+use super::text::Fault;
 use super::{Delivery, Verdict, replies};
 use crate::letter::{Envelope, Source};
 use crate::secret::Personal;
@@ -63,6 +71,7 @@ pub struct Session {
     budget: Budget,
     client: Option<IpAddr>,
     trusted: bool,
+    ration: Option<Ration>,
     tls: Tls,
     state: State,
     actions: VecDeque<Action>,
@@ -70,6 +79,15 @@ pub struct Session {
     helo: Option<Personal<String>>,
     mail_from: Option<Personal<String>>,
     rcpt_to: Vec<Personal<String>>,
+    /// Whether MAIL said that addresses may be in UTF-8.
+    is_utf8: bool,
+    /// The letter whose last chunk has not come, between its chunks.
+    chunked: Option<ChunkReceiver>,
+    /// Whether a letter in chunks was refused and its other chunks may be under way.
+    is_refused: bool,
+    /// Chunks, and bytes thrown away, since the last accepted letter.
+    chunks: u32,
+    discarded: usize,
     errors: u32,
     idle: u32,
 }
@@ -86,6 +104,12 @@ enum State {
     Command,
     /// Between 354 and the end of the letter.
     Letter(DotReceiver),
+    /// In a chunk, of which so many bytes are to come.
+    Chunk {
+        left: usize,
+        is_last: bool,
+        receiver: Option<ChunkReceiver>,
+    },
     /// The letter is with the driver; its room is given back with the verdict.
     Delivering(#[expect(dead_code, reason = "held until the verdict")] Lease),
     /// The handshake is with the driver.
@@ -111,6 +135,7 @@ impl Session {
         Self {
             kind,
             trusted: settings.trusts(client),
+            ration: None,
             settings,
             budget,
             client,
@@ -121,9 +146,20 @@ impl Session {
             helo: None,
             mail_from: None,
             rcpt_to: Vec::new(),
+            is_utf8: false,
+            chunked: None,
+            is_refused: false,
+            chunks: 0,
+            discarded: 0,
             errors: 0,
             idle: 0,
         }
+    }
+
+    /// The client is anybody, whatever its address, and sends no more than its ration.
+    #[must_use]
+    pub fn from_the_world(self, ration: Ration) -> Self {
+        Self { trusted: false, ration: Some(ration), ..self }
     }
 
     /// Takes bytes off the front up to the next action. `None`: all are taken and more are wanted,
@@ -140,8 +176,20 @@ impl Session {
             match &mut self.state {
                 State::Command => self.take_line(bytes),
                 State::Letter(receiver) => {
-                    if receiver.receive(bytes) {
+                    let most = self.settings.max_discarded.saturating_sub(self.discarded);
+                    if receiver.receive(bytes) || receiver.discarded() > most {
                         self.end_letter();
+                    }
+                }
+                State::Chunk { left, receiver, .. } => {
+                    let (part, rest) = bytes.split_at(bytes.len().min(*left));
+                    if let Some(receiver) = receiver {
+                        receiver.receive(part);
+                    }
+                    *bytes = rest;
+                    *left -= part.len();
+                    if *left == 0 {
+                        self.end_chunk();
                     }
                 }
                 State::Handshake => {
@@ -156,7 +204,13 @@ impl Session {
     /// Whether the bytes that come next belong to a letter.
     #[must_use]
     pub fn in_letter(&self) -> bool {
-        matches!(self.state, State::Letter(_))
+        matches!(self.state, State::Letter(_) | State::Chunk { .. })
+    }
+
+    /// Whether a letter was begun and has not come to its end.
+    #[must_use]
+    pub fn has_begun_letter(&self) -> bool {
+        self.in_letter() || self.chunked.is_some()
     }
 
     /// The handshake succeeded. What was said before is forgotten (RFC 3207 §4.2).
@@ -177,6 +231,8 @@ impl Session {
         if verdict == Verdict::Accepted {
             self.errors = 0;
             self.idle = 0;
+            self.chunks = 0;
+            self.discarded = 0;
         }
         self.say_for_letter(match verdict {
             Verdict::Accepted => replies::OK,
@@ -212,8 +268,10 @@ impl Session {
             return self.close();
         };
         match str::from_utf8(command) {
-            Ok(command) if command.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
-                self.command(command, &line);
+            Ok(command) if !command.chars().any(char::is_control) => self.command(command, &line),
+            _ if commands::announces_chunk(command) => {
+                self.say(replies::BAD_CHUNK);
+                self.close();
             }
             _ => self.fail(replies::BAD_LINE),
         }
@@ -223,28 +281,72 @@ impl Session {
         let State::Letter(receiver) = std::mem::replace(&mut self.state, State::Command) else {
             return;
         };
+        self.discarded = self.discarded.saturating_add(receiver.discarded());
         match receiver.finish() {
-            Ok((raw, lease)) => {
-                let envelope = self.envelope();
-                self.actions.push_back(Action::Deliver(Delivery {
-                    envelope,
-                    raw,
-                    trusted: self.trusted,
-                }));
-                self.state = State::Delivering(lease);
-            }
-            Err(fault) => {
-                self.say_for_letter(match fault {
-                    Fault::BareByte => replies::BARE_BYTE,
-                    Fault::LineTooLong => replies::LONG_TEXT_LINE,
-                    Fault::TooBig => replies::TOO_BIG,
-                    Fault::NoRoom => replies::NO_ROOM,
-                });
-                self.reset();
-                if fault != Fault::NoRoom {
-                    self.count_error();
-                }
-            }
+            Ok((raw, lease)) => self.hand_over(raw, lease),
+            Err(fault) => self.refuse_letter(fault, true),
+        }
+    }
+
+    /// All bytes of a chunk were read.
+    fn end_chunk(&mut self) {
+        let chunk = std::mem::replace(&mut self.state, State::Command);
+        let State::Chunk { is_last, receiver, .. } = chunk else { return };
+        let Some(receiver) = receiver else { return self.refuse_chunk() };
+        if let Some(fault) = receiver.fault() {
+            self.discarded = self.discarded.saturating_add(receiver.discarded());
+            return self.refuse_letter(fault, is_last);
+        }
+        if !is_last {
+            self.chunked = Some(receiver);
+            return self.say(replies::OK);
+        }
+        match receiver.finish() {
+            Ok((raw, lease)) => self.hand_over(raw, lease),
+            Err(fault) => self.refuse_letter(fault, true),
+        }
+    }
+
+    fn hand_over(&mut self, raw: Vec<u8>, lease: Lease) {
+        let envelope = self.envelope();
+        let delivery = Delivery { envelope, raw, trusted: self.trusted };
+        self.actions.push_back(Action::Deliver(delivery));
+        self.state = State::Delivering(lease);
+    }
+
+    /// Answers a letter that cannot be taken, and ends its transaction. LMTP answers for every
+    /// recipient where the letter ends, and only there (RFC 2033 §4.2).
+    fn refuse_letter(&mut self, fault: Fault, is_end: bool) {
+        let reply = match fault {
+            Fault::BareByte => replies::BARE_BYTE,
+            Fault::LineTooLong => replies::LONG_TEXT_LINE,
+            Fault::TooBig => replies::TOO_BIG,
+            Fault::NoRoom => replies::NO_ROOM,
+        };
+        if is_end {
+            self.say_for_letter(reply);
+        } else {
+            self.say(reply);
+        }
+        self.reset();
+        self.is_refused = true;
+        if self.discarded > self.settings.max_discarded {
+            self.close();
+        } else if fault != Fault::NoRoom {
+            self.count_error();
+        }
+    }
+
+    /// Answers a chunk that belongs to no letter. Those that were under way when theirs was refused
+    /// are no mistakes.
+    fn refuse_chunk(&mut self) {
+        let is_late = self.is_refused;
+        self.reset();
+        self.is_refused = true;
+        if is_late {
+            self.say(replies::BAD_SEQUENCE);
+        } else {
+            self.fail(replies::BAD_SEQUENCE);
         }
     }
 
@@ -266,6 +368,9 @@ impl Session {
     fn reset(&mut self) {
         self.mail_from = None;
         self.rcpt_to.clear();
+        self.is_utf8 = false;
+        self.chunked = None;
+        self.is_refused = false;
     }
 
     fn say(&mut self, reply: &'static str) {
@@ -318,5 +423,7 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+mod forms;
 #[cfg(test)]
 mod tests;

@@ -70,7 +70,7 @@ pub enum Source {
     /// Over SMTP (RFC 5321).
     #[n(0)]
     Smtp,
-    /// Over LMTP (RFC 2033).
+    /// Over LMTP (RFC 2033), or from the pipe of a mail server on this machine, which says no HELO.
     #[n(1)]
     Lmtp,
     /// Taken from an IMAP mailbox.

@@ -8,23 +8,23 @@ use jiff::tz::TimeZone;
 
 /// What a `From ` line says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct FromLine {
+pub(in crate::inbox) struct FromLine {
     /// The first word behind `From `: the reverse-path, as most writers have it.
-    pub(super) sender: Vec<u8>,
+    pub(in crate::inbox) sender: Vec<u8>,
     /// When the message was put into the file, in seconds since 1970.
-    pub(super) seconds: Option<u64>,
+    pub(in crate::inbox) seconds: Option<u64>,
 }
 
 /// The longest line that may open a message, its end included: a reverse-path of the longest
 /// (RFC 5321 §4.5.3.1.3), and a date.
-pub(super) const LONGEST: usize = 1024;
+pub(in crate::inbox) const LONGEST: usize = 1024;
 
 const MONTHS: [&[u8]; 12] = [
     b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec",
 ];
 
 /// Reads a line, with or without its end. None if it does not begin with `From ` and a word.
-pub(super) fn parse(line: &[u8]) -> Option<FromLine> {
+pub(in crate::inbox) fn parse(line: &[u8]) -> Option<FromLine> {
     let rest = line.strip_prefix(b"From ")?;
     if line.len() > LONGEST {
         return None;

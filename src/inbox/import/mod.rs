@@ -9,7 +9,7 @@
 //! into the vault that is open here or served by another process.
 
 mod door;
-mod from_line;
+pub(super) mod from_line;
 mod heading;
 pub mod mbox;
 mod room;
