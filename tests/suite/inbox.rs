@@ -23,10 +23,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-const OURS: &str = "backoffice@jobexpert.be";
-const SENDER: &str = "lotte@client.example";
+pub(crate) const OURS: &str = "backoffice@jobexpert.be";
+pub(crate) const SENDER: &str = "lotte@client.example";
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         hostname: "mx.example".into(),
         recipients: Recipients::new([OURS, "desk@jobexpert.be"], true),
@@ -35,11 +35,11 @@ fn settings() -> Settings {
     }
 }
 
-type Fate = Pin<Box<dyn Future<Output = Verdict> + Send>>;
+pub(crate) type Fate = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
 /// A server on a thread of its own; stops when dropped.
-struct Server {
-    addr: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
     letters: Arc<Mutex<Vec<Delivery>>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -47,13 +47,29 @@ struct Server {
 
 impl Server {
     /// Keeps every letter.
-    fn start(kind: Kind, settings: Settings) -> Self {
+    pub(crate) fn start(kind: Kind, settings: Settings) -> Self {
         Self::deciding(kind, None, settings, |_| Box::pin(async { Verdict::Accepted }))
     }
 
     /// Asks `decide` about every letter, and keeps it if that says so.
-    fn deciding(
+    pub(crate) fn deciding(
         kind: Kind,
+        unix: Option<&Path>,
+        settings: Settings,
+        decide: impl Fn(&Delivery) -> Fate + Send + Sync + 'static,
+    ) -> Self {
+        Self::listening(|socket| Listener::tcp(kind, socket), unix, settings, decide)
+    }
+
+    /// Takes mail from the world, with `proxies` only through them; keeps every letter.
+    pub(crate) fn facing_world(settings: Settings, proxies: &[&str]) -> Self {
+        let proxies = proxies.iter().map(|network| network.parse().expect("a network")).collect();
+        let keep = |_: &Delivery| -> Fate { Box::pin(async { Verdict::Accepted }) };
+        Self::listening(|socket| Listener::mx(socket, proxies), None, settings, keep)
+    }
+
+    fn listening(
+        listener: impl FnOnce(TcpListener) -> Listener,
         unix: Option<&Path>,
         settings: Settings,
         decide: impl Fn(&Delivery) -> Fate + Send + Sync + 'static,
@@ -74,7 +90,7 @@ impl Server {
         let runtime = Runtime::new().expect("a runtime");
         let socket = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let addr = socket.local_addr().expect("an address");
-        let mut listeners = vec![Listener::tcp(kind, socket)];
+        let mut listeners = vec![listener(socket)];
         if let Some(path) = unix {
             let _inside = runtime.enter();
             listeners.push(Listener::unix(path).expect("a Unix socket"));
@@ -87,11 +103,11 @@ impl Server {
         Self { addr, letters, stop: Some(stop), thread: Some(thread) }
     }
 
-    fn client(&self, lmtp: bool) -> Client {
+    pub(crate) fn client(&self, lmtp: bool) -> Client {
         Client::greet(self.addr, lmtp).expect("the server greets")
     }
 
-    fn letters(&self) -> Vec<Delivery> {
+    pub(crate) fn letters(&self) -> Vec<Delivery> {
         self.letters.lock().expect("no keeper panics").clone()
     }
 

@@ -35,6 +35,7 @@ mod origin;
 mod outsiders;
 #[cfg(kluis_lab)]
 mod powercut;
+mod receive;
 mod recovery;
 mod reload;
 mod remanence;
@@ -51,6 +52,7 @@ mod sweep;
 mod tree;
 mod vault_format;
 mod way;
+mod wire;
 
 #[path = "../support/disks.rs"]
 mod disks;

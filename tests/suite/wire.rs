@@ -1,0 +1,406 @@
+//! What strangers do to a socket: proxies that are none, clients that stall, vanish and come in crowds,
+//! and letters that never end. Whatever they do, the next client is served.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use kluis::inbox::{Kind, Settings, Verdict};
+
+use crate::inbox::{Fate, OURS, SENDER, Server, settings};
+use crate::mail_client::{Client, letter};
+
+/// Connects and says this first, before anything is heard.
+fn opening_with(addr: SocketAddr, bytes: &[u8]) -> Client {
+    let mut stream = TcpStream::connect(addr).expect("connects");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time limit");
+    stream.write_all(bytes).expect("written");
+    Client::resume(stream, false)
+}
+
+/// Version 2 of a proxy's header for this IPv4 client.
+fn header_v2(command: u8, client: [u8; 4]) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+    header.extend_from_slice(&[command, 0x11, 0, 12]);
+    header.extend_from_slice(&client);
+    header.extend_from_slice(&[10, 0, 0, 1, 0x30, 0x39, 0, 25]);
+    header
+}
+
+fn clients_of(server: &Server) -> Vec<Option<String>> {
+    let client = |letter: &kluis::inbox::Delivery| {
+        letter.envelope.client.as_ref().map(|client| client.expose().clone())
+    };
+    server.letters().iter().map(client).collect()
+}
+
+/// A client is served as usual.
+fn serves(server: &Server) {
+    let mut client = server.client(false);
+    let answers = client.send(SENDER, &[OURS], b"Subject: x\r\n\r\nx\r\n").expect("answers");
+    assert_eq!(answers[0].code, 250);
+}
+
+#[test]
+fn a_proxy_names_the_client_and_only_a_proxy_of_ours_does() {
+    let server = Server::facing_world(settings(), &["127.0.0.1"]);
+    let v1 = b"PROXY TCP4 192.0.2.7 10.0.0.1 12345 25\r\n";
+    for (header, client) in [
+        (v1.to_vec(), "192.0.2.7"),
+        (b"PROXY TCP6 2001:db8::7 ::1 12345 25\r\n".to_vec(), "2001:db8::7"),
+        (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1"),
+        (header_v2(0x21, [192, 0, 2, 8]), "192.0.2.8"),
+        (header_v2(0x20, [192, 0, 2, 8]), "127.0.0.1"),
+    ] {
+        // In one piece with what a client in a hurry says, and byte by byte.
+        let mut at_once = opening_with(server.addr, &[&header[..], b"EHLO x\r\n"].concat());
+        assert_eq!(at_once.answer().expect("a greeting").code, 220);
+        assert_eq!(at_once.answer().expect("an answer").code, 250);
+        let answers = at_once.send(SENDER, &[OURS], b"x\r\n").expect("answers");
+        assert_eq!(answers[0].code, 250);
+        let (first, rest) = header.split_at(1);
+        let mut slowly = opening_with(server.addr, first);
+        for byte in rest {
+            slowly.write(&[*byte]).expect("written");
+        }
+        assert_eq!(slowly.answer().expect("a greeting").code, 220);
+        let letters = clients_of(&server);
+        assert_eq!(letters.last(), Some(&Some(client.to_owned())));
+    }
+    assert!(server.letters().iter().all(|letter| !letter.trusted));
+
+    // Without a header, with a broken one, or with one too long: not a word.
+    for header in [
+        b"EHLO x\r\n".to_vec(),
+        b"PROXY TCP4 192.0.2.7\r\nEHLO x\r\n".to_vec(),
+        [b"PROXY UNKNOWN ", &[b'x'; 200][..]].concat(),
+        b"\x16\x03\x01\x02\x00\x01".to_vec(),
+    ] {
+        assert!(opening_with(server.addr, &header).is_closed());
+    }
+    // From elsewhere, or where none may be: not a word, either.
+    let elsewhere = Server::facing_world(settings(), &["192.0.2.1"]);
+    assert!(opening_with(elsewhere.addr, v1).is_closed());
+    for forbidding in [Server::facing_world(settings(), &[]), Server::start(Kind::Smtp, settings())]
+    {
+        let mut client = opening_with(forbidding.addr, v1);
+        assert_eq!(client.answer().expect("a greeting").code, 220);
+        assert!(client.is_closed());
+        let mut client = opening_with(forbidding.addr, &header_v2(0x21, [192, 0, 2, 8]));
+        assert_eq!(client.answer().expect("a greeting").code, 220);
+        while client.answer().is_ok_and(|answer| answer.code == 500) {}
+        assert!(client.is_closed());
+        serves(&forbidding);
+    }
+}
+
+#[test]
+fn a_proxy_that_says_nothing_is_not_waited_for_long() {
+    let hasty = Settings { proxy_timeout: Duration::from_millis(300), ..settings() };
+    let server = Server::facing_world(hasty, &["127.0.0.1"]);
+    for start in [&b""[..], b"PROXY", b"\r\n\r\n"] {
+        let began = Instant::now();
+        assert!(opening_with(server.addr, start).is_closed());
+        let waited = began.elapsed();
+        assert!(waited >= Duration::from_millis(250), "{waited:?}");
+        assert!(waited < Duration::from_secs(20), "{waited:?}");
+    }
+}
+
+#[test]
+fn one_stranger_has_ten_places_and_leaves_the_others_theirs() {
+    let few = Settings { max_connections_per_client: 3, ..settings() };
+    let server = Server::facing_world(few, &["127.0.0.1"]);
+    let header = |last: u8| header_v2(0x21, [192, 0, 2, last]);
+    let mut crowd: Vec<Client> = Vec::new();
+    for _ in 0..3 {
+        let mut client = opening_with(server.addr, &header(1));
+        assert_eq!(client.answer().expect("a greeting").code, 220);
+        crowd.push(client);
+    }
+    let mut one_more = opening_with(server.addr, &header(1));
+    let refused = one_more.answer().expect("an answer");
+    assert_eq!(refused.text, "421 4.7.0 Too many connections from you, try again later\r\n");
+    assert!(one_more.is_closed());
+    let mut other = opening_with(server.addr, &header(2));
+    assert_eq!(other.answer().expect("a greeting").code, 220);
+    crowd.pop();
+    let mut tries = 0;
+    while opening_with(server.addr, &header(1)).answer().expect("an answer").code != 220 {
+        tries += 1;
+        assert!(tries < 500, "the place is never free again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(Settings::default().max_connections_per_client, 10);
+
+    // Servers in front of us come as often as they like.
+    let trusting = Settings { max_connections_per_client: 1, ..settings() };
+    let server = Server::start(Kind::Smtp, trusting);
+    let clients: Vec<Client> = (0..20).map(|_| server.client(false)).collect();
+    assert_eq!(clients.len(), 20);
+}
+
+#[test]
+fn an_hours_letters_are_counted_over_all_connections_of_a_client() {
+    let few = Settings { letters_per_hour: 5, ..settings() };
+    let server = Server::facing_world(few, &[]);
+    for n in 0..8 {
+        let mut client = server.client(false);
+        let answers = client.send(SENDER, &[OURS], b"x\r\n").expect("answers");
+        assert_eq!(answers[0].code, if n < 5 { 250 } else { 450 }, "letter {n}");
+    }
+    assert_eq!(server.letters().len(), 5);
+}
+
+#[test]
+fn a_letter_comes_in_chunks_bit_for_bit_and_pipelined() {
+    let server = Server::start(Kind::Smtp, settings());
+    let mut client = server.client(false);
+    let raw = letter(41, 0, 300_000);
+    let mut said = format!("MAIL FROM:<{SENDER}>\r\nRCPT TO:<{OURS}>\r\n").into_bytes();
+    let chunks: Vec<&[u8]> = raw.chunks(7_001).collect();
+    for (n, chunk) in chunks.iter().enumerate() {
+        let last = if n + 1 == chunks.len() { " LAST" } else { "" };
+        said.extend_from_slice(format!("BDAT {}{last}\r\n", chunk.len()).as_bytes());
+        said.extend_from_slice(chunk);
+    }
+    said.extend_from_slice(b"NOOP\r\n");
+    client.write(&said).expect("written");
+    for _ in 0..chunks.len() + 3 {
+        assert_eq!(client.answer().expect("an answer").code, 250);
+    }
+    assert!(server.letters().len() == 1 && server.letters()[0].raw == raw);
+}
+
+#[test]
+fn who_trickles_chunks_is_cut_off_like_who_trickles_a_letter() {
+    let fast = Settings {
+        letter_timeout: Duration::from_millis(600),
+        command_timeout: Duration::from_secs(30),
+        ..settings()
+    };
+    let server = Server::start(Kind::Smtp, fast);
+    let mut client = server.client(false);
+    let begin = format!("MAIL FROM:<{SENDER}>\r\nRCPT TO:<{OURS}>\r\n");
+    client.write(begin.as_bytes()).expect("written");
+    let began = Instant::now();
+    let mut stream = client.into_stream();
+    let mut reader = Client::resume(stream.try_clone().expect("a clone"), false);
+    let writer = std::thread::spawn(move || {
+        while stream.write_all(b"BDAT 1\r\nx").is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let last = loop {
+        let answer = reader.answer().expect("an answer");
+        if answer.code != 250 {
+            break answer;
+        }
+    };
+    assert_eq!(last.text, "421 4.4.2 Timeout, closing\r\n");
+    assert!(began.elapsed() < Duration::from_secs(20));
+    drop(reader);
+    writer.join().expect("the writer ends when we are gone");
+    assert!(server.letters().is_empty());
+}
+
+/// What clients leave behind: nothing, and the letter that came to its end is kept.
+#[test]
+fn who_breaks_off_leaves_nothing_and_whose_letter_ended_is_heard() {
+    let server = Server::start(Kind::Smtp, settings());
+    let begin = format!("EHLO x\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{OURS}>\r\n");
+    for (rest, is_kept) in [
+        ("DATA\r\nSubject: x\r\n\r\nhalf", false),
+        ("DATA\r\nSubject: x\r\n\r\nhalf\r\n.", false),
+        ("BDAT 100 LAST\r\nhalf", false),
+        ("BDAT 4\r\nhalf", false),
+        ("DATA\r\nSubject: x\r\n\r\nwhole\r\n.\r\n", true),
+        ("BDAT 7 LAST\r\nwhole\r\n", true),
+    ] {
+        for way in ["reset", "closed", "half closed"] {
+            let before = server.letters().len();
+            let mut stream = TcpStream::connect(server.addr).expect("connects");
+            stream.write_all(format!("{begin}{rest}").as_bytes()).expect("written");
+            match way {
+                // With bytes unread, a close is a reset.
+                "reset" => {
+                    stream.read_exact(&mut [0; 3]).expect("a greeting");
+                    settle(&server, before, is_kept);
+                }
+                "closed" => {
+                    let mut greeting = [0; 4096];
+                    let _ = stream.read(&mut greeting);
+                }
+                _ => {
+                    stream.shutdown(Shutdown::Write).expect("half closed");
+                    let mut said = Vec::new();
+                    stream.read_to_end(&mut said).expect("is answered");
+                    let said = String::from_utf8(said).expect("ASCII");
+                    assert_eq!(
+                        said.ends_with("250 2.0.0 OK\r\n"),
+                        is_kept || rest == "BDAT 4\r\nhalf"
+                    );
+                }
+            }
+            drop(stream);
+            settle(&server, before, is_kept);
+            assert_eq!(server.letters().len(), before + usize::from(is_kept), "{rest:?} {way}");
+        }
+    }
+    serves(&server);
+}
+
+/// Waits until the letter is there, if one is to come; else a moment, in which none may.
+fn settle(server: &Server, before: usize, is_kept: bool) {
+    let end = Instant::now() + Duration::from_secs(if is_kept { 20 } else { 0 });
+    while server.letters().len() == before && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn who_never_ends_a_line_is_cut_off_in_every_state() {
+    let patient = Settings { max_letter: 1 << 20, max_discarded: 8 << 20, ..settings() };
+    let server = Server::start(Kind::Smtp, patient);
+    let transaction = format!("EHLO x\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{OURS}>\r\n");
+    for (before, answers, last) in [
+        (String::new(), 1, 500),
+        ("EHLO x\r\n".into(), 2, 500),
+        (format!("EHLO x\r\nMAIL FROM:<{SENDER}>\r\n"), 3, 500),
+        (transaction.clone(), 4, 500),
+        (format!("{transaction}DATA\r\n"), 5, 554),
+        (format!("{transaction}BDAT 67108864\r\n"), 4, 552),
+        (format!("{transaction}BDAT 0\r\n"), 5, 500),
+        ("BDAT 67108864 LAST\r\n".into(), 1, 421),
+    ] {
+        let stream = TcpStream::connect(server.addr).expect("connects");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time limit");
+        let mut reader = Client::resume(stream.try_clone().expect("a clone"), false);
+        let writer = std::thread::spawn(move || -> io::Result<usize> {
+            let mut stream = stream;
+            stream.write_all(before.as_bytes())?;
+            let piece = vec![b'x'; 64 * 1024];
+            for _ in 0..1024 {
+                stream.write_all(&piece)?;
+            }
+            Ok(64 << 20)
+        });
+        for _ in 0..answers {
+            assert!(reader.answer().expect("an answer").code < 400);
+        }
+        // What is sent on into a closed connection may take the answer away with a reset.
+        if let Ok(answer) = reader.answer() {
+            assert_eq!(answer.code, last, "after {answers} answers");
+        }
+        let sent = writer.join().expect("the writer ends");
+        assert!(sent.is_err(), "64 MiB without a line end were read to the end");
+    }
+    assert!(server.letters().is_empty());
+    serves(&server);
+}
+
+#[test]
+fn a_slow_loris_holds_its_places_no_longer_than_it_may() {
+    let fast =
+        Settings { max_connections: 8, command_timeout: Duration::from_millis(500), ..settings() };
+    let server = Server::start(Kind::Smtp, fast);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            let (stop, addr) = (&stop, server.addr);
+            // A byte now and then, and a new connection as soon as one is over.
+            scope.spawn(move || {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let Ok(mut stream) = TcpStream::connect(addr) else { continue };
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed)
+                        && stream.write_all(b"E").is_ok()
+                    {
+                        std::thread::sleep(Duration::from_millis(40));
+                    }
+                }
+            });
+        }
+        let mut tries = 0;
+        let served = loop {
+            let sent = Client::greet(server.addr, false)
+                .and_then(|mut client| client.send(SENDER, &[OURS], b"x\r\n"));
+            if sent.is_ok_and(|answers| answers[0].code == 250) {
+                break true;
+            }
+            tries += 1;
+            if tries > 2_000 {
+                break false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(served, "nobody else is ever served");
+    });
+}
+
+/// Twice the commands, twice the time: four times as many take at most five times as long.
+#[test]
+fn the_cost_of_commands_grows_with_their_number() {
+    let lax = || Settings {
+        hard_errors: u32::MAX,
+        soft_errors: u32::MAX,
+        max_recipients: 100_000,
+        ..settings()
+    };
+    let begin = format!("EHLO x\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{OURS}>\r\n");
+    let ladders: [(&str, usize, fn(usize) -> String); 5] = [
+        ("recipients", 4_000, |n| format!("RCPT TO:<{OURS}>\r\n").repeat(n)),
+        ("commands", 4_000, |n| "NOOP\r\n".repeat(n)),
+        ("chunks", 2_000, |n| "BDAT 2\r\n\r\n".repeat(n)),
+        ("lines", 100_000, |n| format!("DATA\r\n{}.\r\n", "..x\r\n".repeat(n))),
+        ("refused bytes", 100_000, |n| format!("DATA\r\n\0{}\r\n.\r\n", "\r".repeat(n))),
+    ];
+    for (what, n, said) in ladders {
+        let time = |n: usize| {
+            let bytes = format!("{begin}{}", said(n));
+            // The least of a few, so that another process on this machine changes nothing.
+            (0..5).map(|_| talk(lax(), bytes.as_bytes())).min().expect("a time")
+        };
+        time(n);
+        let (one, four) = (time(n), time(4 * n));
+        assert!(
+            four <= 5 * one.max(Duration::from_micros(200)),
+            "{what}: {n} take {one:?}, four times as many {four:?}"
+        );
+    }
+}
+
+/// How long a session takes for these bytes.
+fn talk(settings: Settings, bytes: &[u8]) -> Duration {
+    use kluis::inbox::budget::Budget;
+    use kluis::inbox::smtp::{Action, Session};
+    let budget = Budget::new(settings.in_flight);
+    let mut session = Session::new(Kind::Smtp, std::sync::Arc::new(settings), budget, None);
+    let began = Instant::now();
+    for mut piece in bytes.chunks(64 * 1024) {
+        while let Some(action) = session.receive(&mut piece) {
+            if let Action::Deliver(_) = action {
+                session.delivered(Verdict::Accepted);
+            }
+        }
+    }
+    began.elapsed()
+}
+
+#[test]
+fn a_half_open_connection_is_given_up() {
+    let fast = Settings { command_timeout: Duration::from_millis(300), ..settings() };
+    let keep = |_: &kluis::inbox::Delivery| -> Fate { Box::pin(async { Verdict::Accepted }) };
+    let server = Server::deciding(Kind::Smtp, None, fast, keep);
+    // It never reads and never says a word; our last word waits in its buffer.
+    let silent: Vec<TcpStream> =
+        (0..10).map(|_| TcpStream::connect(server.addr).expect("connects")).collect();
+    for stream in &silent {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
+        let mut client = Client::resume(stream.try_clone().expect("a clone"), false);
+        assert_eq!(client.answer().expect("a greeting").code, 220);
+        assert_eq!(client.answer().expect("the last word").code, 421);
+        assert!(client.is_closed());
+    }
+    serves(&server);
+}
