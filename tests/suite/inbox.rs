@@ -373,7 +373,8 @@ fn a_client_that_trickles_is_cut_off() {
         }
         assert_eq!(reader.answer().expect("an answer").text, "421 4.4.2 Timeout, closing\r\n");
         let elapsed = start.elapsed().as_millis();
-        assert!((least..most + 500).contains(&elapsed), "{bytes}: {elapsed} ms");
+        // The machine may have other things to do; that much later it would not be by chance.
+        assert!((least..most + 5_000).contains(&elapsed), "{bytes}: {elapsed} ms");
         drop(reader);
         writer.join().expect("the writer ends when we are gone");
     }
@@ -399,7 +400,7 @@ fn a_client_too_many_hears_421_and_a_free_place_is_used_again() {
 #[test]
 fn strangers_wait_for_bad_news_and_trusted_peers_do_not() {
     let patience = |trusted| {
-        let tarpit = Duration::from_millis(150);
+        let tarpit = Duration::from_millis(700);
         let server = Server::start(Kind::Smtp, Settings { tarpit, trusted, ..settings() });
         let mut client = server.client(false);
         let start = Instant::now();
@@ -408,8 +409,8 @@ fn strangers_wait_for_bad_news_and_trusted_peers_do_not() {
         }
         start.elapsed()
     };
-    assert!(patience(Vec::new()) >= Duration::from_millis(450));
-    assert!(patience(settings().trusted) < Duration::from_millis(400));
+    assert!(patience(Vec::new()) >= Duration::from_millis(2_100));
+    assert!(patience(settings().trusted) < Duration::from_millis(2_000));
 }
 
 #[test]

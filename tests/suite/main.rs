@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod bulk;
 mod cli;
+mod corpora;
 #[cfg(kluis_lab)]
 mod crash;
 mod damage;
@@ -33,6 +34,7 @@ mod opened;
 mod openpgp;
 mod origin;
 mod outsiders;
+mod postfix;
 #[cfg(kluis_lab)]
 mod powercut;
 mod receive;
@@ -60,8 +62,12 @@ mod disks;
 mod mail_client;
 #[path = "../support/oracles.rs"]
 mod oracles;
+#[path = "../support/postfix.rs"]
+mod postfix_of_ours;
 #[path = "../support/readout.rs"]
 mod readout;
+#[path = "../support/smtp_body.rs"]
+mod smtp_body;
 #[path = "../support/tally.rs"]
 mod tally;
 #[path = "../support/thief.rs"]
