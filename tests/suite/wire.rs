@@ -348,7 +348,8 @@ fn the_cost_of_commands_grows_with_their_number() {
         ..settings()
     };
     let begin = format!("EHLO x\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{OURS}>\r\n");
-    let ladders: [(&str, usize, fn(usize) -> String); 5] = [
+    type Said = fn(usize) -> String;
+    let ladders: [(&str, usize, Said); 5] = [
         ("recipients", 4_000, |n| format!("RCPT TO:<{OURS}>\r\n").repeat(n)),
         ("commands", 4_000, |n| "NOOP\r\n".repeat(n)),
         ("chunks", 2_000, |n| "BDAT 2\r\n\r\n".repeat(n)),
