@@ -8,7 +8,7 @@ use minicbor::{Decode, Encode};
 use crate::case::notice::Silence;
 use crate::identity::origin::Origin;
 use crate::ids::{CaseId, Digest, ItemId, LetterId};
-use crate::letter::{Envelope, Finding, Headers, Protection, Role};
+use crate::letter::{Envelope, Finding, Headers, Item, Protection, Role};
 use crate::secret::Personal;
 
 /// The detail of a letter box: what the letter says about itself, and which items it has. No text,
@@ -28,7 +28,7 @@ pub struct LetterDetail {
     /// Encrypted, signed or neither.
     #[n(3)]
     pub protection: Protection,
-    /// The items in the order of the raw message.
+    /// The items in the order of the raw message, then those that were taken out of others.
     #[n(4)]
     pub items: Vec<ItemCard>,
     /// The item that holds the skeleton; none for documents, which came without a mail around them.
@@ -64,6 +64,18 @@ pub struct ItemCard {
     /// Message/rfc822 layers around it.
     #[n(3)]
     pub depth: u8,
+    /// The card of what it was taken out of, by its number; none if it stands in the raw message.
+    #[n(4)]
+    pub container: Option<u32>,
+}
+
+impl ItemCard {
+    /// The card of an item.
+    #[must_use]
+    pub fn of(id: ItemId, item: &Item) -> Self {
+        let (role, media_type) = (item.role, item.media_type.clone());
+        Self { id, role, media_type, depth: item.depth, container: item.container }
+    }
 }
 
 /// The detail of an item box.
@@ -71,7 +83,7 @@ pub struct ItemCard {
 pub enum ItemDetail {
     /// A leaf body; the parsed item says how to read it.
     #[n(0)]
-    Leaf(#[n(0)] Box<crate::letter::Item>),
+    Leaf(#[n(0)] Box<Item>),
     /// The skeleton of the raw message.
     #[n(1)]
     Skeleton,

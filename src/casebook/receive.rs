@@ -392,16 +392,21 @@ pub(super) struct SealedItem<'a> {
     pub(super) keys: Vec<ChunkKey>,
     pub(super) chunks: Vec<SealedChunk>,
     pub(super) detail: ItemDetail,
+    /// The item that it was taken out of.
+    pub(super) container: Option<ItemId>,
 }
 
 impl Sealing<'_> {
-    /// Seals every leaf body, and gives the cards for the letter box.
+    /// Seals every leaf body and what was taken out of them, and gives the cards for the letter box.
     fn items(&mut self, letter: LetterId, cut: &Cut) -> Vec<ItemCard> {
-        let mut cards = Vec::with_capacity(cut.contents.len());
-        for (item, content) in cut.letter.items.iter().zip(&cut.contents) {
+        let leaves = cut.letter.items.iter().zip(cut.contents.iter().map(Vec::as_slice));
+        let contained = cut.letter.contained.iter().map(|one| (&one.item, one.content.as_slice()));
+        let mut cards: Vec<ItemCard> = Vec::with_capacity(cut.contents.len());
+        for (item, content) in leaves.chain(contained) {
             let id = ItemId::random();
             let name = item.names.first().map_or(&[][..], |name| name.expose().as_bytes());
             let (keys, chunks) = seal_content(&self.arrival.base, item, content);
+            let container = item.container.and_then(|nr| cards.get(nr as usize));
             let sealed = SealedItem {
                 media_type: &item.media_type,
                 name,
@@ -409,14 +414,10 @@ impl Sealing<'_> {
                 keys,
                 chunks,
                 detail: ItemDetail::Leaf(Box::new(item.clone())),
+                container: container.map(|card| card.id),
             };
             self.item(letter, id, sealed);
-            cards.push(ItemCard {
-                id,
-                role: item.role,
-                media_type: item.media_type.clone(),
-                depth: item.depth,
-            });
+            cards.push(ItemCard::of(id, item));
         }
         cards
     }
@@ -432,6 +433,7 @@ impl Sealing<'_> {
             keys,
             chunks,
             detail: ItemDetail::Skeleton,
+            container: None,
         };
         self.item(letter, id, sealed);
         id
@@ -439,12 +441,13 @@ impl Sealing<'_> {
 
     /// Makes the box of an item.
     pub(super) fn item(&mut self, letter: LetterId, id: ItemId, item: SealedItem<'_>) {
-        let SealedItem { media_type, name, length, keys, chunks, detail } = item;
+        let SealedItem { media_type, name, length, keys, chunks, detail, container } = item;
         let manifest = Manifest::new(media_type, name, length, keys, to_bytes(&detail));
         let (inner, digest) = seal::inner(&manifest, self.public);
         let place = self.casebook.place(Kind::Item, letter, id);
         let entry = Entry {
             size: Some(bucket(length)),
+            container,
             ..self.boxed(Fact::BoxSealed, place, &inner, digest)
         };
         self.batch.entries.push(entry);

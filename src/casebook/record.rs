@@ -277,6 +277,13 @@ impl Casebook {
             return Err(Error::Malformed("an id that is taken"));
         }
         let Some(container) = new.container else { return Ok(()) };
+        // What was taken out of a part of the opened letter names that part, which came before it.
+        let before = recording.boxes.iter().take_while(|b| b.item != new.item);
+        let is_part =
+            |b: &NewBox| (b.kind, b.item, b.letter) == (Kind::Item, container, new.letter);
+        if new.kind == Kind::Item && before.into_iter().any(is_part) {
+            return Ok(());
+        }
         let outer = state.boxed(Kind::Item, container).ok_or(Error::Unknown("container"))?;
         if outer.case != recording.case {
             return Err(Error::Malformed("the container belongs to another case"));

@@ -13,7 +13,7 @@ use crate::casebook::detail::NoteSubject;
 use crate::ids::{CaseId, ItemId};
 use crate::keys::file::write_new;
 use crate::ledger::certificate::{Certificate, Proven};
-use crate::staff::client::CaseView;
+use crate::staff::client::{CaseView, LetterView};
 use crate::staff::sealing::Sealing;
 
 /// Forget items: their keys are dropped, and nobody can open them any more
@@ -156,7 +156,7 @@ fn plan(case: &CaseView, wanted: &[ItemId]) -> Vec<Doomed> {
             Some((letter, item.2))
         });
         let Some((letter, is_forgotten)) = letter else { continue };
-        if let Some(container) = letter.card.boxed.container {
+        if let Some(container) = container(letter, doomed.item) {
             queue.push(Doomed { item: container, because_of: Some(doomed.item) });
         }
         if !is_forgotten {
@@ -164,6 +164,14 @@ fn plan(case: &CaseView, wanted: &[ItemId]) -> Vec<Doomed> {
         }
     }
     plan
+}
+
+/// What an item was taken out of: another of its letter, or what the letter was encrypted in.
+fn container(letter: &LetterView, item: ItemId) -> Option<ItemId> {
+    let cards = letter.detail.as_ref().map_or(&[][..], |detail| &detail.items);
+    let card = cards.iter().find(|card| card.id == item);
+    let outer = card.and_then(|card| cards.get(card.container? as usize));
+    outer.map(|card| card.id).or(letter.card.boxed.container)
 }
 
 fn planned(case: CaseId, plan: &[Doomed]) -> Report {

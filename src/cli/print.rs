@@ -240,49 +240,6 @@ pub(super) fn words(variant: &impl std::fmt::Debug) -> String {
     words
 }
 
-/// The text of an HTML body, roughly: tags gone, blocks on lines of their own, the commonest
-/// entities read. For a first look; the item itself is what counts.
-#[must_use]
-pub(super) fn html_as_text(html: &str) -> String {
-    let mut text = String::new();
-    let mut rest = html;
-    while let Some(at) = rest.find('<') {
-        text.push_str(&rest[..at]);
-        let tag = &rest[at + 1..];
-        let name: String = tag
-            .chars()
-            .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '!'))
-            .collect::<String>()
-            .to_ascii_lowercase();
-        let blocks = ["br", "/p", "/div", "/tr", "/li", "/h1", "/h2", "/h3", "/table"];
-        if blocks.contains(&name.as_str()) {
-            text.push('\n');
-        }
-        rest = match name.as_str() {
-            "style" | "script" | "head" => after(tag, &format!("</{name}")),
-            _ if tag.starts_with("!--") => after(tag, "-->"),
-            _ => tag,
-        };
-        rest = rest.split_once('>').map_or("", |(_, rest)| rest);
-    }
-    text.push_str(rest);
-    for (entity, c) in
-        [("&nbsp;", " "), ("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&amp;", "&")]
-    {
-        text = text.replace(entity, c);
-    }
-    let mut lines: Vec<&str> = text.lines().map(str::trim).collect();
-    lines.dedup_by(|a, b| a.is_empty() && b.is_empty());
-    lines.join("\n").trim().to_owned()
-}
-
-/// `text` from `end` on, compared without regard to case; nothing if it is not there.
-fn after<'a>(text: &'a str, end: &str) -> &'a str {
-    let is_end = |found: &[u8]| found.eq_ignore_ascii_case(end.as_bytes());
-    let at = text.as_bytes().windows(end.len()).position(is_end);
-    at.and_then(|at| text.get(at..)).unwrap_or("")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,16 +285,6 @@ mod tests {
         assert_eq!(table(&["a", "b"], &rows), "a     b\né     x\nlong  y\n");
         assert_eq!(short("abcdef", 4), "abc…");
         assert_eq!(short("abcd", 4), "abcd");
-    }
-
-    #[test]
-    fn html_gives_its_text_and_nothing_of_its_scripts() {
-        let html = "<head><title>t</title></head><p>Beste,</p><SCRIPT>evil('<b>')</script>\
-                    a &lt;b&gt; &amp;amp;<br>c<!-- no > --><div>d";
-        assert_eq!(html_as_text(html), "Beste,\na <b> &amp;\ncd");
-        for odd in ["<", "<style", "a<b", "<!--", "</", "é<é>é", "<script>ſ</ſcript"] {
-            let _ = html_as_text(odd);
-        }
     }
 
     #[test]

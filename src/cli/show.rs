@@ -145,8 +145,7 @@ fn text_of(item: &ItemView) -> String {
         ItemDetail::Leaf(leaf) => leaf.text.as_ref().map(|text| text.expose().clone()),
         ItemDetail::Skeleton => None,
     };
-    let text = decoded.unwrap_or_else(|| String::from_utf8_lossy(&item.content()).into_owned());
-    if item.media_type == HTML { print::html_as_text(&text) } else { text }
+    decoded.unwrap_or_else(|| String::from_utf8_lossy(&item.content()).into_owned())
 }
 
 /// A name and an address, as one line.
@@ -330,8 +329,17 @@ fn item_row(letter: &LetterView, item: &ItemCard) -> Vec<String> {
     if item.depth > 0 {
         remarks.push(format!("inside {}", print::count(item.depth, "message", "messages")));
     }
+    if let Some(container) = container(letter, item) {
+        remarks.push(format!("out of {}", print::brief(&container)));
+    }
     let media_type = print::short(&item.media_type, 40);
     vec![print::brief(&item.id), media_type, size, remarks.join(", ")]
+}
+
+/// What an item was taken out of.
+fn container(letter: &LetterView, item: &ItemCard) -> Option<ItemId> {
+    let cards = &letter.detail.as_ref()?.items;
+    cards.get(item.container? as usize).map(|card| card.id)
 }
 
 fn fingerprint(note: &NoteView) -> Option<String> {
@@ -401,6 +409,7 @@ fn letter_json(letter: &LetterView, texts: &HashMap<ItemId, String>) -> Value {
                 "size_at_most": stored.map(|(_, bucket, _)| 1u64 << (*bucket).min(63)),
                 "forgotten": is_forgotten(letter, item.id),
                 "depth": item.depth,
+                "container": container(letter, item).map(|id| id.to_string()),
                 "text": texts.get(&item.id),
             })
         })
@@ -415,14 +424,15 @@ fn raw(client: &mut Client, letter: &LetterView) -> Result<Vec<u8>, Error> {
     let skeleton = detail.skeleton.ok_or_else(|| {
         Error::new("this letter is no mail, but documents").hint("`kluis get ITEM` takes them out")
     })?;
+    let parts = || detail.items.iter().filter(|item| item.container.is_none()).map(|item| item.id);
     let mut wanted = vec![skeleton];
-    wanted.extend(detail.items.iter().map(|item| item.id).filter(kept));
+    wanted.extend(parts().filter(kept));
     let views = client.look(&wanted)?;
     let find = |id: ItemId| views.iter().find(|view| view.id == id);
     let skeleton =
         find(skeleton).and_then(|view| Skeleton::decode(&view.stored)).ok_or_else(not_readable)?;
     let contents: Vec<Option<&[u8]>> =
-        detail.items.iter().map(|item| find(item.id).map(|v| v.stored.as_slice())).collect();
+        parts().map(|id| find(id).map(|view| view.stored.as_slice())).collect();
     Ok(skeleton.rebuild(&contents))
 }
 

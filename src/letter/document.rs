@@ -37,6 +37,7 @@ pub fn document(name: &[u8], length: u64, beginning: &[u8]) -> (Item, Vec<Findin
         text: None,
         depth: 0,
         content_id: None,
+        container: None,
     };
     (item, findings)
 }

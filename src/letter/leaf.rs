@@ -7,12 +7,8 @@ use super::mime::{Findings, Place};
 use super::params::Value;
 use super::protection::{Cipher, Kind, Trace};
 use super::transfer::{Coding, recipe};
-use super::{Finding, Item, MAX_TEXT, Role, Storage, charset, magic};
+use super::{Finding, Item, MAX_TEXT, Role, Storage, charset, html, magic, media_type};
 use crate::secret::Personal;
-
-/// The longest media type in bytes (RFC 6838 §4.2: 127 for each half). It stands in the letter box,
-/// once for each item, and a listing opens the letter boxes of all cases.
-const MAX_MEDIA_TYPE: usize = 255;
 
 /// What the header of a part says about its body.
 pub(super) struct Part {
@@ -42,15 +38,9 @@ impl Part {
         if content.odd || disposition.odd {
             findings.add(Finding::BadParameter);
         }
-        let media_type = match content.kind.split_once('/') {
-            Some((kind, subtype))
-                if !kind.is_empty()
-                    && !subtype.is_empty()
-                    && content.kind.len() <= MAX_MEDIA_TYPE =>
-            {
-                content.kind.clone()
-            }
-            _ if content.kind.is_empty() && digest => "message/rfc822".into(),
+        let media_type = match content.kind.as_str() {
+            kind if media_type::is_plausible(kind) => kind.to_owned(),
+            "" if digest => "message/rfc822".into(),
             _ => {
                 // RFC 2045 §5.2: what cannot be read as a type is plain text.
                 if !content.kind.is_empty() {
@@ -156,7 +146,41 @@ impl Part {
             findings.add(Finding::UnknownCharset);
         }
         text.truncate(text.floor_char_boundary(MAX_TEXT));
-        text
+        readable(&self.media_type, text)
+    }
+}
+
+/// A text as it is read: HTML without its tags, at most [`MAX_TEXT`] bytes.
+pub(super) fn readable(media_type: &str, mut text: String) -> String {
+    if media_type == "text/html" {
+        text = html::to_text(&text);
+    }
+    text.truncate(text.floor_char_boundary(MAX_TEXT));
+    text
+}
+
+/// What an item is made of, if it can be taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    /// Nothing else.
+    None,
+    Zip,
+    Tnef,
+    /// An encoded message.
+    Message,
+    /// Something that stays as it is.
+    Other,
+}
+
+impl Packing {
+    /// By the first bytes of the content.
+    pub(super) fn of(look: &[u8], magic: Option<&str>) -> Self {
+        match magic {
+            _ if !magic::is_packed(look, magic) => Self::None,
+            Some(magic::ZIP) => Self::Zip,
+            Some(magic::TNEF) => Self::Tnef,
+            _ => Self::Other,
+        }
     }
 }
 
@@ -182,12 +206,14 @@ pub(super) fn read(
     if !body.is_empty() && magic::disagrees(&part.media_type, magic) {
         findings.add(Finding::TypeMismatch);
     }
-    let encoded = part.holds_message() || part.is_multipart() && part.coding != Coding::Identity;
-    if encoded || magic::is_packed(&look, magic) {
-        findings.add(Finding::NotUnpacked);
-    }
-    let trace =
-        Trace { group: place.group, cipher: Cipher::of(&look, &part.media_type, &part.content) };
+    let packing = match part.coding {
+        Coding::Identity => Packing::of(&look, magic),
+        _ if part.holds_message() => Packing::Message,
+        _ if part.is_multipart() => Packing::Other,
+        _ => Packing::of(&look, magic),
+    };
+    let cipher = Cipher::of(&look, &part.media_type, &part.content);
+    let trace = Trace { group: place.group, cipher, packing };
     let item = Item {
         start: range.start,
         end: range.end,
@@ -200,6 +226,7 @@ pub(super) fn read(
         text: part.is_text().then(|| Personal::new(part.text(body, findings))),
         depth: place.depth,
         content_id: part.content_id.clone().map(Personal::new),
+        container: None,
     };
     (item, trace)
 }

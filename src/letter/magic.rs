@@ -23,8 +23,8 @@ const TABLE: &[(&[u8], &str)] = &[
     (b"\x00\x05\x16\x07", APPLE_DOUBLE),
 ];
 
-const ZIP: &str = "application/zip";
-const TNEF: &str = "application/ms-tnef";
+pub(super) const ZIP: &str = "application/zip";
+pub(super) const TNEF: &str = "application/ms-tnef";
 /// The fork of an AppleDouble pair (RFC 1740).
 pub(super) const APPLE_DOUBLE: &str = "application/applefile";
 
@@ -84,8 +84,7 @@ pub(super) fn disagrees(declared: &str, magic: Option<&str>) -> bool {
     }
 }
 
-/// Whether the content is an archive or a TNEF blob, which is kept packed. Office documents are
-/// zip files and no archives.
+/// Whether the content is an archive or a TNEF blob. Office documents are zip files and no archives.
 pub(super) fn is_packed(content: &[u8], magic: Option<&str>) -> bool {
     match magic {
         Some(ZIP) => {

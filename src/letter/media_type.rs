@@ -55,6 +55,18 @@ pub(super) fn known(name: &[u8]) -> Option<&'static str> {
     found.map(|(media_type, _)| *media_type)
 }
 
+/// The longest media type in bytes (RFC 6838 §4.2: 127 for each half). It stands in the letter box,
+/// once for each item, and a listing opens the letter boxes of all cases.
+const MAX_MEDIA_TYPE: usize = 255;
+
+/// Whether a lower-case word can be a media type: two halves, not too long.
+pub(super) fn is_plausible(word: &str) -> bool {
+    word.len() <= MAX_MEDIA_TYPE
+        && word
+            .split_once('/')
+            .is_some_and(|(kind, subtype)| !kind.is_empty() && !subtype.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,30 +10,37 @@ use memchr::memchr;
 
 use super::delivery::{self, DeliveryReport, Returned};
 use super::header::{self, Block};
-use super::leaf::{self, Part};
+use super::leaf::{self, Packing, Part};
 use super::marks;
 use super::protection::{self, Group, Trace};
 use super::transfer::line_end;
-use super::{Finding, Item, Letter, MAX_DEPTH, MAX_HEADER, MAX_ITEMS, MAX_SAME_FINDING};
+use super::{Finding, Item, Letter, MAX_DEPTH, MAX_HEADER, MAX_ITEMS, MAX_SAME_FINDING, unpack};
 
 /// Parses a raw message. Total, linear in its length; see [`Letter::parse`].
 pub(super) fn parse(raw: &[u8]) -> Letter {
-    let mut splitter = Splitter::new(raw);
+    let mut splitter = Splitter::new(raw, Findings::default());
     if memchr(0, raw).is_some() {
         splitter.findings.add(Finding::Nul);
     }
-    let mut place = Some(Place::default());
-    while let Some(here) = place {
-        place = splitter.entity(here);
-    }
+    splitter.split();
     splitter.letter()
+}
+
+/// The leaves of a message that was taken out of an item, and what each is made of. What is odd is
+/// added to what is odd around it.
+pub(super) fn leaves(raw: &[u8], findings: &mut Findings) -> (Vec<Item>, Vec<Packing>) {
+    let mut splitter = Splitter::new(raw, std::mem::take(findings));
+    splitter.split();
+    *findings = splitter.findings;
+    let packings = splitter.traces.iter().map(|trace| trace.packing).collect();
+    (splitter.items, packings)
 }
 
 /// What was odd so far.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     list: Vec<Finding>,
-    counts: [usize; Finding::NotUnpacked as usize + 1],
+    counts: [usize; Finding::SwollenArchive as usize + 1],
 }
 
 impl Findings {
@@ -107,7 +114,7 @@ struct Splitter<'a> {
 }
 
 impl<'a> Splitter<'a> {
-    fn new(raw: &'a [u8]) -> Self {
+    fn new(raw: &'a [u8], findings: Findings) -> Self {
         Self {
             raw,
             at: 0,
@@ -116,11 +123,18 @@ impl<'a> Splitter<'a> {
             hint: None,
             items: Vec::new(),
             traces: Vec::new(),
-            findings: Findings::default(),
+            findings,
             signed: false,
             report: None,
             returned: Returned::default(),
             full: false,
+        }
+    }
+
+    fn split(&mut self) {
+        let mut place = Some(Place::default());
+        while let Some(here) = place {
+            place = self.entity(here);
         }
     }
 
@@ -146,6 +160,11 @@ impl<'a> Splitter<'a> {
         } else if let Some(boundary) = part.boundary() {
             return self.multipart(part, boundary, place);
         } else if part.is_message() {
+            // The message itself: nothing of its own, its parts follow one layer deeper.
+            self.leaf(&part, body..body, place);
+            if self.full {
+                return None;
+            }
             return Some(Place {
                 depth: place.depth + 1,
                 nest: place.nest + 1,
@@ -354,14 +373,10 @@ impl<'a> Splitter<'a> {
         }
         let marks = marks::read(&outer);
         let report = self.report.map(|report| report.about(self.returned));
-        Letter {
-            headers,
-            items: self.items,
-            findings: self.findings.into_list(),
-            protection,
-            marks,
-            report,
-        }
+        let packings: Vec<Packing> = self.traces.iter().map(|trace| trace.packing).collect();
+        let contained = unpack::all(self.raw, &self.items, &packings, &mut self.findings);
+        let findings = self.findings.into_list();
+        Letter { headers, items: self.items, findings, protection, marks, report, contained }
     }
 }
 
@@ -461,8 +476,10 @@ mod tests {
         assert!(letter.findings.contains(&Finding::OverLimit));
         let raw = "Content-Type: message/rfc822\r\n\r\n".repeat(10_000);
         let letter = Letter::parse(raw.as_bytes());
-        assert_eq!(letter.items.len(), 1);
-        assert_eq!(usize::from(letter.items[0].depth), MAX_DEPTH);
+        // Each message is an item, and the last one holds the rest.
+        assert_eq!(letter.items.len(), MAX_DEPTH + 1);
+        assert_eq!(usize::from(letter.items[MAX_DEPTH].depth), MAX_DEPTH);
+        assert!(letter.items[..MAX_DEPTH].iter().all(|item| item.start == item.end));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!
 //! Pure: no I/O, no clock. In the order of the bytes: `mime` splits multiparts, line-anchored;
 //! `header`, `params` and `words` read the fields; `leaf` makes items, with `transfer`, `charset`
-//! and `magic`; `protection` says what is encrypted, `delivery` what a report says about a mail. What came on paper or as
+//! `html` and `magic`; `unpack` opens what is made of other things; `protection` says what is encrypted, `delivery` what a report says about a mail. What came on paper or as
 //! a file alone is a `document`. Addresses, dates and the tables of charsets
 //! are mail-parser's; the rest is our own, since it must account for every byte.
 //! Format: vault-format §7 (skeleton and letter box).
@@ -16,6 +16,7 @@ mod charset;
 mod delivery;
 mod document;
 mod header;
+mod html;
 mod leaf;
 mod magic;
 mod marks;
@@ -25,7 +26,10 @@ mod params;
 mod protection;
 pub mod skeleton;
 mod transfer;
+mod unpack;
 mod words;
+
+use std::fmt;
 
 use minicbor::{Decode, Encode};
 
@@ -38,6 +42,9 @@ pub use document::document;
 pub use header::RawHeader;
 pub use marks::Marks;
 pub use transfer::{content, is_stored_as_content};
+pub use unpack::{
+    MAX_CONTAINED, MAX_LAYERS, MAX_NAME, MAX_RATIO, MAX_TNEF_ATTRIBUTES, MAX_UNPACKED,
+};
 
 /// What the connection said before the bytes came.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -103,6 +110,30 @@ pub struct Letter {
     /// What it reports about a mail, if it is a delivery report or a read receipt.
     #[n(4)]
     pub report: Option<DeliveryReport>,
+    /// What was taken out of items, each behind what it was taken out of. They are counted on from
+    /// the items.
+    #[n(5)]
+    pub contained: Vec<Contained>,
+}
+
+/// Something that was taken out of an item: of an archive, a TNEF blob, an encoded message. It is
+/// no part of the raw message.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Contained {
+    /// What it is. Its range is all of `content`, and it names its container.
+    #[n(0)]
+    pub item: Item,
+    /// Its bytes.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub content: Vec<u8>,
+}
+
+/// Without the bytes.
+impl fmt::Debug for Contained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Contained").field("item", &self.item).finish_non_exhaustive()
+    }
 }
 
 /// The header fields of the outermost message, decoded.
@@ -175,7 +206,8 @@ pub struct Item {
     /// The transfer encoding as declared, lower case (`7bit` if none).
     #[n(7)]
     pub transfer: String,
-    /// For a text item: its text, decoded to UTF-8 (at most [`MAX_TEXT`] bytes).
+    /// For a text item: its text as it is read, decoded to UTF-8, HTML without its tags (at most
+    /// [`MAX_TEXT`] bytes).
     #[n(8)]
     pub text: Option<Personal<String>>,
     /// How many message/rfc822 layers enclose it; 0 for the outermost message.
@@ -184,6 +216,10 @@ pub struct Item {
     /// `Content-ID` without angle brackets.
     #[n(10)]
     pub content_id: Option<Personal<String>>,
+    /// The item that it was taken out of, by its number among the letter's items and then what was
+    /// taken out of them.
+    #[n(11)]
+    pub container: Option<u32>,
 }
 
 /// What an item is for a reader.
@@ -290,9 +326,16 @@ pub enum Finding {
     /// The encrypted part could not be found where its type says it is.
     #[n(14)]
     MangledEncryption,
-    /// An archive, a TNEF blob or an encoded message that is kept as one item.
+    /// An archive, a TNEF blob or an encoded message that is kept as one item: of a kind that is not
+    /// read, broken, or as one of the next two says.
     #[n(15)]
     NotUnpacked,
+    /// An archive that wants a password.
+    #[n(16)]
+    LockedArchive,
+    /// A container whose content is over the limits, or whose entries share bytes: made to be a bomb.
+    #[n(17)]
+    SwollenArchive,
 }
 
 /// The same finding is listed this often at most.
@@ -331,11 +374,13 @@ impl Letter {
                 text: None,
                 depth: 0,
                 content_id: None,
+                container: None,
             }],
             findings: vec![Finding::Unparsed],
             protection: Protection::None,
             marks: Marks::default(),
             report: None,
+            contained: Vec::new(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! gets a footer beside it, parts are renamed, or text. The ciphertext is found all the same, and
 //! the mangling is told.
 
+use super::leaf::Packing;
 use super::params::Value;
 use super::{Item, Protection, Role};
 
@@ -27,6 +28,7 @@ pub(super) enum Kind {
 pub(super) struct Trace {
     pub group: Group,
     pub cipher: Cipher,
+    pub packing: Packing,
 }
 
 /// What the first bytes of a content are.

@@ -204,6 +204,14 @@ pub(super) fn apart(storage: &Storage, body: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
+/// The content of the item whose raw body this is, by its recipe where it has one.
+pub(super) fn apart_or_decoded(item: &Item, body: &[u8]) -> Vec<u8> {
+    match &item.storage {
+        Storage::AsItCame => content(item, body),
+        recipe => apart(recipe, body).unwrap_or_else(|| Coding::Base64.decode(body)),
+    }
+}
+
 /// Characters coded at a time: a multiple of 4.
 const STRIDE: usize = 4096;
 /// The octets that they stand for.

@@ -70,14 +70,17 @@ impl Sealing {
         signature: &str,
     ) -> LetterId {
         let letter = LetterId::random();
-        let mut cards = Vec::with_capacity(contents.len());
-        for (item, content) in inner.items.iter().zip(contents) {
+        let leaves = inner.items.iter().zip(contents.iter().map(Vec::as_slice));
+        let contained = inner.contained.iter().map(|one| (&one.item, one.content.as_slice()));
+        let mut cards: Vec<ItemCard> = Vec::with_capacity(contents.len());
+        for (item, content) in leaves.chain(contained) {
             let id = ItemId::random();
             let name = item.names.first().map_or(&[][..], |name| name.expose().as_bytes());
             let detail = to_bytes(&ItemDetail::Leaf(Box::new(item.clone())));
-            self.item((letter, id, container), &item.media_type, name, content, detail);
-            let media_type = item.media_type.clone();
-            cards.push(ItemCard { id, role: item.role, media_type, depth: item.depth });
+            let part = item.container.and_then(|nr| cards.get(nr as usize));
+            let out_of = part.map_or(container, |card| card.id);
+            self.item((letter, id, out_of), &item.media_type, name, content, detail);
+            cards.push(ItemCard::of(id, item));
         }
         let id = ItemId::random();
         let detail = to_bytes(&ItemDetail::Skeleton);

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use data_encoding::HEXLOWER;
 use kluis::letter::skeleton::{FORGOTTEN, Skeleton, cut};
 use kluis::letter::{
-    Finding, Item, Letter, MAX_DEPTH, MAX_ITEMS, MAX_SAME_FINDING, Protection, Role, Storage,
-    content,
+    DeliveryReport, Finding, Item, Letter, MAX_DEPTH, MAX_ITEMS, MAX_SAME_FINDING, Protection,
+    Role, Storage, content,
 };
+use kluis::secret::Personal;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -71,6 +72,9 @@ fn describe_item(item: &Item, stored: &[u8], wanted: &Value) -> Value {
     if item.depth > 0 {
         add("depth", json!(item.depth));
     }
+    if let Some(container) = item.container {
+        add("container", json!(container));
+    }
     if !item.names.is_empty() {
         add("names", item.names.iter().map(|name| name.expose().as_str()).collect());
     }
@@ -87,8 +91,10 @@ fn describe_item(item: &Item, stored: &[u8], wanted: &Value) -> Value {
 }
 
 fn describe(letter: &Letter, contents: &[Vec<u8>], wanted: &Value) -> Value {
-    let items = letter.items.iter().zip(contents).enumerate();
-    json!({
+    let items = letter.items.iter().zip(contents.iter().map(Vec::as_slice));
+    let contained = letter.contained.iter().map(|one| (&one.item, one.content.as_slice()));
+    let items = items.chain(contained).enumerate();
+    let mut found = json!({
         "about": wanted["about"],
         "subject": letter.headers.subject.as_ref().map(|subject| subject.expose()),
         "from": letter.headers.from.iter().map(|one| {
@@ -102,7 +108,30 @@ fn describe(letter: &Letter, contents: &[Vec<u8>], wanted: &Value) -> Value {
         },
         "findings": letter.findings.iter().map(|finding| format!("{finding:?}")).collect::<Value>(),
         "items": items.map(|(nr, (item, stored))| describe_item(item, stored, &wanted["items"][nr])).collect::<Value>(),
-    })
+    });
+    if let Some(report) = &letter.report {
+        found["report"] = json!(describe_report(report));
+    }
+    found
+}
+
+/// A report with one recipient, in one line.
+fn describe_report(report: &DeliveryReport) -> String {
+    let text = |text: &Option<Personal<String>>| {
+        text.as_ref().map_or_else(|| "-".to_owned(), |text| text.expose().clone())
+    };
+    let mut words = vec![format!("{:?}", report.kind), text(&report.reporting_mta)];
+    for one in &report.recipients {
+        words.push(format!(
+            "{:?} {:?} {}",
+            one.action,
+            one.status.unwrap_or_default(),
+            text(&one.address)
+        ));
+    }
+    words.push(text(&report.message_id));
+    words.extend(report.references.iter().map(|id| id.expose().clone()));
+    words.join(" ")
 }
 
 #[test]
@@ -232,6 +261,7 @@ fn write(tree: &Tree, end: &str, count: &mut u32, raw: &mut Vec<u8>, leaves: &mu
         Tree::Message(inner) => {
             line(raw, "Content-Type: message/rfc822");
             line(raw, "");
+            leaves.push(Vec::new()); // the message itself
             write(inner, end, count, raw, leaves);
         }
         Tree::Multi { parts, closed, junk } => {

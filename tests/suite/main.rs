@@ -52,10 +52,13 @@ mod status;
 mod store;
 mod sweep;
 mod tree;
+mod unpack;
 mod vault_format;
 mod way;
 mod wire;
 
+#[path = "../support/containers.rs"]
+mod containers;
 #[path = "../support/disks.rs"]
 mod disks;
 #[path = "../support/mail_client.rs"]

@@ -131,17 +131,18 @@ impl Casebook {
             let id = ItemId::random();
             let Paper { name, length, item, keys, chunks, staged, .. } = paper;
             sealing.batch.staged.extend(staged);
-            let (role, depth, media_type) = (item.role, item.depth, item.media_type.clone());
+            let card = ItemCard::of(id, &item);
             let sealed = SealedItem {
-                media_type: &media_type,
+                media_type: &card.media_type,
                 name: &name,
                 length,
                 keys,
                 chunks,
                 detail: ItemDetail::Leaf(Box::new(item)),
+                container: None,
             };
             sealing.item(letter, id, sealed);
-            detail.items.push(ItemCard { id, role, media_type, depth });
+            detail.items.push(card);
         }
         sealing.letter(letter, &detail, arrival.into);
         let contact =

@@ -122,7 +122,7 @@ def raw_message(letter, skeleton, items):
     """The raw message of a letter; `items` gives the content of an item id, None if it was forgotten."""
     fields = cbor.decode(skeleton)
     joined, out, at = fields[0], [], 0
-    cards = letter[4]
+    cards = [card for card in letter[4] if card.get(4) is None]
     if len(fields[1]) != len(cards):
         raise tampered("a skeleton has another number of holes than its letter has items")
     for hole, card in zip(fields[1], cards):

@@ -1,0 +1,321 @@
+//! HTML as a person reads it: text, line by line, with the addresses of links beside them.
+//!
+//! One pass over the bytes, no tree, nothing recurses and nothing is fetched, so the depth of the
+//! page costs nothing. What a browser would run or not show (scripts, styles, comments, the title)
+//! is dropped; what it hides by a style is shown, for staff must see what was written.
+
+use mail_parser::decoders::html::add_html_token;
+use memchr::{memchr, memchr2, memmem};
+
+/// The longest entity that is looked for, with its ampersand and semicolon.
+const MAX_ENTITY: usize = 34;
+/// Bytes of a link's address that are shown.
+const MAX_ADDRESS: usize = 2048;
+
+/// The text of a page.
+pub(super) fn to_text(html: &str) -> String {
+    let mut page = Page { html, at: 0, out: Lines::default(), link: None };
+    while page.at < html.len() {
+        page.step();
+    }
+    page.end_link();
+    page.out.text
+}
+
+struct Page<'a> {
+    html: &'a str,
+    at: usize,
+    out: Lines,
+    /// The address of the open link, and where its text begins in what is written.
+    link: Option<(String, usize)>,
+}
+
+impl Page<'_> {
+    fn bytes(&self) -> &[u8] {
+        &self.html.as_bytes()[self.at..]
+    }
+
+    fn step(&mut self) {
+        let rest = self.bytes();
+        match memchr2(b'<', b'&', rest) {
+            Some(0) if rest[0] == b'<' => self.markup(),
+            Some(0) => self.entity(),
+            next => {
+                let end = self.at + next.unwrap_or(rest.len());
+                self.out.write(&self.html[self.at..end]);
+                self.at = end;
+            }
+        }
+    }
+
+    fn entity(&mut self) {
+        let rest = self.bytes();
+        let window = &rest[..rest.len().min(MAX_ENTITY)];
+        let length = memchr(b';', window).map(|at| at + 1);
+        let length = length.filter(|&length| {
+            window[1..length - 1].iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'#')
+        });
+        let length = length.unwrap_or(1);
+        let mut text = String::new();
+        add_html_token(&mut text, &rest[..length], false);
+        self.out.write(&text);
+        self.at += length;
+    }
+
+    fn markup(&mut self) {
+        let rest = self.bytes();
+        if rest.starts_with(b"<!--") {
+            // `<!-->` is a whole comment (HTML §13.2.5.43).
+            return self.pass(memmem::find(&rest[2..], b"-->").map(|at| at + 5));
+        }
+        if matches!(rest.get(1), Some(b'!' | b'?')) {
+            return self.pass(memchr(b'>', rest).map(|at| at + 1));
+        }
+        let closes = rest.get(1) == Some(&b'/');
+        let start = 1 + usize::from(closes);
+        let name = rest[start..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        if !rest.get(start).is_some_and(u8::is_ascii_alphabetic) {
+            self.out.write("<");
+            self.at += 1;
+            return;
+        }
+        let tag = String::from_utf8_lossy(&rest[start..start + name]).to_ascii_lowercase();
+        let tag_end = end_of_tag(&rest[start + name..]).map(|end| start + name + end);
+        let inside = self.at + start + name..self.at + tag_end.unwrap_or(rest.len());
+        let attributes = &self.html[inside];
+        match (tag.as_str(), closes) {
+            ("a", false) => {
+                let address = attribute(attributes, "href");
+                self.end_link();
+                self.link = address.map(|address| (address, self.out.text.len()));
+            }
+            ("a", true) => self.end_link(),
+            ("img", false) => {
+                if let Some(words) = attribute(attributes, "alt").filter(|alt| !alt.is_empty()) {
+                    self.out.write(&format!("[{words}]"));
+                }
+            }
+            ("pre", _) => {
+                self.out.end_line(1);
+                self.out.keeps_lines = !closes;
+            }
+            ("li", false) => {
+                self.out.end_line(1);
+                self.out.write("* ");
+            }
+            ("td" | "th", false) => self.out.write("  "),
+            _ => self.out.end_line(lines_after(&tag)),
+        }
+        self.pass(tag_end);
+        if !closes && matches!(tag.as_str(), "script" | "style" | "title" | "template") {
+            self.pass_to_end_of(&tag);
+        }
+    }
+
+    /// Goes on `length` bytes further, or to the end.
+    fn pass(&mut self, length: Option<usize>) {
+        self.at = length.map_or(self.html.len(), |length| self.at + length);
+    }
+
+    /// Passes over what is no text, up to the tag that ends it.
+    fn pass_to_end_of(&mut self, tag: &str) {
+        let rest = self.bytes();
+        let is_end = |at: &usize| {
+            let name = rest.get(at + 2..at + 2 + tag.len());
+            rest.get(at + 1) == Some(&b'/')
+                && name.is_some_and(|name| name.eq_ignore_ascii_case(tag.as_bytes()))
+        };
+        let end = memchr::memchr_iter(b'<', rest).find(is_end);
+        self.pass(end);
+    }
+
+    fn end_link(&mut self) {
+        let Some((address, from)) = self.link.take() else { return };
+        let shown = self.out.text[from.min(self.out.text.len())..].trim();
+        let bare = address.strip_prefix("mailto:").unwrap_or(&address);
+        // A page's own sections lead nowhere; an address that is its own text says it already.
+        if !bare.is_empty() && !bare.starts_with('#') && shown != bare && shown != address {
+            self.out.write(&format!(" <{address}>"));
+        }
+    }
+}
+
+/// Where the tag ends whose name was passed over: behind its `>`, one in quotes not counted.
+fn end_of_tag(rest: &[u8]) -> Option<usize> {
+    let mut quote = None;
+    let mut before = b' ';
+    for (at, &byte) in rest.iter().enumerate() {
+        match (quote, byte) {
+            (None, b'>') => return Some(at + 1),
+            // A quote is one only where a value begins.
+            (None, b'"' | b'\'') if before == b'=' => quote = Some(byte),
+            (Some(open), _) if open == byte => quote = None,
+            _ => {}
+        }
+        if !byte.is_ascii_whitespace() {
+            before = byte;
+        }
+    }
+    None
+}
+
+/// The value of an attribute, its entities decoded, cut at [`MAX_ADDRESS`] bytes.
+fn attribute(attributes: &str, name: &str) -> Option<String> {
+    let mut rest = attributes;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '/');
+        let end = rest.find(|c: char| c.is_ascii_whitespace() || matches!(c, '=' | '>'));
+        let (found, after) = rest.split_at(end.unwrap_or(rest.len()));
+        let after = after.trim_start();
+        let (value, next) = match after.strip_prefix('=').map(str::trim_start) {
+            None => ("", after),
+            Some(value) => match value.chars().next() {
+                Some(quote @ ('"' | '\'')) => {
+                    value[1..].split_once(quote).unwrap_or((&value[1..], ""))
+                }
+                _ => {
+                    let end = value.find(|c: char| c.is_ascii_whitespace() || c == '>');
+                    value.split_at(end.unwrap_or(value.len()))
+                }
+            },
+        };
+        if found.eq_ignore_ascii_case(name) {
+            let value = &value[..value.floor_char_boundary(MAX_ADDRESS)];
+            let mut page = Page { html: value.trim(), at: 0, out: Lines::default(), link: None };
+            while page.at < page.html.len() {
+                match page.bytes() {
+                    [b'&', ..] => page.entity(),
+                    _ => {
+                        let next = page.html[page.at + 1..].find('&');
+                        let end = next.map_or(page.html.len(), |next| page.at + 1 + next);
+                        page.out.write(&page.html[page.at..end]);
+                        page.at = end;
+                    }
+                }
+            }
+            return Some(page.out.text);
+        }
+        if next.len() >= rest.len() || next.trim_matches(['>', '/', ' ']).is_empty() {
+            return None;
+        }
+        rest = next;
+    }
+}
+
+/// How many line ends an element wants around it.
+fn lines_after(tag: &str) -> u8 {
+    match tag {
+        "p" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "blockquote" | "ul" | "ol" | "table" => 2,
+        "br" | "div" | "tr" | "hr" | "li" | "dt" | "dd" | "dl" | "section" | "article"
+        | "header" | "footer" | "address" | "form" | "center" | "fieldset" | "body" => 1,
+        _ => 0,
+    }
+}
+
+/// Text that is written word by word: white space runs together, lines end where elements do.
+#[derive(Default)]
+struct Lines {
+    text: String,
+    /// White space came since the last word.
+    space: bool,
+    /// Line ends that are owed before the next word.
+    ends: u8,
+    /// Line ends are kept.
+    keeps_lines: bool,
+}
+
+impl Lines {
+    fn end_line(&mut self, ends: u8) {
+        self.ends = self.ends.max(ends);
+    }
+
+    fn write(&mut self, text: &str) {
+        for c in text.chars() {
+            if self.keeps_lines && c == '\n' {
+                self.ends = self.ends.saturating_add(1).min(2);
+            } else if c.is_whitespace() {
+                self.space = true;
+            } else {
+                if !self.text.is_empty() && self.ends > 0 {
+                    self.text.extend(std::iter::repeat_n('\n', usize::from(self.ends)));
+                } else if !self.text.is_empty() && self.space {
+                    self.text.push(' ');
+                }
+                (self.ends, self.space) = (0, false);
+                self.text.push(c);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_reads_like_a_letter() {
+        for (html, text) in [
+            ("<p>Beste,</p>\n<p>ik wil <b>inzage</b>.</p>", "Beste,\n\nik wil inzage."),
+            ("a<br>b<BR/>c", "a\nb\nc"),
+            ("<div>a</div><div>b</div>", "a\nb"),
+            ("<ul><li>een<li>twee</ul>x", "* een\n* twee\n\nx"),
+            ("<table><tr><td>a<td>b<tr><td>c</table>", "a b\nc"),
+            ("a  \n\t b&nbsp;c", "a b c"),
+            ("<pre>a\n b</pre>", "a\nb"),
+            ("caf&eacute; &amp; &#8364; &#x20ac; &lt;b&gt;", "café & € € <b>"),
+            ("&nosuch; & &; a&b", "&nosuch; & &; a&b"),
+            ("<img src=http://x.example/1.gif alt='ons logo'>", "[ons logo]"),
+            ("1 < 2 <> 3", "1 < 2 <> 3"),
+        ] {
+            assert_eq!(to_text(html), text, "{html}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_dropped_and_nothing_after_it() {
+        for html in [
+            "a<script>if (1 < 2) { x('<p>') }</script>b",
+            "a<STYLE>p { color: red }</style >b",
+            "a<!-- <p> -- > -->b",
+            "a<!-->b",
+            "a<!doctype html>b",
+            "a<?php x ?>b",
+            "<title>x</title>ab",
+            "a<template><p>x</p></template>b",
+            "a<span title='>' data-x=\"<p>\">b</span>",
+            "a<span title=it's>b</span>",
+        ] {
+            assert_eq!(to_text(html), "ab", "{html}");
+        }
+        assert_eq!(to_text("a<p style='display:none'>verborgen</p>"), "a\n\nverborgen");
+        for odd in ["<", "</", "<!--", "<!-", "<a href=", "<a href='", "<script", "&", "&#", "&#x;"]
+        {
+            let _ = to_text(odd);
+            assert!(to_text(&format!("a {odd}")).starts_with('a'));
+        }
+    }
+
+    #[test]
+    fn links_say_where_they_lead() {
+        for (html, text) in [
+            (
+                "<a href='https://a.example/x?a=1&amp;b=2'>hier</a>",
+                "hier <https://a.example/x?a=1&b=2>",
+            ),
+            ("<a href=https://a.example>https://a.example</a>", "https://a.example"),
+            ("<a href=mailto:a@b.example>a@b.example</a>", "a@b.example"),
+            (
+                "<a class=\"x\" HREF = \"http://evil.example\">http://bank.example</a>.",
+                "http://bank.example <http://evil.example>.",
+            ),
+            ("<a name=x>a</a> <a href=#top>b</a>", "a b"),
+            ("<a href=http://a.example>open", "open <http://a.example>"),
+            (
+                "<a href=http://a.example>a<a href=http://b.example>b</a>",
+                "a <http://a.example>b <http://b.example>",
+            ),
+        ] {
+            assert_eq!(to_text(html), text, "{html}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Zip archives (APPNOTE 6.3), read in memory.
+//!
+//! By the directory at the end, which is where every other program looks. Whatever lets two programs see two
+//! archives in the same bytes is refused: entries that share bytes, a directory that does not fill
+//! its place. Stored and deflated entries only; no zip64, which no letter is large enough for.
+
+use flate2::{Crc, Decompress, FlushDecompress, Status};
+use memchr::memmem;
+
+use super::{MAX_NAME, Refused, Room, Taken, array};
+
+const END: &[u8] = b"PK\x05\x06";
+const END_LENGTH: usize = 22;
+const CENTRAL: &[u8] = b"PK\x01\x02";
+const CENTRAL_LENGTH: usize = 46;
+const LOCAL: &[u8] = b"PK\x03\x04";
+const LOCAL_LENGTH: usize = 30;
+/// The end record is searched within its own length and that of the longest comment.
+const END_WITHIN: usize = END_LENGTH + u16::MAX as usize;
+
+/// Encrypted, by the old way or the strong one.
+const LOCKED: u16 = 1 | 1 << 6;
+/// The name is UTF-8.
+const UTF8: u16 = 1 << 11;
+const STORED: u16 = 0;
+const DEFLATED: u16 = 8;
+/// WinZip's AES.
+const AES: u16 = 99;
+
+struct Entry<'a> {
+    name: &'a [u8],
+    flags: u16,
+    method: u16,
+    crc: u32,
+    length: usize,
+    packed: &'a [u8],
+}
+
+/// Takes every file out of an archive, or nothing.
+pub(super) fn take(archive: &[u8], room: &Room) -> Result<Vec<Taken>, Refused> {
+    let entries = entries(archive, room)?;
+    if entries.iter().any(|entry| entry.flags & LOCKED != 0 || entry.method == AES) {
+        return Err(Refused::Locked);
+    }
+    // What is said first, so that a bomb costs nothing; each one is held to it when it is unpacked.
+    let said: usize = entries.iter().map(|entry| entry.length).fold(0, usize::saturating_add);
+    if said > room.bytes {
+        return Err(Refused::Swollen);
+    }
+    let files = entries.iter().filter(|entry| !(entry.name.ends_with(b"/") && entry.length == 0));
+    files.map(|entry| Ok(Taken::file(vec![name(entry)], None, unpack(entry)?))).collect()
+}
+
+fn entries<'a>(archive: &'a [u8], room: &Room) -> Result<Vec<Entry<'a>>, Refused> {
+    let tail = archive.len().saturating_sub(END_WITHIN);
+    let end = tail + memmem::rfind(&archive[tail..], END).ok_or(Refused::Broken)?;
+    let (count, size) = (u16_at(archive, end + 10)?, u32_at(archive, end + 12)? as usize);
+    let offset = u32_at(archive, end + 16)? as usize;
+    if u32_at(archive, end + 4)? != 0 || u16_at(archive, end + 8)? != count {
+        return Err(Refused::Broken); // one of several volumes
+    }
+    if usize::from(count) > room.items {
+        return Err(Refused::Swollen);
+    }
+    let start = end.checked_sub(size).ok_or(Refused::Broken)?;
+    // What stands before the archive moves everything in it.
+    let base = start.checked_sub(offset).ok_or(Refused::Broken)?;
+    let mut entries = Vec::with_capacity(usize::from(count));
+    let mut places = Vec::with_capacity(usize::from(count));
+    let mut at = start;
+    for _ in 0..count {
+        let (entry, place, length) = entry(&archive[..end], at, base, start)?;
+        entries.push(entry);
+        places.push(place);
+        at += length;
+    }
+    if at != end {
+        return Err(Refused::Broken);
+    }
+    places.sort_unstable();
+    if places.windows(2).any(|pair| pair[0].1 > pair[1].0) {
+        return Err(Refused::Swollen);
+    }
+    Ok(entries)
+}
+
+/// The entry whose line of the directory begins at `at`, the place of its bytes, the length of the line.
+fn entry(
+    archive: &[u8],
+    at: usize,
+    base: usize,
+    directory: usize,
+) -> Result<(Entry<'_>, (usize, usize), usize), Refused> {
+    let line = archive.get(at..).filter(|line| line.starts_with(CENTRAL)).ok_or(Refused::Broken)?;
+    let name_length = usize::from(u16_at(line, 28)?);
+    if name_length > MAX_NAME {
+        return Err(Refused::Swollen);
+    }
+    let more = usize::from(u16_at(line, 30)?) + usize::from(u16_at(line, 32)?);
+    let name = line.get(CENTRAL_LENGTH..CENTRAL_LENGTH + name_length).ok_or(Refused::Broken)?;
+    let (size, length) = (u32_at(line, 20)? as usize, u32_at(line, 24)? as usize);
+    let from = base + u32_at(line, 42)? as usize;
+    let local =
+        archive.get(from..).filter(|local| local.starts_with(LOCAL)).ok_or(Refused::Broken)?;
+    let skip = LOCAL_LENGTH + usize::from(u16_at(local, 26)?) + usize::from(u16_at(local, 28)?);
+    let packed = local.get(skip..skip + size).ok_or(Refused::Broken)?;
+    let to = from + skip + size;
+    if to > directory {
+        return Err(Refused::Swollen);
+    }
+    let (flags, method, crc) = (u16_at(line, 8)?, u16_at(line, 10)?, u32_at(line, 16)?);
+    let entry = Entry { name, flags, method, crc, length, packed };
+    Ok((entry, (from, to), CENTRAL_LENGTH + name_length + more))
+}
+
+fn unpack(entry: &Entry<'_>) -> Result<Vec<u8>, Refused> {
+    let content = match entry.method {
+        STORED => entry.packed.to_vec(),
+        DEFLATED => inflate(entry.packed, entry.length)?,
+        _ => return Err(Refused::Broken),
+    };
+    let mut crc = Crc::new();
+    crc.update(&content);
+    let holds = content.len() == entry.length && crc.sum() == entry.crc;
+    if holds { Ok(content) } else { Err(Refused::Broken) }
+}
+
+/// Bytes that room is made for at a time: what is said of the length may be a lie.
+const STEP: usize = 1 << 20;
+
+fn inflate(packed: &[u8], length: usize) -> Result<Vec<u8>, Refused> {
+    let mut inflater = Decompress::new(false);
+    let mut content = Vec::new();
+    loop {
+        // One byte more than there may be, so that more of it shows.
+        let left = (length + 1).saturating_sub(content.len());
+        if left == 0 {
+            return Err(Refused::Swollen);
+        }
+        content.reserve_exact(left.min(STEP));
+        let read = inflater.total_in() as usize;
+        let before = content.len();
+        let status = inflater
+            .decompress_vec(&packed[read.min(packed.len())..], &mut content, FlushDecompress::None)
+            .map_err(|_| Refused::Broken)?;
+        if status == Status::StreamEnd {
+            return Ok(content);
+        }
+        if inflater.total_in() as usize == read && content.len() == before {
+            return Err(Refused::Broken); // the end is missing
+        }
+    }
+}
+
+/// The name, UTF-8 if it is that, else as DOS wrote it, in which every byte is some character.
+fn name(entry: &Entry<'_>) -> String {
+    match std::str::from_utf8(entry.name) {
+        Ok(name) => name.to_owned(),
+        Err(_) if entry.flags & UTF8 != 0 => String::from_utf8_lossy(entry.name).into_owned(),
+        Err(_) => entry.name.iter().map(|&byte| dos(byte)).collect(),
+    }
+}
+
+/// Code page 437.
+fn dos(byte: u8) -> char {
+    match byte {
+        0..=127 => char::from(byte),
+        128.. => DOS.chars().nth(usize::from(byte) - 128).unwrap_or('\u{fffd}'),
+    }
+}
+
+const DOS: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
+
+fn u16_at(bytes: &[u8], at: usize) -> Result<u16, Refused> {
+    array(bytes, at).map(u16::from_le_bytes).ok_or(Refused::Broken)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Result<u32, Refused> {
+    array(bytes, at).map(u32::from_le_bytes).ok_or(Refused::Broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_of_an_old_name_is_some_character_and_no_two_the_same() {
+        assert_eq!(DOS.chars().count(), 128);
+        let all: std::collections::HashSet<char> = (0..=255).map(dos).collect();
+        assert_eq!(all.len(), 256);
+        assert_eq!((dos(0x82), dos(0xe1), dos(0xff)), ('é', 'ß', '\u{a0}'));
+    }
+}

@@ -1,0 +1,358 @@
+//! What letters carry inside other things: archives, TNEF, encoded messages. Taken out within
+//! limits, the container kept; whatever is wrong with it, the letter is whole.
+
+use kluis::letter::skeleton::cut_or_whole;
+use kluis::letter::{
+    Contained, Finding, Letter, MAX_CONTAINED, MAX_LAYERS, MAX_NAME, MAX_TNEF_ATTRIBUTES,
+    MAX_UNPACKED, Role,
+};
+
+use super::containers::{Attached, Entry, Text, Tnef, letter_with, zip};
+
+/// Parses, and holds what was taken out to what the parent holds it to.
+fn parse(raw: &[u8]) -> Letter {
+    let letter = Letter::parse(raw);
+    let (kept, skeleton, contents) = cut_or_whole(Some(letter.clone()), raw);
+    assert!(!kept.findings.contains(&Finding::Unparsed), "the parent takes it");
+    let contents: Vec<_> = contents.iter().map(|content| Some(content.as_slice())).collect();
+    assert!(skeleton.rebuild(&contents) == raw, "what is taken out is no part of the raw message");
+    letter
+}
+
+fn archive(entries: &[Entry]) -> Letter {
+    parse(&letter_with("application/zip", "a.zip", &zip(entries)))
+}
+
+fn stream(stream: &Tnef) -> Letter {
+    parse(&letter_with("application/ms-tnef", "winmail.dat", &stream.write()))
+}
+
+fn names(letter: &Letter) -> Vec<Vec<&str>> {
+    let items = letter.contained.iter().map(|one| &one.item);
+    items.map(|item| item.names.iter().map(|name| name.expose().as_str()).collect()).collect()
+}
+
+fn only(letter: &Letter) -> &Contained {
+    let [one] = letter.contained.as_slice() else { panic!("one thing was taken out: {letter:?}") };
+    one
+}
+
+#[test]
+fn the_files_of_an_archive_are_items_that_name_it() {
+    let mut stored = Entry::new(b"map/loon.pdf", b"%PDF-1.4 loon");
+    stored.deflated = false;
+    let letter =
+        archive(&[Entry::new(b"map/", b""), Entry::new(b"foto.jpg", b"\xff\xd8\xff\xe0x"), stored]);
+    assert_eq!(letter.findings, []);
+    assert_eq!(names(&letter), [["foto.jpg"], ["map/loon.pdf"]]);
+    assert_eq!(letter.items.len(), 2);
+    for (one, (media_type, content)) in letter
+        .contained
+        .iter()
+        .zip([("image/jpeg", &b"\xff\xd8\xff\xe0x"[..]), ("application/pdf", b"%PDF-1.4 loon")])
+    {
+        assert_eq!(one.item.container, Some(1));
+        assert_eq!((one.item.media_type.as_str(), one.content.as_slice()), (media_type, content));
+        assert_eq!((one.item.role, one.item.depth), (Role::Attachment, 0));
+    }
+}
+
+#[test]
+fn names_in_an_archive_keep_every_byte() {
+    for (name, flags, shown) in [
+        (&b"caf\x82.txt"[..], 0, "café.txt"),
+        ("café.txt".as_bytes(), 0, "café.txt"),
+        ("café.txt".as_bytes(), 1 << 11, "café.txt"),
+        (b"../../etc/passwd", 0, "../../etc/passwd"),
+        (b"a\x1b[2J\0b", 0, "a\x1b[2J\0b"),
+        (b"", 0, ""),
+    ] {
+        let letter = archive(&[Entry { flags, ..Entry::new(name, b"x") }]);
+        let found = only(&letter).item.names.first().map_or("", |name| name.expose().as_str());
+        assert_eq!(found, shown);
+    }
+    let twice = archive(&[Entry::new(b"a", b"one"), Entry::new(b"a", b"two")]);
+    let contents: Vec<_> = twice.contained.iter().map(|one| one.content.as_slice()).collect();
+    assert_eq!(contents, [b"one", b"two"], "none hides behind another of its name");
+}
+
+#[test]
+fn an_archive_that_is_not_as_it_should_stays_as_it_is() {
+    let good = || vec![Entry::new(b"a.txt", b"aaaa"), Entry::new(b"b.txt", b"bbbb")];
+    let fault = |change: fn(&mut Entry)| {
+        let mut entries = good();
+        change(&mut entries[1]);
+        zip(&entries)
+    };
+    let whole = zip(&good());
+    let mut other_volume = whole.clone();
+    let end = whole.len() - 22;
+    other_volume[end + 4] = 1;
+    let mut fewer = whole.clone();
+    (fewer[end + 8], fewer[end + 10]) = (1, 1);
+    let mut behind = whole.clone();
+    behind[end + 12] += 1;
+    for (what, bytes, more) in [
+        ("a password", fault(|e| e.flags = 1), Some(Finding::LockedArchive)),
+        ("strong encryption", fault(|e| e.flags = 1 << 6), Some(Finding::LockedArchive)),
+        ("a wrong sum", fault(|e| e.spoil_crc = true), None),
+        ("a length that is less", fault(|e| e.says = Some(3)), None),
+        ("a length that is more", fault(|e| e.says = Some(5)), None),
+        ("a length without end", fault(|e| e.says = Some(u32::MAX)), Some(Finding::SwollenArchive)),
+        ("shared bytes", fault(|e| e.shares = true), Some(Finding::SwollenArchive)),
+        (
+            "a long name",
+            fault(|e| e.name = vec![b'x'; MAX_NAME + 1]),
+            Some(Finding::SwollenArchive),
+        ),
+        ("another volume", other_volume, None),
+        ("a directory with more than it counts", fewer, None),
+        ("a directory of another length", behind, None),
+        ("no directory", whole[..end].to_vec(), None),
+        ("half of it", whole[..whole.len() / 2].to_vec(), None),
+    ] {
+        let letter = parse(&letter_with("application/zip", "a.zip", &bytes));
+        assert_eq!(letter.contained, [], "{what}");
+        let mut wanted = vec![Finding::NotUnpacked];
+        wanted.extend(more);
+        assert_eq!(letter.findings, wanted, "{what}");
+    }
+}
+
+#[test]
+fn an_archive_cut_short_or_with_any_byte_changed_is_still_a_letter() {
+    let whole = zip(&[Entry::new(b"a.txt", b"aaaaaaaaaaaaaaaaaaaaaaaa"), Entry::new(b"b", b"b")]);
+    for at in 0..whole.len() {
+        parse(&letter_with("application/zip", "a.zip", &whole[..at]));
+        for bit in [1, 0x80, 0xff] {
+            let mut changed = whole.clone();
+            changed[at] ^= bit;
+            let letter = parse(&letter_with("application/zip", "a.zip", &changed));
+            let all = letter.contained.iter().map(|one| one.content.len()).sum::<usize>();
+            assert!(all <= 25, "no byte too many came out");
+        }
+    }
+}
+
+#[test]
+fn a_bomb_is_kept_as_it_is() {
+    let zeros = |length: usize| vec![0u8; length];
+    let mut many = vec![Entry::new(b"x", b"x"); MAX_CONTAINED + 1];
+    many[0].deflated = false;
+    for (what, entries) in [
+        ("one large entry", vec![Entry::new(b"x", &zeros(30 << 20))]),
+        ("several", vec![Entry::new(b"x", &zeros(1 << 20)); 3]),
+        ("too many", many),
+    ] {
+        let letter = archive(&entries);
+        assert_eq!(letter.contained, [], "{what}");
+        assert_eq!(letter.findings, [Finding::NotUnpacked, Finding::SwollenArchive], "{what}");
+    }
+    // Archives in archives: as many as the layers, and the innermost stays closed.
+    let mut inner = zip(&[Entry::new(b"x", b"x")]);
+    for _ in 0..MAX_LAYERS + 1 {
+        inner = zip(&[Entry::new(b"inner.zip", &inner)]);
+    }
+    let letter = parse(&letter_with("application/zip", "a.zip", &inner));
+    assert_eq!(letter.contained.len(), usize::from(MAX_LAYERS));
+    assert_eq!(letter.findings, [Finding::NotUnpacked, Finding::SwollenArchive]);
+    let outer: Vec<_> = letter.contained.iter().map(|one| one.item.container).collect();
+    assert_eq!(outer, [1, 2, 3, 4].map(Some));
+    // Ten archives of ten archives of a megabyte each.
+    let mega = zip(&[Entry::new(b"x", &zeros(1_000_000))]);
+    let ten = zip(&(0..10).map(|_| Entry::new(b"y.zip", &mega)).collect::<Vec<_>>());
+    let hundred = zip(&(0..10).map(|_| Entry::new(b"z.zip", &ten)).collect::<Vec<_>>());
+    let letter = parse(&letter_with("application/zip", "a.zip", &hundred));
+    let all = letter.contained.iter().map(|one| one.content.len()).sum::<usize>();
+    assert!(all <= MAX_UNPACKED && letter.contained.len() <= MAX_CONTAINED);
+    assert!(letter.findings.contains(&Finding::SwollenArchive));
+}
+
+#[test]
+fn an_archive_that_holds_itself_ends() {
+    // The outermost bytes as an entry of themselves, stored: as far as that can be made.
+    let mut quine = zip(&[Entry::new(b"q.zip", b"")]);
+    for _ in 0..8 {
+        quine = zip(&[Entry { deflated: false, ..Entry::new(b"q.zip", &quine) }]);
+    }
+    let letter = parse(&letter_with("application/zip", "q.zip", &quine));
+    assert_eq!(letter.contained.len(), usize::from(MAX_LAYERS));
+}
+
+#[test]
+fn an_office_document_is_one_file_also_inside_an_archive() {
+    let office =
+        zip(&[Entry::new(b"[Content_Types].xml", b"<x/>"), Entry::new(b"word/d.xml", b"x")]);
+    let letter = archive(&[Entry::new(b"cv.docx", &office)]);
+    assert_eq!(names(&letter), [["cv.docx"]]);
+    assert_eq!(letter.findings, []);
+}
+
+#[test]
+fn the_files_of_a_tnef_stream_have_their_long_names_in_every_code_page() {
+    let file = |title: &[u8], long_name| Attached {
+        title: Some(title.to_vec()),
+        long_name,
+        content: b"%PDF-1.4".to_vec(),
+        ..Attached::default()
+    };
+    for (page, title, long_name, wanted) in [
+        (
+            Some(1252),
+            &b"QUARTE~1.PDF"[..],
+            Some(Text::Wide("Quarterly r\u{e9}sum\u{e9}.pdf")),
+            &["Quarterly résumé.pdf", "QUARTE~1.PDF"][..],
+        ),
+        (
+            Some(950),
+            b"\xb3\xf8~1.PDF",
+            Some(Text::Narrow(b"\xb3\xf8\xa7i.pdf".to_vec())),
+            &["報告.pdf", "報~1.PDF"],
+        ),
+        (
+            Some(1252),
+            b"caf\xe9.pdf",
+            Some(Text::Narrow(b"caf\xe9 2.pdf".to_vec())),
+            &["café 2.pdf", "café.pdf"],
+        ),
+        (Some(932), b"\x83n.pdf", None, &["ハ.pdf"]),
+        (Some(65001), "é.pdf".as_bytes(), None, &["é.pdf"]),
+        (Some(99), b"caf\xe9.pdf", None, &["café.pdf"]),
+        (None, b"caf\xe9.pdf", None, &["café.pdf"]),
+    ] {
+        let letter = stream(&Tnef {
+            code_page: page,
+            attached: vec![file(title, long_name)],
+            ..Tnef::default()
+        });
+        assert_eq!(names(&letter), [wanted], "{page:?}");
+        assert_eq!(only(&letter).item.media_type, "application/pdf");
+        assert_eq!(only(&letter).content, b"%PDF-1.4");
+        assert_eq!(letter.findings, []);
+    }
+}
+
+#[test]
+fn a_tnef_stream_of_bodies_alone_gives_them() {
+    let letter = stream(&Tnef {
+        code_page: Some(1252),
+        body: Some(b"Beste,\r\ncaf\xe9\0".to_vec()),
+        html: Some((b"<p>Ik wil <b>inzage</b> in caf\xe9</p>".to_vec(), 1252)),
+        rtf: Some(b"{\\rtf1 x}".to_vec()),
+        ..Tnef::default()
+    });
+    let texts: Vec<_> = letter
+        .contained
+        .iter()
+        .map(|one| {
+            (one.item.media_type.as_str(), one.item.text.as_ref().map(|t| t.expose().as_str()))
+        })
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            ("text/plain", Some("Beste,\r\ncafé")),
+            ("text/html", Some("Ik wil inzage in café")),
+            ("application/rtf", None),
+        ]
+    );
+    assert_eq!(letter.contained[0].item.role, Role::Body);
+    assert_eq!(letter.contained[2].content, b"{\\rtf1 x}");
+    assert_eq!(letter.findings, []);
+}
+
+#[test]
+fn a_message_in_a_tnef_stream_and_a_stream_in_a_forwarded_letter_are_opened() {
+    let inner = Tnef {
+        attached: vec![Attached {
+            title: Some(b"b.pdf".to_vec()),
+            content: b"%PDF-1.4".to_vec(),
+            ..Attached::default()
+        }],
+        ..Tnef::default()
+    };
+    let outer = Tnef {
+        attached: vec![Attached {
+            title: Some(b"Fwd".to_vec()),
+            content: inner.write(),
+            is_message: true,
+            ..Attached::default()
+        }],
+        ..Tnef::default()
+    };
+    let letter = stream(&outer);
+    assert_eq!(names(&letter), [["Fwd"], ["b.pdf"]]);
+    assert_eq!(letter.contained[1].item.container, Some(2));
+    let forwarded = letter_with("application/ms-tnef", "winmail.dat", &inner.write());
+    for coding in ["7bit", "base64"] {
+        let body = match coding {
+            "base64" => data_encoding::BASE64.encode(&forwarded).into_bytes(),
+            _ => forwarded.clone(),
+        };
+        let head = format!(
+            "From: a@b.example\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: {coding}\r\n\r\n"
+        );
+        let letter = parse(&[head.as_bytes(), &body].concat());
+        assert_eq!(names(&letter).last().expect("a file"), &["b.pdf"], "{coding}");
+        assert_eq!(letter.contained.last().expect("a file").item.depth, 1);
+        assert_eq!(letter.findings, [], "{coding}");
+    }
+}
+
+#[test]
+fn a_broken_tnef_stream_stays_as_it_is() {
+    let whole = Tnef {
+        code_page: Some(1252),
+        attached: vec![Attached {
+            title: Some(b"a.pdf".to_vec()),
+            long_name: Some(Text::Wide("a long name.pdf")),
+            mime_tag: Some("application/pdf"),
+            content: b"%PDF-1.4".to_vec(),
+            ..Attached::default()
+        }],
+        html: Some((b"<p>x".to_vec(), 1252)),
+        ..Tnef::default()
+    }
+    .write();
+    for at in 7..whole.len() {
+        let letter = parse(&letter_with("application/ms-tnef", "winmail.dat", &whole[..at]));
+        assert!(letter.contained.is_empty() || !letter.findings.contains(&Finding::NotUnpacked));
+        for bit in [1, 0x80, 0xff] {
+            let mut changed = whole.clone();
+            changed[at] ^= bit;
+            parse(&letter_with("application/ms-tnef", "winmail.dat", &changed));
+        }
+    }
+    let mut many = whole.clone();
+    for _ in 0..MAX_TNEF_ATTRIBUTES {
+        many.extend([1, 6, 0x90, 8, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    let letter = parse(&letter_with("application/ms-tnef", "winmail.dat", &many));
+    assert_eq!(letter.findings, [Finding::NotUnpacked, Finding::SwollenArchive]);
+}
+
+#[test]
+fn a_child_that_lies_about_what_is_inside_is_not_believed() {
+    let raw = letter_with("application/zip", "a.zip", &zip(&[Entry::new(b"a", b"one")]));
+    let honest = Letter::parse(&raw);
+    let lies: [fn(&mut Letter); 6] = [
+        |letter| letter.contained[0].item.container = None,
+        |letter| letter.contained[0].item.container = Some(2),
+        |letter| letter.contained[0].item.end = 2,
+        |letter| letter.contained[0].item.transfer = "base64".into(),
+        |letter| letter.contained = vec![letter.contained[0].clone(); MAX_CONTAINED + 1],
+        |letter| {
+            let content = vec![0; MAX_UNPACKED + 1];
+            letter.contained[0].item.end = content.len();
+            letter.contained[0].content = content;
+        },
+    ];
+    let kept =
+        |letter: Letter| !cut_or_whole(Some(letter), &raw).0.findings.contains(&Finding::Unparsed);
+    assert!(kept(honest.clone()));
+    for (nr, lie) in lies.iter().enumerate() {
+        let mut letter = honest.clone();
+        lie(&mut letter);
+        assert!(!kept(letter), "lie {nr}");
+    }
+}
