@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test soak build lint doc bench bench-compare install-packages clean
+.PHONY: help run test soak fuzz build lint doc bench bench-compare install-packages clean
 
 CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
@@ -24,6 +24,9 @@ test: ## check everything: format, lints, documents, every test, real peers
 
 soak: ## kills, power cuts and simulated crashes for hours; adds up over runs (ROUNDS=1, or more)
 	@CARGO='$(CARGO)' bash .ci/soak
+
+fuzz: ## feed every parser with anything, ten minutes each (FUZZ_SECONDS; needs nightly and cargo-fuzz)
+	@CARGO='$(CARGO)' bash .ci/fuzz
 
 build: ## build the program: target/release/kluis
 	@bash .ci/packages build

@@ -6,7 +6,7 @@
 //! delimiter of an enclosing multipart ends the inner ones too. What a body is is the business of
 //! `leaf`, whether the letter is encrypted that of `protection`.
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 
 use super::delivery::{self, DeliveryReport, Returned};
 use super::header::{self, Block};
@@ -214,7 +214,14 @@ impl<'a> Splitter<'a> {
                 break from;
             }
         };
-        let mut block = Block::cut(&self.raw[start..end.min(start + MAX_HEADER)]);
+        let mut read = &self.raw[start..end.min(start + MAX_HEADER)];
+        if end - start > MAX_HEADER
+            && let Some(last) = memrchr(b'\n', read)
+        {
+            // Half a line would look like a body that no blank line announces.
+            read = &read[..=last];
+        }
+        let mut block = Block::cut(read);
         if let Some(body) = block.body {
             self.at = start + body;
             stop = None;
@@ -484,12 +491,14 @@ mod tests {
 
     #[test]
     fn a_header_without_end_is_kept_and_not_read() {
-        let raw = format!("Subject: a\r\n{}\r\nbody", "X-Pad: 0123456789\r\n".repeat(20_000));
-        let letter = Letter::parse(raw.as_bytes());
-        assert_eq!(letter.headers.subject, None);
-        assert_eq!(letter.items.len(), 1);
-        assert_eq!(&raw[letter.items[0].start..], "body");
-        assert_eq!(letter.findings, [Finding::OverLimit, Finding::OddFrom]);
+        for pad in ["X-Pad: 0123456789\r\n", "X-Pad: x\r\n"] {
+            let raw = format!("Subject: a\r\n{}\r\nbody", pad.repeat(60_000));
+            let letter = Letter::parse(raw.as_bytes());
+            assert_eq!(letter.headers.subject, None);
+            assert_eq!(letter.items.len(), 1);
+            assert_eq!(&raw[letter.items[0].start..], "body");
+            assert_eq!(letter.findings, [Finding::OverLimit, Finding::OddFrom]);
+        }
     }
 
     #[test]

@@ -55,6 +55,10 @@ fn answer(request: &[u8]) -> Vec<u8> {
         b"hang" => loop {
             std::hint::spin_loop();
         },
+        // Without costing time of the processor, by a call that is allowed.
+        b"wait" => loop {
+            std::thread::park();
+        },
         b"allocate" => {
             let mut hoard = Vec::new();
             loop {
@@ -117,6 +121,24 @@ fn parent() -> usize {
 
 fn open(path: &'static CStr, flags: i32) -> Result<(), i32> {
     call(libc::SYS_openat, [HERE, text(path), flags as usize, 0o600, 0, 0])
+}
+
+/// A file of the process that started this one.
+fn open_of_parent(file: &str, flags: i32) -> Result<(), i32> {
+    let path = format!("/proc/{}/{file}\0", parent());
+    call(libc::SYS_openat, [HERE, path.as_ptr() as usize, flags as usize, 0, 0, 0])
+}
+
+/// A socket, and a connection of it to a name that no file has.
+fn connect_abstract() -> Result<(), i32> {
+    socket(libc::AF_UNIX, libc::SOCK_DGRAM)?;
+    let name = *b"\x01\0\0kluis";
+    call(libc::SYS_connect, [3, name.as_ptr() as usize, name.len(), 0, 0, 0])
+}
+
+/// Children of children, as many as there can be.
+fn fork_bomb() -> Result<(), i32> {
+    (0..64).try_for_each(|_| fork())
 }
 
 fn socket(family: i32, kind: i32) -> Result<(), i32> {
@@ -206,6 +228,12 @@ pub const PROBES: &[Probe] = probes! {
     "open-own-maps" WORKS open(c"/proc/self/maps", RD);
     "open-own-mem" WORKS open(c"/proc/self/mem", libc::O_RDWR);
     "open-own-fd" WORKS open(c"/proc/self/fd", libc::O_DIRECTORY);
+    "open-of-parent" WORKS open_of_parent("environ", RD);
+    "open-memory-of-parent" VARIES open_of_parent("mem", RD);
+    "open-files-of-parent" VARIES open_of_parent("fd/0", libc::O_WRONLY);
+    "open-root-of-parent" VARIES open_of_parent("root/etc/passwd", RD);
+    "open-state" VARIES open(c"/var/lib/kluis/cabinet.1", RD);
+    "open-own-socket" VARIES open(c"/proc/self/fd/0", libc::O_PATH);
     "open-init" VARIES open(c"/proc/1/environ", RD);
     "open-dev-null" WORKS open(c"/dev/null", libc::O_WRONLY);
     "open-dev-mem" VARIES open(c"/dev/mem", RD);
@@ -235,6 +263,10 @@ pub const PROBES: &[Probe] = probes! {
     "dup" WORKS call!(SYS_dup, 0);
     "pipe" WORKS call!(SYS_pipe2, [0i32; 2].as_mut_ptr() as usize, 0);
     "sendmsg" VARIES call!(SYS_sendmsg, 1, 0, 0);
+    "recvmsg" VARIES call!(SYS_recvmsg, 0, 0, 0);
+    "sendto" VARIES call!(SYS_sendto, 1, text(c"x"), 1, 0, 0, 0);
+    "writev" VARIES call!(SYS_writev, 1, 0, 0);
+    "fcntl" WORKS call!(SYS_fcntl, 0, libc::F_GETFL as usize);
     "splice" VARIES call!(SYS_splice, 0, 0, 1, 0, 1, libc::SPLICE_F_NONBLOCK as usize);
     "ioctl-sti" VARIES call!(SYS_ioctl, 0, libc::TIOCSTI as usize, text(c"x"));
 
@@ -247,6 +279,7 @@ pub const PROBES: &[Probe] = probes! {
     "socket-alg" VARIES socket(libc::AF_ALG, libc::SOCK_SEQPACKET);
     "socketpair" WORKS call!(SYS_socketpair, libc::AF_UNIX as usize, libc::SOCK_STREAM as usize, 0, [0i32; 2].as_mut_ptr() as usize);
     "connect" VARIES call!(SYS_connect, 1, 0, 0);
+    "connect-abstract" VARIES connect_abstract();
     "bind" VARIES call!(SYS_bind, 1, 0, 0);
 
     "kill-parent" WORKS call!(SYS_kill, parent(), 0);
@@ -263,9 +296,11 @@ pub const PROBES: &[Probe] = probes! {
     "getsid" WORKS call!(SYS_getsid, parent());
 
     "fork" WORKS fork();
+    "fork-bomb" VARIES fork_bomb();
     "clone3" VARIES call!(SYS_clone3, 0, 0);
     "clone-user" VARIES call!(SYS_clone, NEW_USER | libc::CLONE_FS as usize);
     "unshare" VARIES call!(SYS_unshare, NEW_USER);
+    "unshare-pid" VARIES call!(SYS_unshare, libc::CLONE_NEWPID as usize);
     "unshare-net" VARIES call!(SYS_unshare, libc::CLONE_NEWNET as usize);
     "setns" VARIES call!(SYS_setns, 0, 0);
     "execve" VARIES call!(SYS_execve, text(c"/nonexistent"), 0, 0);

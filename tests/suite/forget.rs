@@ -25,6 +25,7 @@ use kluis::store;
 use kluis::vault;
 use kluis::vault::seal::{self, Kind};
 
+use crate::containers::{Entry as ZipEntry, letter_with, zip};
 use crate::mail_client::letter;
 use crate::thief::{Thief, copy};
 use crate::way::{deliver, entries, raw, runtime};
@@ -619,5 +620,56 @@ fn a_rotation_that_fails_is_not_tried_every_minute_and_what_is_forgotten_stays_s
     assert!(!server.casebook.rotation_is_due());
     assert!(world.state().join("cabinet.2").exists());
     assert_eq!(anna.check().expect("checks").1, []);
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn what_was_taken_out_of_an_archive_takes_the_archive_with_it() {
+    let (world, runtime) = (World::found_at(START), runtime());
+    let server = runtime.block_on(world.serve());
+    let inner = zip(&[ZipEntry::new(b"deep.txt", b"deep")]);
+    let archive = zip(&[
+        ZipEntry::new(b"id.jpg", b"\xff\xd8\xff\xe0 id"),
+        ZipEntry::new(b"cv.pdf", b"%PDF-1.4 cv"),
+        ZipEntry::new(b"in.zip", &inner),
+    ]);
+    let sent = letter_with("application/zip", "a.zip", &archive);
+    assert_eq!(deliver(&server, false, &[MAILBOX], &sent), [250]);
+    let mut anna = world.log_in("anna").expect("logs in");
+    let case = only_case(&mut anna);
+    let detail = case.letters[0].detail.as_ref().expect("opens");
+    let containers: Vec<_> = detail.items.iter().map(|card| card.container).collect();
+    assert_eq!(containers, [None, None, Some(1), Some(1), Some(1), Some(4)]);
+    assert_eq!(detail.findings, []);
+    let ids: Vec<ItemId> = detail.items.iter().map(|card| card.id).collect();
+    let views = anna.look(&ids).expect("opens");
+    assert_eq!(views[1].stored.as_slice(), archive);
+    assert_eq!(
+        (views[2].name.expose().as_slice(), views[2].content().as_slice()),
+        (&b"id.jpg"[..], &b"\xff\xd8\xff\xe0 id"[..])
+    );
+    assert_eq!(views[5].content().as_slice(), b"deep");
+    for (nr, entry) in
+        entries(&server).iter().filter(|e| e.box_kind == Some(Kind::Item)).enumerate()
+    {
+        let container = detail.items.get(nr).and_then(|card| card.container);
+        assert_eq!(entry.container, container.map(|at| ids[at as usize]), "item {nr}");
+    }
+    assert!(raw(&mut anna, &case) == sent, "none of it is part of the raw message");
+
+    let number = case.card.case;
+    let forgotten = |certificates: &[Certificate]| -> Vec<Option<ItemId>> {
+        certificates.iter().map(|c| verified(&world, c).item).collect()
+    };
+    // The innermost: what it was in, and what that was in.
+    let certificates = forget(&mut anna, number, &[ids[5]], true).expect("is forgotten");
+    assert_eq!(forgotten(&certificates), [ids[5], ids[4], ids[1]].map(Some));
+    for (id, is_there) in
+        [(ids[1], false), (ids[2], true), (ids[3], true), (ids[4], false), (ids[5], false)]
+    {
+        assert_eq!(anna.look(&[id]).is_ok(), is_there);
+    }
+    let certificates = forget(&mut anna, number, &[ids[2]], false).expect("is forgotten");
+    assert_eq!(forgotten(&certificates), [Some(ids[2])], "the archive is gone already");
     runtime.block_on(server.stop());
 }

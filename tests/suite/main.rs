@@ -16,6 +16,7 @@ mod docs;
 mod doctor;
 mod forget;
 mod full;
+mod fuzzed;
 mod hostile;
 mod import;
 mod imports;
@@ -23,6 +24,7 @@ mod inbox;
 mod index;
 mod keyring;
 mod keys;
+mod ladders;
 mod letters;
 mod log_in;
 #[cfg(kluis_lab)]
@@ -35,6 +37,7 @@ mod openpgp;
 mod origin;
 mod outsiders;
 mod postfix;
+mod poison;
 #[cfg(kluis_lab)]
 mod powercut;
 mod receive;
@@ -61,6 +64,8 @@ mod wire;
 mod containers;
 #[path = "../support/disks.rs"]
 mod disks;
+#[path = "../support/fuzz/mod.rs"]
+mod fuzz;
 #[path = "../support/mail_client.rs"]
 mod mail_client;
 #[path = "../support/oracles.rs"]

@@ -27,6 +27,17 @@ async fn assert_serves(sandbox: &Sandbox, after: &str) {
     assert_eq!(sandbox.run(b"echo:still here").await, Ok(b"still here".to_vec()), "{after}");
 }
 
+/// As [`assert_serves`], by a pool whose time limit is so short that a busy machine may miss it.
+async fn assert_served_in_time(sandbox: &Sandbox, after: &str) {
+    for _ in 0..20 {
+        match sandbox.run(b"echo:still here").await {
+            Err(Failure::TimedOut) => {}
+            other => return assert_eq!(other, Ok(b"still here".to_vec()), "{after}"),
+        }
+    }
+    panic!("never served after {after}");
+}
+
 /// Processes whose command line holds `mark`, zombies not included (they have none).
 fn running(mark: &str) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").expect("/proc is there");
@@ -74,23 +85,30 @@ async fn a_child_answers_request_after_request_and_is_replaced_in_time() {
     assert_eq!(sandbox.run(&large).await.as_deref(), Ok(&large[5..]));
 }
 
+/// Landlock versions that children are confined at: none, an old one, and the kernel's own.
+const LEVELS: [u8; 3] = [0, 2, 99];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_kills_a_child_is_a_failure_and_the_next_request_is_served() {
     let limits = Limits { wall: Duration::from_secs(15), answer: 1 << 20 };
-    let sandbox = probing("landlock=99", 1, limits);
-    for (request, failure) in [
-        ("abort", Failure::Crashed),
-        ("panic", Failure::Crashed),
-        ("overflow", Failure::Crashed),
-        ("allocate", Failure::Crashed),
-        ("flood", Failure::TooLarge),
-        ("lie", Failure::TooLarge),
-    ] {
-        let begun = Instant::now();
-        assert_eq!(sandbox.run(request.as_bytes()).await, Err(failure), "{request}");
-        assert!(begun.elapsed() < limits.wall, "{request} took the whole time");
-        assert_serves(&sandbox, request).await;
+    for version in LEVELS {
+        let sandbox = probing(&format!("landlock={version}"), 1, limits);
+        for (request, failure) in [
+            ("abort", Failure::Crashed),
+            ("panic", Failure::Crashed),
+            ("overflow", Failure::Crashed),
+            ("allocate", Failure::Crashed),
+            ("flood", Failure::TooLarge),
+            ("lie", Failure::TooLarge),
+        ] {
+            let begun = Instant::now();
+            let outcome = sandbox.run(request.as_bytes()).await;
+            assert_eq!(outcome, Err(failure), "{request} at {version}");
+            assert!(begun.elapsed() < limits.wall, "{request} took the whole time");
+            assert_serves(&sandbox, request).await;
+        }
     }
+    let sandbox = probing("landlock=99", 1, limits);
     // The allocator's own habits are no crime.
     assert_eq!(sandbox.run(b"churn").await, Ok(b"ok".to_vec()));
     assert_eq!(sandbox.run(&vec![0; MAX_REQUEST + 1]).await, Err(Failure::TooLarge));
@@ -100,16 +118,21 @@ async fn whatever_kills_a_child_is_a_failure_and_the_next_request_is_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_hangs_is_killed_after_the_limit() {
     let limits = Limits { wall: Duration::from_millis(500), ..Limits::default() };
-    let sandbox = probing("landlock=99", 1, limits);
-    let begun = Instant::now();
-    assert_eq!(sandbox.run(b"hang").await, Err(Failure::TimedOut));
-    assert!(begun.elapsed() >= limits.wall);
-    assert_serves(&sandbox, "hang").await;
+    for version in LEVELS {
+        let sandbox = probing(&format!("landlock={version}"), 1, limits);
+        for request in ["hang", "wait"] {
+            let begun = Instant::now();
+            assert_eq!(sandbox.run(request.as_bytes()).await, Err(Failure::TimedOut), "{request}");
+            assert!(begun.elapsed() >= limits.wall);
+            // A loaded machine may take longer to start a child than this pool waits.
+            assert_served_in_time(&sandbox, request).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_probe_gets_out_at_any_landlock_version() {
-    assert!(PROBES.len() >= 60);
+    assert!(PROBES.len() >= 110, "{}", PROBES.len());
     for version in [0, 1, 2, 4, 99] {
         let sandbox = probing(&format!("landlock={version}"), 1, Limits::default());
         for probe in PROBES {

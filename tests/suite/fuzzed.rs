@@ -1,0 +1,49 @@
+//! The bodies of the fuzz targets, over the committed corpus: what a campaign found once is held to
+//! for ever, on every machine.
+
+use std::path::{Path, PathBuf};
+
+use crate::fuzz::TARGETS;
+use crate::tree;
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|_| panic!("{}", folder.display()));
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn what_must_hold_for_any_bytes_holds_for_those_of_the_corpus() {
+    let corpora = tree::root().join("tests/corpora");
+    for (name, body) in TARGETS {
+        let files = files(&corpora.join(name));
+        assert!(files.len() >= 3, "{name} has {}", files.len());
+        for file in files {
+            let bytes = std::fs::read(&file).expect("can be read");
+            // Where it fails, the file is named.
+            println!("{}", file.display());
+            body(&bytes);
+            for length in [0, bytes.len() / 3, bytes.len() / 2, bytes.len().saturating_sub(1)] {
+                body(&bytes[..length]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_body_is_a_target_that_make_fuzz_runs() {
+    let read = |file: &str| std::fs::read_to_string(tree::root().join(file)).expect("is there");
+    let manifest = read("fuzz/Cargo.toml");
+    let listed: Vec<_> = manifest
+        .lines()
+        .filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")?.strip_suffix(".rs\""))
+        .collect();
+    let names: Vec<_> = TARGETS.iter().map(|(name, _)| *name).collect();
+    for name in names {
+        assert!(listed.contains(&name), "{name} is a target");
+        let target = read(&format!("fuzz/fuzz_targets/{name}.rs"));
+        assert!(target.contains(&format!("bodies::{name}(bytes)")), "{name}");
+    }
+    assert!(read(".ci/fuzz").contains("cargo") && read("Makefile").contains(".ci/fuzz"));
+}
