@@ -54,6 +54,25 @@ pub struct Config {
     /// What senders are told by itself.
     #[serde(default)]
     pub notices: Notices,
+    /// Who looks for malware.
+    #[serde(default)]
+    pub scan: ScanFor,
+}
+
+/// Who looks for malware.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScanFor {
+    /// Where clamd listens; nobody looks if it is not said.
+    pub clamd: Option<Endpoint>,
+    /// Seconds for one item.
+    pub seconds: u64,
+}
+
+impl Default for ScanFor {
+    fn default() -> Self {
+        Self { clamd: None, seconds: 10 }
+    }
 }
 
 /// How the origin of letters is looked at.
@@ -546,6 +565,7 @@ impl Config {
                 "must be 1 to 64",
                 SEE_SAMPLE,
             ),
+            ("scan.seconds", in_range(1, self.scan.seconds, 20), "must be 1 to 20", SEE_SAMPLE),
             ("origin.seconds", in_range(1, self.origin.seconds, 30), "must be 1 to 30", SEE_SAMPLE),
             (
                 "origin.upstream",

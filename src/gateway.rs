@@ -30,6 +30,7 @@ use crate::config::{Config, ConfigError, Endpoint};
 use crate::ids::{CaseId, Digest, StaffId, random};
 use crate::inbox::budget::Budget;
 use crate::inbox::origin::Checker;
+use crate::inbox::scan::Scanner;
 use crate::inbox::{self, Delivery, Kind, Listener, Recipients, Verdict};
 use crate::keys::admins::Admins;
 use crate::keys::note::Vkey;
@@ -147,6 +148,7 @@ impl Gateway {
                 let ids = compose.clone();
                 Box::new(move |text| ids.case_of(text))
             },
+            scanner: scanner(&config),
         };
         let (casebook, opening) = Casebook::open(dir, &config.cabinet_key, lent)?;
         casebook.store().keep_reserve(config.limits.reserve_bytes);
@@ -347,6 +349,16 @@ fn inbox_settings(config: &Config, live: &Live) -> inbox::Settings {
         tls: live.tls(),
         ..inbox::Settings::default()
     }
+}
+
+/// What asks the configuration's clamd.
+fn scanner(config: &Config) -> Option<Box<casebook::AskScanner>> {
+    let place = config.scan.clamd.clone()?;
+    let scanner = Arc::new(Scanner::new(place, Duration::from_secs(config.scan.seconds)));
+    Some(Box::new(move |bytes| {
+        let scanner = Arc::clone(&scanner);
+        Box::pin(async move { scanner.scan(bytes).await })
+    }))
 }
 
 /// What the configuration says about looking at where letters come from.

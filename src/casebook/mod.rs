@@ -29,6 +29,7 @@ mod telling;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
@@ -38,6 +39,7 @@ use crate::ids::{CaseId, Digest, EpochId, LetterId, StaffId, VaultId};
 use crate::keys::epoch::EpochPublic;
 use crate::ledger::certificate::{BACKUP_DAYS, ROTATION_DAYS};
 use crate::ledger::entry::{Entry, Fact};
+use crate::letter::Scan;
 use crate::sandbox::Sandbox;
 use crate::secret::{Personal, Secret, clear_stack};
 use crate::store::{self, Batch, Opening, Store};
@@ -134,6 +136,10 @@ pub type ComposeNotice = dyn Fn(&NoticeFacts<'_>) -> Option<Vec<u8>> + Send + Sy
 /// Tells which case one of our own message ids names, if its MAC is valid.
 pub type CaseOfMessageId = dyn Fn(&str) -> Option<CaseId> + Send + Sync;
 
+/// Asks a virus scanner about content.
+pub type AskScanner =
+    dyn for<'a> Fn(&'a [u8]) -> Pin<Box<dyn Future<Output = Scan> + Send + 'a>> + Send + Sync;
+
 /// What the gateway lends the casebook.
 pub struct Lent {
     /// The time.
@@ -144,6 +150,8 @@ pub struct Lent {
     pub notice: Box<ComposeNotice>,
     /// Reads our own message ids.
     pub case_of: Box<CaseOfMessageId>,
+    /// Asks a virus scanner, if there is one.
+    pub scanner: Option<Box<AskScanner>>,
 }
 
 /// Hashes of the files that an admin signed.
@@ -164,6 +172,7 @@ pub struct Casebook {
     sandbox: Sandbox,
     notice: Box<ComposeNotice>,
     case_of: Box<CaseOfMessageId>,
+    scanner: Option<Box<AskScanner>>,
     epochs: RwLock<HashMap<EpochId, EpochPublic>>,
     window: Mutex<Window>,
     state: RwLock<State>,
@@ -238,6 +247,7 @@ impl Casebook {
             sandbox: lent.sandbox,
             notice: lent.notice,
             case_of: lent.case_of,
+            scanner: lent.scanner,
             epochs: RwLock::default(),
             window: Mutex::new(Window {
                 base: Arc::new(Base::fresh()),

@@ -52,6 +52,13 @@ pub enum Request {
         #[n(0)]
         items: Vec<ItemId>,
     },
+    /// A member insists on an item in spite of a warning.
+    #[n(45)]
+    Override {
+        /// Which.
+        #[n(0)]
+        item: ItemId,
+    },
     /// A chunk of an item looked at in this connection.
     #[n(4)]
     Chunk {

@@ -324,6 +324,23 @@ impl Casebook {
         records.iter().map(|record| self.opened(record)).collect()
     }
 
+    /// Enters that a member insists on an item in spite of a warning.
+    ///
+    /// # Errors
+    /// `Unknown` if it does not exist; what the store says.
+    pub fn override_warning(&self, staff: StaffId, item: ItemId) -> Result<(), Error> {
+        let found = self.state().boxed(Kind::Item, item).copied();
+        let record = found.ok_or(Error::Unknown("item"))?;
+        self.record_fact(Entry {
+            staff: Some(staff),
+            case: Some(record.case),
+            letter: Some(record.place.letter),
+            item: Some(item),
+            ..self.entry(Fact::WarningOverridden)
+        })
+        .map(drop)
+    }
+
     /// The notes of a case, oldest first. A listing: one entry.
     ///
     /// # Errors

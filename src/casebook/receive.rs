@@ -3,9 +3,11 @@
 //! Nothing of it rests unsealed. A letter that the parser cannot take is sealed whole, with a
 //! finding; one that was delivered before is recognised and only noted.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::civil::Date;
 
@@ -18,7 +20,7 @@ use crate::ids::{CaseId, Digest, EpochId, ItemId, LetterId};
 use crate::keys::epoch::EpochPublic;
 use crate::ledger::entry::{Entry, Fact, REPORT_FAILED, REPORT_OTHER};
 use crate::letter::skeleton::{self, Skeleton};
-use crate::letter::{DeliveryReport, Envelope, Finding, Item, Letter, Role};
+use crate::letter::{self, DeliveryReport, Envelope, Finding, Item, Letter, Role, Scan};
 use crate::request::deadline;
 use crate::sandbox::Failure;
 use crate::secret::Personal;
@@ -27,6 +29,8 @@ use crate::vault::chunk::{self, Base, CONVERGES_FROM, ChunkKey, SealedChunk};
 use crate::vault::manifest::Manifest;
 use crate::vault::seal::{self, Inner, Kind, Place};
 
+/// For scanning one letter; what is left then was not scanned.
+const SCAN_TIME: Duration = Duration::from_secs(20);
 /// Minutes for which reports that belong to no case are kept together.
 const REPORTS_TOGETHER: u64 = 31 * 24 * 60;
 
@@ -133,12 +137,42 @@ impl Casebook {
             Err(_) => None,
             Ok(bytes) => minicbor::decode::<Letter>(&bytes).ok(),
         };
-        blocking(move || {
-            // A child may be taken over by what it reads: its answer is a proposal, checked here.
+        // A child may be taken over by what it reads: its answer is a proposal, checked here.
+        let (mail, mut cut) = blocking(move || {
             let cut = Cut::of(parsed, &mail.raw);
-            here.seal_and_commit(mail, &cut, fingerprint, announced)
+            (mail, cut)
         })
-        .await
+        .await;
+        self.scan(&mut cut).await;
+        blocking(move || here.seal_and_commit(mail, &cut, fingerprint, announced)).await
+    }
+
+    /// Asks the virus scanner about every item, as it was sent and as it was taken out.
+    pub(super) async fn scan(&self, cut: &mut Cut) {
+        let Cut { letter, contents, .. } = cut;
+        let leaves = letter.items.iter_mut().zip(contents.iter().map(Vec::as_slice));
+        let contained =
+            letter.contained.iter_mut().map(|one| (&mut one.item, one.content.as_slice()));
+        let (mut infected, mut not_scanned) = (false, false);
+        let end = tokio::time::Instant::now() + SCAN_TIME;
+        for (item, stored) in leaves.chain(contained) {
+            // What the child proposed is not what a scanner said.
+            item.scan = None;
+            let Some(scan) = &self.scanner else { continue };
+            let content = if letter::is_stored_as_content(item) {
+                Cow::Borrowed(stored)
+            } else {
+                Cow::Owned(letter::content(item, stored))
+            };
+            let asked = tokio::time::timeout_at(end, scan(&content)).await;
+            let said = asked.unwrap_or(Scan::NotScanned);
+            infected |= said == Scan::Infected;
+            not_scanned |= said == Scan::NotScanned;
+            item.scan = Some(said);
+        }
+        letter.findings.retain(|one| !matches!(one, Finding::Infected | Finding::NotScanned));
+        letter.findings.extend(infected.then_some(Finding::Infected));
+        letter.findings.extend(not_scanned.then_some(Finding::NotScanned));
     }
 
     pub(super) fn delivered_before(&self, fingerprint: &Digest) -> bool {
@@ -226,9 +260,10 @@ impl Casebook {
         let mut batch = Batch { announced: Some(announced), ..Batch::default() };
         let (envelope, raw) = (mail.envelope, &mail.raw);
         let sealed = self.seal_mail(&mut batch, &arrival, envelope, raw, cut, fingerprint)?;
-        let claim = sealed.notice.filter(|claim| {
-            self.add_notice(&mut batch, sealed.case, claim, &sealed.contact.1, &cut.letter)
-        });
+        let claim = sealed
+            .notice
+            .as_ref()
+            .filter(|claim| self.add_notice(&mut batch, &arrival, &sealed, claim, &cut.letter));
         self.commit(batch)?;
         self.remember_entry(&sealed.contact.0, &sealed.contact.1);
         if claim.is_some() {

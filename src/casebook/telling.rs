@@ -4,8 +4,7 @@
 //! that it is about to be handed over is durable before the first byte leaves. What a crash leaves
 //! between the two is entered as unknown at the next start and never sent again.
 
-use super::detail::ContactDetail;
-use super::receive::{Arrival, Cut};
+use super::receive::{Arrival, Cut, Sealed};
 use super::record::Due;
 use super::state::Sending;
 use super::{Casebook, Error, NoticeFacts, lock};
@@ -108,16 +107,17 @@ impl Casebook {
     pub(super) fn add_notice(
         &self,
         batch: &mut Batch,
-        case: CaseId,
+        arrival: &Arrival,
+        sealed: &Sealed,
         claim: &Claim,
-        contact: &ContactDetail,
         letter: &Letter,
     ) -> bool {
+        let (case, contact) = (sealed.case, &sealed.contact.1);
         let now = self.clock.seconds();
         let text = letter.items.iter().find_map(|item| item.text.as_ref());
         let facts = NoticeFacts {
             case,
-            due: deadline::due(deadline::received_on(now)).one_month_due,
+            due: deadline::due(arrival.received).one_month_due,
             text: text.map_or("", |t| t.expose().as_str()),
             to: claim.to.expose(),
             in_reply_to: contact.message_id.as_ref().map(|id| id.expose().as_str()),

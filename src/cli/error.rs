@@ -449,6 +449,9 @@ impl From<answers::Error> for Error {
         match error {
             answers::Error::Client(error) => error.into(),
             answers::Error::Compose(_) => this.hint("nothing was recorded and nothing leaves"),
+            answers::Error::Infected => {
+                this.hint("answer without it; `kluis get ITEM --despite-scan` takes it out for you")
+            }
             answers::Error::NoLock => this
                 .hint("`kluis confirm-key CASE FILE` confirms a key; --code locks it with a code"),
         }

@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use data_encoding::HEXLOWER;
@@ -20,10 +21,12 @@ use super::{Error, Report, check, print};
 use crate::case::notice::Silence;
 use crate::casebook::detail::{ItemCard, ItemDetail, NoteSubject};
 use crate::casebook::{Filter, Standing};
+use crate::config::Endpoint;
 use crate::identity::origin::{Origin, Outcome, Witness};
 use crate::ids::{CaseId, ItemId};
+use crate::inbox::scan::{self, Scanner};
 use crate::letter::skeleton::Skeleton;
-use crate::letter::{Mailbox, Role};
+use crate::letter::{self, Mailbox, Role, Scan};
 use crate::reply::openpgp::Certificate;
 use crate::request::deadline;
 use crate::staff::client::{self, CaseView, Client, ItemView, LetterView, NoteView, SealedItem};
@@ -73,6 +76,12 @@ pub(super) struct Get {
     /// The case it belongs to: then only that case is looked through
     #[arg(long, value_name = "CASE")]
     case: Option<CaseId>,
+    /// Take it out although the virus scanner warns of it, or could not be asked: the ledger says so
+    #[arg(long)]
+    despite_scan: bool,
+    /// The socket of the clamd that looks at what was not scanned
+    #[arg(long, value_name = "SOCKET", default_value = scan::USUAL_PLACE)]
+    clamd: PathBuf,
     #[command(flatten)]
     connection: Connection,
 }
@@ -468,6 +477,16 @@ impl Get {
             None => session::item_anywhere(&mut client, start)?,
         };
         let item = client.look_at(&[item])?.pop().ok_or_else(not_readable)?;
+        if let ItemDetail::Leaf(leaf) = &item.detail
+            && let Some(warning) = warning(&mut client, &item, leaf.scan, &self.clamd)?
+        {
+            if !self.despite_scan {
+                return Err(Error::new(warning).hint(
+                    "--despite-scan takes it out all the same, and the ledger says who did",
+                ));
+            }
+            client.override_warning(item.id)?;
+        }
         if to_stdout {
             let mut out = std::io::stdout();
             write_content(&mut client, item, &mut out)?;
@@ -497,6 +516,40 @@ impl Get {
     }
 }
 
+/// What is to be said before an item leaves. One that was not scanned when it came is scanned now, by
+/// the clamd of this machine: the server does not get to see it again.
+fn warning(
+    client: &mut Client,
+    item: &SealedItem,
+    said: Option<Scan>,
+    clamd: &Path,
+) -> Result<Option<&'static str>, Error> {
+    const INFECTED: &str = "the virus scanner knows something in this item";
+    match said {
+        None | Some(Scan::Clean) => return Ok(None),
+        Some(Scan::Infected) => return Ok(Some(INFECTED)),
+        Some(Scan::NotScanned) => {}
+    }
+    let mut content = Vec::new();
+    client.fetch(item, &mut |part| {
+        content.extend_from_slice(part);
+        Ok(())
+    })?;
+    if let ItemDetail::Leaf(leaf) = &item.detail {
+        content = letter::content(leaf, &content);
+    }
+    let scanner = Scanner::new(Endpoint::Unix(clamd.to_owned()), SCAN_TIME);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::io("starting to scan", &error))?;
+    Ok(match runtime.block_on(scanner.scan(&content)) {
+        Scan::Clean => None,
+        Scan::Infected => Some(INFECTED),
+        Scan::NotScanned => {
+            Some("this item was not scanned when it came, and no virus scanner answers here")
+        }
+    })
+}
+
 /// Writes what a person gets who opens the item; says how many bytes. What is stored decoded goes
 /// through in constant memory.
 fn write_content(
@@ -518,6 +571,8 @@ fn write_content(
     Ok(item.length())
 }
 
+/// For scanning one item.
+const SCAN_TIME: Duration = Duration::from_secs(60);
 /// Content that is worth a progress bar, in bytes.
 const LONG: u64 = 32 << 20;
 

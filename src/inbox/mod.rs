@@ -20,6 +20,7 @@ pub mod origin;
 pub mod pipe;
 pub mod proxy;
 mod replies;
+pub mod scan;
 pub mod settings;
 pub mod smtp;
 mod text;

@@ -172,6 +172,9 @@ pub enum Fact {
     /// is [`REPORT_FAILED`] or one of its like.
     #[n(53)]
     ReportReceived,
+    /// A member insisted on having an item in spite of the virus scanner, or without its word.
+    #[n(54)]
+    WarningOverridden,
 }
 
 /// `count` of a [`Fact::ServerKey`] entry: the key that signs checkpoints.

@@ -38,6 +38,7 @@ pub fn document(name: &[u8], length: u64, beginning: &[u8]) -> (Item, Vec<Findin
         depth: 0,
         content_id: None,
         container: None,
+        scan: None,
     };
     (item, findings)
 }

@@ -227,6 +227,7 @@ pub(super) fn read(
         depth: place.depth,
         content_id: part.content_id.clone().map(Personal::new),
         container: None,
+        scan: None,
     };
     (item, trace)
 }

@@ -40,7 +40,7 @@ pub(super) fn leaves(raw: &[u8], findings: &mut Findings) -> (Vec<Item>, Vec<Pac
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     list: Vec<Finding>,
-    counts: [usize; Finding::SwollenArchive as usize + 1],
+    counts: [usize; Finding::NotScanned as usize + 1],
 }
 
 impl Findings {

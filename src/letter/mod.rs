@@ -220,6 +220,24 @@ pub struct Item {
     /// taken out of them.
     #[n(11)]
     pub container: Option<u32>,
+    /// What the virus scanner said; absent if none was asked.
+    #[n(20)]
+    pub scan: Option<Scan>,
+}
+
+/// What the virus scanner said of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Scan {
+    /// Nothing that it knows.
+    #[n(0)]
+    Clean,
+    /// Malware.
+    #[n(1)]
+    Infected,
+    /// It was not there, or did not answer in time.
+    #[n(2)]
+    NotScanned,
 }
 
 /// What an item is for a reader.
@@ -336,6 +354,12 @@ pub enum Finding {
     /// A container whose content is over the limits, or whose entries share bytes: made to be a bomb.
     #[n(17)]
     SwollenArchive,
+    /// The virus scanner knows something in it.
+    #[n(30)]
+    Infected,
+    /// The virus scanner did not answer: something in it was not scanned.
+    #[n(31)]
+    NotScanned,
 }
 
 /// The same finding is listed this often at most.
@@ -375,6 +399,7 @@ impl Letter {
                 depth: 0,
                 content_id: None,
                 container: None,
+                scan: None,
             }],
             findings: vec![Finding::Unparsed],
             protection: Protection::None,

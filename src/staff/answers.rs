@@ -9,9 +9,10 @@ use super::client::{Client, Error as ClientError};
 use super::letters;
 use super::sealing::Sealing;
 use crate::casebook::Act;
-use crate::casebook::detail::NoteSubject;
+use crate::casebook::detail::{ItemDetail, NoteSubject};
 use crate::identity::{Proof, ProofKind};
 use crate::ids::{CaseId, ItemId};
+use crate::letter::Scan;
 use crate::reply::answer::{self, Answer, Attachment, Lock};
 use crate::reply::code::Code;
 use crate::reply::openpgp::Certificate;
@@ -52,6 +53,9 @@ pub enum Error {
     /// Neither a confirmed key nor a code.
     #[error("no key is confirmed for this case and no code was asked for: nothing leaves in clear")]
     NoLock,
+    /// An item that is to go with it is known to the virus scanner.
+    #[error("the virus scanner knows something in an item that is to go with it")]
+    Infected,
 }
 
 /// An answer that is on its way.
@@ -129,6 +133,9 @@ fn gather(client: &mut Client, draft: &Draft, now: u64) -> Result<Answer, Error>
         for item in client.look(&draft.items)? {
             if item.case != draft.case {
                 return Err(ClientError::Unknown("item of this case").into());
+            }
+            if matches!(&item.detail, ItemDetail::Leaf(leaf) if leaf.scan == Some(Scan::Infected)) {
+                return Err(Error::Infected);
             }
             let name = String::from_utf8_lossy(item.name.expose());
             let fallback = format!("{}.bin", item.id);

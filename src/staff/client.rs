@@ -475,6 +475,17 @@ impl Client {
         boxes.iter().map(|opened| self.sealed(opened)).collect()
     }
 
+    /// Says that an item is wanted in spite of a warning. When this returns, the ledger says so.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn override_warning(&mut self, item: ItemId) -> Result<(), Error> {
+        match self.ask(&Request::Override { item })? {
+            Response::Recorded { .. } => Ok(()),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
     /// Looks at items, as the server gives them.
     pub(super) fn opened_items(&mut self, items: &[ItemId]) -> Result<Vec<Opened>, Error> {
         let Response::Boxes { boxes } = self.ask(&Request::Look { items: items.to_vec() })? else {

@@ -581,7 +581,7 @@ fn a_secret_is_wrapped_anew_only_when_the_roster_changed_and_to_as_many_as_read(
 }
 
 /// Runs the program as this member.
-fn kluis(world: &World, member: &str, arguments: &[&str]) -> std::process::Output {
+pub(crate) fn kluis(world: &World, member: &str, arguments: &[&str]) -> std::process::Output {
     let keys = world.root.path().join("keys");
     let words = world.root.path().join("words");
     std::fs::write(&words, "correct horse battery staple\n").expect("written");

@@ -36,8 +36,8 @@ mod opened;
 mod openpgp;
 mod origin;
 mod outsiders;
-mod postfix;
 mod poison;
+mod postfix;
 #[cfg(kluis_lab)]
 mod powercut;
 mod receive;
@@ -49,6 +49,7 @@ mod restored;
 mod rotation;
 #[cfg(kluis_lab)]
 mod sandbox;
+mod scan;
 mod scrub;
 mod secrecy;
 mod status;

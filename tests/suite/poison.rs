@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use kluis::casebook::Filter;
+use kluis::casebook::{Filter, Mail};
 use kluis::letter::{Envelope, Finding, Letter, Source};
 use kluis::sandbox::{Limits, Sandbox};
 use kluis::secret::Personal;
@@ -181,7 +181,11 @@ fn whatever_a_letter_is_it_is_sealed_and_comes_out_byte_for_byte() {
             source: Source::Imap,
             tls: false,
         };
-        let receipt = runtime.block_on(server.casebook.receive(envelope, raw.clone()));
+        let receipt = runtime.block_on(server.casebook.receive(Mail {
+            envelope,
+            raw: raw.clone(),
+            origin: None,
+        }));
         cases.push(receipt.unwrap_or_else(|error| panic!("{what}: {error}")).case);
     }
     let mut anna = world.log_in("anna").expect("logs in");

@@ -174,10 +174,11 @@ impl Run {
             Err(_) => None,
             Ok(bytes) => minicbor::decode::<Letter>(&bytes).ok(),
         };
+        let mut cut = Cut::of(parsed, &raw);
+        self.casebook.scan(&mut cut).await;
         let (this, arrival) = (Arc::clone(self), self.arrival(about, place.case));
         place.keep(
             blocking(move || {
-                let cut = Cut::of(parsed, &raw);
                 let mut batch = Batch::default();
                 let sealed = this.casebook.seal_mail(
                     &mut batch,

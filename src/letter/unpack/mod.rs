@@ -194,6 +194,7 @@ fn file(taken: Taken, outer: Outer, findings: &mut Findings) -> (Contained, Pack
         depth: outer.depth,
         content_id: None,
         container: u32::try_from(outer.nr).ok(),
+        scan: None,
     };
     (Contained { item, content }, packing)
 }
@@ -226,6 +227,7 @@ fn message(
             transfer: TRANSFER.into(),
             depth: item.depth.saturating_add(outer.depth).saturating_add(1),
             container: u32::try_from(outer.nr).ok(),
+            scan: None,
             ..item
         };
         taken.push((Contained { item, content }, packing));

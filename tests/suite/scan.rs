@@ -1,0 +1,202 @@
+//! Malware: a real clamd with a signature of our own sees what letters bring before it is sealed;
+//! what it knows leaves only when somebody insists; while it is away letters are taken all the same.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use data_encoding::BASE64;
+use kluis::casebook::Filter;
+use kluis::ledger::entry::Fact;
+use kluis::letter::{Finding, Scan};
+use kluis::staff::client::{CaseView, Client};
+
+use crate::keyring::kluis;
+use crate::way::{count, deliver, runtime, skipped};
+use crate::world::{MAILBOX, World};
+
+/// What the signature knows: nothing that any other scanner knows.
+const BAD: &[u8] = b"kluis-test-of-a-virus-scanner-4d1f";
+
+/// A clamd of our own, ended when dropped.
+struct Clamd {
+    child: Child,
+    place: tempfile::TempDir,
+}
+
+impl Clamd {
+    /// Starts it, and waits until it answers.
+    fn start() -> Option<Self> {
+        let program = ["/usr/sbin/clamd", "/usr/bin/clamd", "/usr/local/sbin/clamd"];
+        let program = program.into_iter().find(|path| Path::new(path).exists())?;
+        let place = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| place.path().join(name);
+        std::fs::create_dir(path("db")).expect("a directory");
+        let hex = data_encoding::HEXLOWER.encode(BAD);
+        std::fs::write(path("db/ours.ndb"), format!("Kluis.Test:0:*:{hex}\n")).expect("writes");
+        let socket = path("clamd.ctl");
+        let text = format!(
+            "LocalSocket {}\nDatabaseDirectory {}\nForeground yes\nTemporaryDirectory {}\n\
+             MaxThreads 4\nStreamMaxLength 80M\n",
+            socket.display(),
+            path("db").display(),
+            place.path().display(),
+        );
+        std::fs::write(path("clamd.conf"), text).expect("writes");
+        let mut child = Command::new(program)
+            .arg("--config-file")
+            .arg(path("clamd.conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let begun = Instant::now();
+        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+            let ended = child.try_wait().expect("is asked");
+            assert!(ended.is_none() && begun.elapsed() < Duration::from_secs(60), "{ended:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(Self { child, place })
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.place.path().join("clamd.ctl")
+    }
+}
+
+impl Drop for Clamd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn scan_with(world: &World, socket: &Path) {
+    let file = world.state().join("kluis.toml");
+    let text = std::fs::read_to_string(&file).expect("is read");
+    let line = "# clamd = \"/run/clamav/clamd.ctl\"";
+    assert!(text.contains(line));
+    let text = text.replace(line, &format!("clamd = \"{}\"", socket.display()));
+    std::fs::write(&file, text).expect("is written");
+}
+
+/// A letter with two attachments, of which the second may be bad, under a name that hides what it is.
+fn letter(subject: &str, second: &[u8]) -> Vec<u8> {
+    let part = |name: &str, content: &[u8]| {
+        format!(
+            "--b\r\nContent-Type: application/octet-stream\r\n\
+             Content-Disposition: attachment; {name}\r\nContent-Transfer-Encoding: base64\r\n\r\n{}\r\n",
+            BASE64.encode(content)
+        )
+    };
+    format!(
+        "From: <lotte@example.net>\r\nSubject: {subject}\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nDag\r\n{}{}--b--\r\n",
+        part("filename=a.bin", b"nothing at all"),
+        part("filename*=utf-8''b%2Eexe", second),
+    )
+    .into_bytes()
+}
+
+fn case_of(client: &mut Client, subject: &str) -> CaseView {
+    let mut cases = client.queue(Filter::All).expect("lists").into_iter();
+    let is_it = |case: &CaseView| {
+        let detail = case.letters[0].detail.as_ref().expect("opens");
+        detail.headers.subject.as_ref().is_some_and(|found| found.expose() == subject)
+    };
+    cases.find(is_it).expect("is there")
+}
+
+/// What the scanner said of each item, in their order.
+fn said(client: &mut Client, case: &CaseView) -> Vec<Option<Scan>> {
+    let detail = case.letters[0].detail.as_ref().expect("opens");
+    let ids: Vec<_> = detail.items.iter().map(|item| item.id).collect();
+    let views = client.look(&ids).expect("opens");
+    let scan = |view: &kluis::staff::client::ItemView| match &view.detail {
+        kluis::casebook::detail::ItemDetail::Leaf(leaf) => leaf.scan,
+        kluis::casebook::detail::ItemDetail::Skeleton => None,
+    };
+    views.iter().map(scan).collect()
+}
+
+fn findings(case: &CaseView) -> Vec<Finding> {
+    case.letters[0].detail.as_ref().expect("opens").findings.clone()
+}
+
+/// The exit code of the program as anna runs it, and what it said in JSON.
+fn run(world: &World, arguments: &[&str]) -> (i32, serde_json::Value) {
+    let output = kluis(world, "anna", arguments);
+    let said = if output.status.success() { &output.stdout } else { &output.stderr };
+    (output.status.code().expect("ends"), serde_json::from_slice(said).unwrap_or_default())
+}
+
+#[test]
+fn what_clamd_knows_is_kept_and_leaves_only_when_somebody_insists() {
+    let Some(clamd) = Clamd::start() else {
+        return skipped("malware", "clamd is not installed");
+    };
+    let (world, runtime) = (World::found(), runtime());
+    scan_with(&world, &clamd.socket());
+    let server = runtime.block_on(world.serve());
+    let bad = [b"MZ\x90\0".as_slice(), BAD].concat();
+    let sent = letter("bad", &bad);
+    assert_eq!(deliver(&server, false, &[MAILBOX], &letter("good", b"MZ\x90\0")), [250]);
+    assert_eq!(deliver(&server, false, &[MAILBOX], &sent), [250]);
+    let mut anna = world.log_in("anna").expect("logs in");
+    let good = case_of(&mut anna, "good");
+    assert_eq!(said(&mut anna, &good), [Some(Scan::Clean); 3]);
+    let case = case_of(&mut anna, "bad");
+    assert!(findings(&case).contains(&Finding::Infected));
+    let clean = Some(Scan::Clean);
+    assert_eq!(said(&mut anna, &case), [clean, clean, Some(Scan::Infected)]);
+    assert!(crate::way::raw(&mut anna, &case) == sent, "all of it is kept");
+    let item = case.letters[0].detail.as_ref().expect("opens").items[2].id.to_string();
+    let to = world.root.path().join("taken");
+    let arguments = ["get", &item, "-o", to.to_str().expect("text")];
+    let (code, answer) = run(&world, &arguments);
+    assert_eq!(code, 1, "{answer}");
+    assert!(answer["error"].as_str().expect("text").contains("virus scanner"), "{answer}");
+    assert!(!to.exists());
+    assert_eq!(count(&server, Fact::WarningOverridden), 0);
+    let insists = [&arguments[..], &["--despite-scan"]].concat();
+    let (code, answer) = run(&world, &insists);
+    assert_eq!(code, 0, "{answer}");
+    assert!(std::fs::read(&to).expect("is read") == bad);
+    assert_eq!(count(&server, Fact::WarningOverridden), 1);
+    drop(anna);
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn while_clamd_is_away_letters_are_taken_and_scanned_when_staff_open_them() {
+    let Some(clamd) = Clamd::start() else {
+        return skipped("malware, later", "clamd is not installed");
+    };
+    let (world, runtime) = (World::found(), runtime());
+    scan_with(&world, &world.root.path().join("nobody.ctl"));
+    let server = runtime.block_on(world.serve());
+    for (subject, content) in [("good", b"nothing".as_slice()), ("bad", BAD)] {
+        assert_eq!(deliver(&server, false, &[MAILBOX], &letter(subject, content)), [250]);
+    }
+    let mut anna = world.log_in("anna").expect("logs in");
+    for (subject, is_bad) in [("good", false), ("bad", true)] {
+        let case = case_of(&mut anna, subject);
+        assert!(findings(&case).contains(&Finding::NotScanned));
+        assert_eq!(said(&mut anna, &case), [Some(Scan::NotScanned); 3]);
+        let item = case.letters[0].detail.as_ref().expect("opens").items[2].id.to_string();
+        let to = world.root.path().join(subject);
+        let to = to.to_str().expect("text");
+        let nobody = ["get", &item, "-o", to, "--clamd", "/nowhere/clamd.ctl"];
+        let (code, answer) = run(&world, &nobody);
+        assert_eq!(code, 1, "{answer}");
+        let socket = clamd.socket();
+        let asks = ["get", &item, "-o", to, "--clamd", socket.to_str().expect("text")];
+        let (code, answer) = run(&world, &asks);
+        assert_eq!(code, i32::from(is_bad), "{answer}");
+        assert_eq!(Path::new(to).exists(), !is_bad);
+    }
+    assert_eq!(count(&server, Fact::WarningOverridden), 0);
+    drop(anna);
+    runtime.block_on(server.stop());
+}
