@@ -80,8 +80,9 @@ impl Forget {
             return Err(Error::new("a legal hold is on the case")
                 .hint("`kluis hold --lift CASE WORDS` lifts it, if the law allows"));
         }
+        let left = left(&view, &plan);
         if self.dry_run {
-            return Ok(planned(self.case, &plan));
+            return Ok(planned(self.case, &plan, &left));
         }
         let files = self
             .certificate
@@ -93,13 +94,14 @@ impl Forget {
         let items: Vec<ItemId> = plan.iter().map(|doomed| doomed.item).collect();
         let certificates = client.forget(items.clone(), sealing.finish(), self.now)?;
         let certificates = verified(certificates, &items, &client.checkpoint_key)?;
-        self.report(&certificates, &files)
+        self.report(&certificates, &files, &left)
     }
 
     fn report(
         &self,
         certificates: &[(Certificate, Proven)],
         files: &[PathBuf],
+        left: &[ItemId],
     ) -> Result<Report, Error> {
         let mut text = String::new();
         let mut values = Vec::new();
@@ -126,6 +128,7 @@ impl Forget {
             }
             values.push(certificate::value(certificate, proven)?);
         }
+        text.push_str(&stays(left));
         if !self.now {
             text.push_str(
                 "Until the cabinet's key is rotated tonight, a thief of the running server could \
@@ -135,7 +138,8 @@ impl Forget {
         if files.is_empty() {
             text.push_str("`kluis audit certificate ITEM` gives the certificates, now or later.\n");
         }
-        let value = json!({ "case": self.case.to_string(), "certificates": values });
+        let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+        let value = json!({ "case": self.case.to_string(), "certificates": values, "taken_out_and_kept": left });
         Ok(Report { problems, ..Report::new(text, value) })
     }
 }
@@ -174,7 +178,31 @@ fn container(letter: &LetterView, item: ItemId) -> Option<ItemId> {
     outer.map(|card| card.id).or(letter.card.boxed.container)
 }
 
-fn planned(case: CaseId, plan: &[Doomed]) -> Report {
+/// What was taken out of something that goes, and stays: an item by itself.
+fn left(case: &CaseView, plan: &[Doomed]) -> Vec<ItemId> {
+    let goes = |item: ItemId| plan.iter().any(|doomed| doomed.item == item);
+    let mut left = Vec::new();
+    for letter in &case.letters {
+        for (item, _, is_forgotten) in &letter.card.items {
+            let out_of = container(letter, *item);
+            if !is_forgotten && !goes(*item) && out_of.is_some_and(goes) {
+                left.push(*item);
+            }
+        }
+    }
+    left
+}
+
+/// One line about what stays; none if nothing does.
+fn stays(left: &[ItemId]) -> String {
+    if left.is_empty() {
+        return String::new();
+    }
+    let ids: Vec<String> = left.iter().map(print::brief).collect();
+    format!("Taken out of it before, and kept unless you name them: {}\n", ids.join(" "))
+}
+
+fn planned(case: CaseId, plan: &[Doomed], left: &[ItemId]) -> Report {
     let mut text = String::from("Would be forgotten:\n");
     let mut values: Vec<Value> = Vec::new();
     for Doomed { item, because_of } in plan {
@@ -186,8 +214,15 @@ fn planned(case: CaseId, plan: &[Doomed]) -> Report {
             "because_of": because_of.map(|item| item.to_string()),
         }));
     }
+    text.push_str(&stays(left));
     text.push_str("Nothing was forgotten.\n");
-    let value = json!({ "case": case.to_string(), "would_forget": values, "dry_run": true });
+    let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+    let value = json!({
+        "case": case.to_string(),
+        "would_forget": values,
+        "taken_out_and_kept": left,
+        "dry_run": true,
+    });
     Report::new(text, value)
 }
 

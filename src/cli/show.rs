@@ -477,6 +477,10 @@ impl Get {
             None => session::item_anywhere(&mut client, start)?,
         };
         let item = client.look_at(&[item])?.pop().ok_or_else(not_readable)?;
+        if is_enclosed_message(&item) {
+            return Err(Error::new("an enclosed message is kept as its parts, which are items")
+                .hint("`kluis show CASE --raw LETTER` gives the letter with it, byte for byte"));
+        }
         if let ItemDetail::Leaf(leaf) = &item.detail
             && let Some(warning) = warning(&mut client, &item, leaf.scan, &self.clamd)?
         {
@@ -670,6 +674,13 @@ fn verified_report(verified: &Verified) -> Report {
         "more_problems": verified.more_faults,
     });
     Report { problems: !verified.faults.is_empty(), ..Report::new(text, json) }
+}
+
+/// Whether it only says that a message is enclosed there (vault-format §7).
+fn is_enclosed_message(item: &SealedItem) -> bool {
+    let encloses = item.media_type().starts_with("message/");
+    let is_whole = matches!(&item.detail, ItemDetail::Leaf(leaf) if leaf.container.is_none());
+    encloses && is_whole && item.length() == 0
 }
 
 /// A file name of our own: case, item, and an ending by what the bytes are.

@@ -11,6 +11,8 @@ use std::process::{Child, Command, Output, Stdio};
 use kluis::reply::openpgp::MailboxKey;
 use serde_json::{Value, json};
 
+use crate::containers::{Entry, zip};
+
 /// The program under test.
 const KLUIS: &str = env!("CARGO_BIN_EXE_kluis");
 /// The passphrase of every key here.
@@ -514,6 +516,61 @@ fn an_item_is_taken_out_and_forgotten(office: &Office, case: &str) {
     office.fails(&forget, 1);
     let (error, _) = office.fails(&["get", item], 1);
     assert!(error.contains("forgotten"), "{error}");
+}
+
+/// What is in an archive: listed with what it was in, taken out under a name of our own; no name from
+/// inside is a path or reaches a terminal as it is, and nothing of a page does.
+#[test]
+fn what_was_in_an_archive_is_read_taken_out_and_forgotten() {
+    let office = Office::new();
+    office.found();
+    let server = office.serve();
+    let unlock = ["unlock", "--server", "vault/kluis.sock", "--member", "staff1"];
+    let key = ["--key-file", "keys/staff1.key", "--passphrase-file", "words"];
+    office.json(&[&unlock[..], &key].concat());
+    let archive = zip(&[
+        Entry::new(b"../../\x1b[2J\x9b31m.pdf", b"%PDF-1.4 x"),
+        Entry::new("a\u{202e}gpj.exe".as_bytes(), b"MZ"),
+    ]);
+    let archive = data_encoding::BASE64.encode(&archive);
+    send(
+        server.smtp(),
+        &format!(
+            "From: Lotte <lotte@example.org>\nContent-Type: multipart/mixed; boundary=b\n\n\
+             --b\nContent-Type: text/html\n\n<p>Beste &#27;[2J&#x9b;31m <a href='http://x.example/&#27;]'>hier</a>\n\
+             --b\nContent-Type: application/zip\nContent-Transfer-Encoding: base64\n\n{archive}\n\
+             --b\nContent-Type: message/rfc822\n\nSubject: binnen\n\nB\n--b--"
+        ),
+    );
+    let case = office.json(&["queue"])["cases"][0]["case"].as_str().expect("a case").to_owned();
+    let shown = String::from_utf8(office.run(&["show", &case]).stdout).expect("UTF-8");
+    assert!(shown.contains("hier <http://x.example/"), "{shown}");
+    assert!(shown.contains("out of "), "{shown}");
+    assert!(!shown.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{shown:?}");
+    assert!(!shown.contains("passwd") && !shown.contains("gpj"), "{shown}");
+    let shown = office.json(&["show", &case]);
+    let items = shown["letters"][0]["items"].as_array().expect("items").clone();
+    let of_type = |media_type: &str| {
+        let item = items.iter().find(|item| item["media_type"] == media_type).expect("is there");
+        (item["item"].as_str().expect("an id")[..8].to_owned(), item["container"].clone())
+    };
+    let ((outer, _), (pdf, container)) = (of_type("application/zip"), of_type("application/pdf"));
+    assert!(container.as_str().expect("a container").starts_with(&outer));
+    let got = office.run(&["get", &pdf]);
+    let text = String::from_utf8(got.stdout).expect("UTF-8");
+    assert!(!text.contains(['\u{1b}', '\u{9b}']), "{text:?}");
+    let file = office.path(&format!("{case}-{pdf}.pdf"));
+    assert_eq!(std::fs::read(file).expect("a name of our own"), b"%PDF-1.4 x");
+    let (error, _) = office.fails(&["get", &of_type("message/rfc822").0], 1);
+    assert!(error.contains("its parts"), "{error}");
+
+    let forget = ["forget", &case, &pdf, "--reason", "seen"];
+    let plan = office.json(&[&forget[..], &["--dry-run"]].concat());
+    assert_eq!(plan["would_forget"].as_array().map(Vec::len), Some(2));
+    assert_eq!(plan["taken_out_and_kept"].as_array().map(Vec::len), Some(1));
+    let done = office.json(&forget);
+    assert_eq!(done["certificates"].as_array().map(Vec::len), Some(2));
+    server.stop();
 }
 
 /// The file, the vault's public key, and nothing else: no server, no member, no folder of a vault.

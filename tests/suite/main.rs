@@ -60,6 +60,7 @@ mod unpack;
 mod vault_format;
 mod way;
 mod wire;
+mod weight;
 
 #[path = "../support/containers.rs"]
 mod containers;

@@ -75,11 +75,7 @@ fn poison() -> Vec<(&'static str, Vec<u8>, Option<Finding>)> {
         ),
         ("half encoded words", with(&format!("Subject: {}", "=?ab?q?".repeat(30_000)), "x"), None),
         ("addresses", with(&format!("To: {}", "a@b.example,".repeat(15_000)), "x"), None),
-        (
-            "comments in comments",
-            with(&format!("To: {}", "(".repeat(100_000)), "x"),
-            Some(Finding::BadHeader),
-        ),
+        ("comments in comments", with(&format!("To: {}", "(".repeat(100_000)), "x"), None),
         ("groups", with(&format!("Cc: {}", "a:;".repeat(50_000)), "x"), None),
         (
             "a date without end",
@@ -181,11 +177,8 @@ fn whatever_a_letter_is_it_is_sealed_and_comes_out_byte_for_byte() {
             source: Source::Imap,
             tls: false,
         };
-        let receipt = runtime.block_on(server.casebook.receive(Mail {
-            envelope,
-            raw: raw.clone(),
-            origin: None,
-        }));
+        let mail = Mail { envelope, raw: raw.clone(), origin: None };
+        let receipt = runtime.block_on(server.casebook.receive(mail));
         cases.push(receipt.unwrap_or_else(|error| panic!("{what}: {error}")).case);
     }
     let mut anna = world.log_in("anna").expect("logs in");

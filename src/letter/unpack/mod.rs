@@ -10,7 +10,7 @@ mod zip;
 
 use super::leaf::Packing;
 use super::mime::{self, Findings};
-use super::{Contained, Finding, Item, Role, Storage, charset, leaf, magic, media_type, transfer};
+use super::{Contained, Finding, Item, Role, Storage, leaf, magic, media_type, transfer};
 use crate::secret::Personal;
 
 /// Items taken out of others, in one letter.
@@ -52,7 +52,7 @@ struct Taken {
     /// The media type that the container says.
     declared: Option<String>,
     role: Role,
-    /// Its text, where the container says how it is read.
+    /// Its text, where it is a body: the container says how it is read.
     text: Option<String>,
     content: Vec<u8>,
 }
@@ -128,7 +128,10 @@ impl Work {
             Packing::None | Packing::Other => Err(Refused::Broken),
         };
         let taken = taken.and_then(|taken| {
-            let bytes: usize = taken.iter().map(|(one, _)| one.content.len()).sum();
+            // Both go over the pipe to the parent, which takes so much and no more.
+            let text = |item: &Item| item.text.as_ref().map_or(0, |text| text.expose().len());
+            let size = |one: &Contained| one.content.len() + text(&one.item);
+            let bytes: usize = taken.iter().map(|(one, _)| size(one)).sum();
             let fits = bytes <= room.bytes && taken.len() <= room.items;
             self.bytes += if fits { bytes } else { 0 };
             if fits { Ok(taken) } else { Err(Refused::Swollen) }
@@ -170,10 +173,6 @@ fn file(taken: Taken, outer: Outer, findings: &mut Findings) -> (Contained, Pack
         "message/rfc822" => Packing::Message,
         _ => Packing::of(look, magic),
     };
-    let text = text.or_else(|| {
-        let beginning = &content[..content.len().min(super::MAX_TEXT)];
-        declared.starts_with("text/").then(|| charset::guess(beginning, None))
-    });
     let text = text.map(|text| Personal::new(leaf::readable(declared, text)));
     let mut kept: Vec<Personal<String>> = Vec::with_capacity(names.len());
     for name in names.into_iter().filter(|name| !name.is_empty()).map(Personal::new) {
