@@ -61,15 +61,20 @@ impl Fetch {
     }
 }
 
-/// The longest id in hexadecimal digits; a shorter row of decimal digits is a number.
-const ID_DIGITS: usize = 32;
+/// Digits of an id that are shown. One id in forty shows decimal digits alone, so a row of as many is
+/// a number only if there is such an entry.
+const SHOWN_DIGITS: usize = 8;
 
 fn entry_of(client: &mut Client, which: &str) -> Result<u64, Error> {
-    let is_number = which.len() < ID_DIGITS && which.bytes().all(|c| c.is_ascii_digit());
-    if let Some(number) = which.parse().ok().filter(|_| is_number) {
+    let is_number = which.bytes().all(|c| c.is_ascii_digit());
+    let number = which.parse().ok().filter(|_| is_number);
+    if let Some(number) = number.filter(|_| which.len() < SHOWN_DIGITS) {
         return Ok(number);
     }
     let (entries, _) = client.ledger()?;
+    if let Some(number) = number.filter(|&number| number < entries.len() as u64) {
+        return Ok(number);
+    }
     let entries = entries.iter().filter_map(|bytes| Entry::from_bytes(bytes).ok());
     let forgotten: Vec<_> = entries
         .filter(|entry| entry.kind == Fact::Forgotten)

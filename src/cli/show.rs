@@ -138,8 +138,12 @@ fn bodies(letter: &LetterView) -> Vec<ItemId> {
         .iter()
         .filter(|item| item.role == Role::Body && !is_forgotten(letter, item.id))
         .collect();
-    let has_plain = bodies.iter().any(|item| item.media_type != HTML);
-    let shown = bodies.iter().filter(|item| !has_plain || item.media_type != HTML);
+    // Plain text stands for the page beside it, not for one of another message.
+    let has_plain = |page: &ItemCard| {
+        let place = |item: &ItemCard| (item.depth, item.container);
+        bodies.iter().any(|item| item.media_type != HTML && place(item) == place(page))
+    };
+    let shown = bodies.iter().filter(|item| item.media_type != HTML || !has_plain(item));
     shown.map(|item| item.id).collect()
 }
 

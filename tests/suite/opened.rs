@@ -15,8 +15,9 @@ use kluis::staff::letters::{self, Outcome};
 use kluis::staff::openpgp::Undecryptable;
 use kluis::staff::sealing::Sealing;
 
+use crate::containers::{Entry as ZipEntry, letter_with, zip};
 use crate::openpgp::{Gpg, now};
-use crate::way::{count, deliver, raw, runtime, skipped};
+use crate::way::{count, deliver, entries, raw, runtime, skipped};
 use crate::world::{KLUIS, MAILBOX, Server, World};
 
 /// Who writes.
@@ -387,4 +388,29 @@ fn stays_closed(world: &World, server: &Server, sent: &[u8], expected: Undecrypt
         assert_eq!(note.detail.letter, Some(*letter));
         assert_eq!(*note.detail.words.expose(), expected.to_string());
     }
+}
+
+#[test]
+fn an_archive_inside_an_encrypted_letter_is_taken_apart_with_it() {
+    let (world, runtime) = (World::found(), runtime());
+    let test = "an_archive_inside_an_encrypted_letter_is_taken_apart_with_it";
+    let Some(gpg) = gpg(&world, test) else { return };
+    let server = runtime.block_on(world.serve());
+    let archive = zip(&[ZipEntry::new(b"id.jpg", b"\xff\xd8\xff\xe0 id")]);
+    let entity = letter_with("application/zip", "a.zip", &archive);
+    let armor = armored(&gpg, &["-r", MAILBOX], &entity);
+    let mut anna = world.log_in("anna").expect("logs in");
+    let case = delivered_and_opened(&server, &mut anna, &pgp_mime("...", &armor));
+    let ciphertext = case.letters[0].detail.as_ref().expect("opens").items[1].id;
+    let detail = case.letters[1].detail.as_ref().expect("opens");
+    let containers: Vec<_> = detail.items.iter().map(|card| card.container).collect();
+    assert_eq!(containers, [None, None, Some(1)]);
+    let (packed, picture) = (detail.items[1].id, detail.items[2].id);
+    let view = anna.look(&[picture]).expect("opens").remove(0);
+    assert_eq!(view.content().as_slice(), b"\xff\xd8\xff\xe0 id");
+    let entries = entries(&server);
+    let out_of =
+        |item| entries.iter().find(|entry| entry.item == Some(item)).expect("one").container;
+    assert_eq!((out_of(picture), out_of(packed)), (Some(packed), Some(ciphertext)));
+    runtime.block_on(server.stop());
 }

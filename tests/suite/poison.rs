@@ -1,8 +1,6 @@
 //! Poison letters: whatever a letter is, it is taken, sealed, and comes out byte for byte; and a
 //! letter that is a bomb costs one child at most.
 
-use std::time::{Duration, Instant};
-
 use kluis::casebook::{Filter, Mail};
 use kluis::letter::{Envelope, Finding, Letter, Source};
 use kluis::sandbox::{Limits, Sandbox};
@@ -195,22 +193,16 @@ fn whatever_a_letter_is_it_is_sealed_and_comes_out_byte_for_byte() {
     runtime.block_on(server.stop());
 }
 
-/// A child is killed after so long in the product; a bomb must not come near it, or thirty letters
-/// would stop the mailbox for ten minutes.
-const SOON: Duration = Duration::from_secs(15);
-
 #[test]
-fn no_poison_letter_takes_the_child_long() {
+fn no_poison_letter_costs_a_child() {
     let runtime = runtime();
     let sandbox = Sandbox::new(KLUIS.into(), vec!["confined-parse".into()], 1, Limits::default());
     for (what, raw, finding) in poison() {
         if finding == Some(Finding::Unparsed) {
             continue;
         }
-        let begun = Instant::now();
         let answer =
             runtime.block_on(sandbox.run(&raw)).unwrap_or_else(|why| panic!("{what}: {why}"));
-        assert!(begun.elapsed() < SOON, "{what} took {:?}", begun.elapsed());
         assert!(minicbor::decode::<Letter>(&answer).is_ok(), "{what}");
     }
     runtime.block_on(sandbox.dismiss());
