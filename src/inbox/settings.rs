@@ -53,7 +53,8 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// What happens to a letter with a CR or LF that stands alone.
     pub bare_newlines: BareNewlines,
-    /// Networks whose clients are not slowed down. A Unix socket is always trusted.
+    /// Networks whose clients are servers of ours, on listeners that do not face the world: their word
+    /// counts, and they are not slowed down. A Unix socket is always trusted.
     pub trusted: Vec<Network>,
     /// Certificate and key for STARTTLS; without them it is not offered (`tls::Offered`).
     pub tls: Option<Arc<ServerConfig>>,

@@ -292,6 +292,8 @@ fn who_never_ends_a_line_is_cut_off_in_every_state() {
         if let Ok(answer) = reader.answer() {
             assert_eq!(answer.code, last, "after {answers} answers");
         }
+        // Whoever does not hang up is not waited for.
+        drop(reader);
         let sent = writer.join().expect("the writer ends");
         assert!(sent.is_err(), "64 MiB without a line end were read to the end");
     }
@@ -363,11 +365,11 @@ fn the_cost_of_commands_grows_with_their_number() {
             (0..5).map(|_| talk(lax(), bytes.as_bytes())).min().expect("a time")
         };
         time(n);
-        let (one, four) = (time(n), time(4 * n));
-        assert!(
-            four <= 5 * one.max(Duration::from_micros(200)),
-            "{what}: {n} take {one:?}, four times as many {four:?}"
-        );
+        // A machine that is busy at the wrong moment is not busy three times in a row; a cost that
+        // grows faster than it may does so every time.
+        let mut tries = (0..3).map(|_| (time(n), time(4 * n)));
+        let fits = |(one, four): (Duration, Duration)| four <= 5 * one.max(Duration::from_micros(200));
+        assert!(tries.any(fits), "{what}: four times as many as {n} take more than five times as long");
     }
 }
 

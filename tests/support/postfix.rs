@@ -3,13 +3,14 @@
 #![allow(dead_code, reason = "a release build has fewer tests than a lab build")]
 
 use std::fs::Permissions;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::mail_client::Client;
+use crate::world::free_port;
 
 /// Where Debian has its programs.
 const PROGRAMS: &str = "/usr/sbin";
@@ -47,8 +48,7 @@ impl Postfix {
             std::fs::create_dir(place.join(folder)).expect("a directory");
         }
         run(Command::new("chown").arg("postfix").arg(place.join("data")));
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let addr = port.expect("a free port");
+        let addr = free_port();
         let shown = place.display();
         let main = format!(
             "compatibility_level = 3.6\n\
@@ -112,8 +112,8 @@ impl Postfix {
         }
     }
 
-    /// Letters in its queue.
-    pub(crate) fn queued(&self) -> usize {
+    /// Letters in its queue; one that moves meanwhile may be missed.
+    fn queued(&self) -> usize {
         let queue = self.dir.path().join("queue");
         ["maildrop", "incoming", "active", "deferred"]
             .iter()
@@ -124,9 +124,13 @@ impl Postfix {
     /// Waits until its queue is empty.
     pub(crate) fn drain(&self) {
         let end = Instant::now() + Duration::from_secs(240);
-        while self.queued() > 0 {
-            assert!(Instant::now() < end, "{} letters wait\n{}", self.queued(), self.log());
-            std::thread::sleep(Duration::from_millis(50));
+        // Not once but several times in a row: letters move from folder to folder.
+        let mut empty = 0;
+        while empty < 8 {
+            let queued = self.queued();
+            assert!(Instant::now() < end, "{queued} letters wait\n{}", self.log());
+            empty = if queued == 0 { empty + 1 } else { 0 };
+            std::thread::sleep(Duration::from_millis(40));
         }
     }
 

@@ -277,7 +277,7 @@ impl World {
 }
 
 /// A free port that no other test of this process was given.
-fn free_port() -> SocketAddr {
+pub(crate) fn free_port() -> SocketAddr {
     static TAKEN: AtomicU16 = AtomicU16::new(0);
     let count = PORTS.end - PORTS.start;
     // Tests of another process begin elsewhere.
