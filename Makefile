@@ -6,6 +6,8 @@ SHELL := /bin/bash
 .PHONY: help run test soak fuzz build lint doc bench bench-compare install-packages clean
 
 CARGO ?= cargo
+# Where `make install` puts things; DESTDIR before it, for packages.
+PREFIX ?= /usr/local
 target := $(or $(CARGO_TARGET_DIR),target)
 # Where `make bench-compare` keeps the tools that it builds.
 peers := $(or $(KLUIS_PEERS),$(target)/peers)
@@ -32,6 +34,12 @@ build: ## build the program: target/release/kluis
 	@bash .ci/packages build
 	@echo '==> building $(target)/release/kluis (some minutes the first time)'
 	@$(release) build --release --locked
+
+install: ## put the program, its service, its users and its pages in place (as root, after `make build`)
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' bash .ci/install '$(target)/release/kluis'
+
+uninstall: ## take all of that away again; the vault, its keys and its users stay
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' bash .ci/install --remove
 
 lint: ## check format and lints only
 	@$(CARGO) fmt --check

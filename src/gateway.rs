@@ -6,6 +6,7 @@
 
 mod live;
 mod outsiders;
+mod sockets;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -48,6 +49,7 @@ use crate::upkeep;
 
 pub use live::Live;
 pub use outsiders::Mailer;
+use sockets::Sockets;
 
 /// Why the server does not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -291,23 +293,24 @@ impl Gateway {
     }
 
     async fn listeners(&self) -> Result<(Vec<Listener>, Addresses), Error> {
+        let mut handed = Sockets::of_this_process();
         let mut listeners = Vec::new();
         let mut addresses =
             Addresses { socket: self.config.listen.staff.clone(), ..Addresses::default() };
         for place in &self.config.listen.smtp {
-            let (socket, bound) = bind(*place).await?;
+            let (socket, bound) = bind(&mut handed, *place).await?;
             listeners.push(Listener::tcp(Kind::Smtp, socket));
             addresses.smtp.push(bound);
         }
         for mx in &self.config.listen.mx {
-            let (socket, bound) = bind(mx.address).await?;
+            let (socket, bound) = bind(&mut handed, mx.address).await?;
             listeners.push(Listener::mx(socket, mx.proxy_from.clone()));
             addresses.mx.push(bound);
         }
         for place in &self.config.listen.lmtp {
             match place {
                 Endpoint::Tcp(place) => {
-                    let (socket, bound) = bind(*place).await?;
+                    let (socket, bound) = bind(&mut handed, *place).await?;
                     listeners.push(Listener::tcp(Kind::Lmtp, socket));
                     addresses.lmtp.push(bound);
                 }
@@ -317,13 +320,18 @@ impl Gateway {
                 }
             }
         }
+        handed.complain();
         Ok((listeners, addresses))
     }
 }
 
-async fn bind(place: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+/// The socket at this address: handed over, or bound.
+async fn bind(handed: &mut Sockets, place: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let bound = async {
-        let socket = TcpListener::bind(place).await?;
+        let socket = match handed.take(place)? {
+            Some(socket) => socket,
+            None => TcpListener::bind(place).await?,
+        };
         let address = socket.local_addr()?;
         Ok((socket, address))
     };

@@ -22,6 +22,7 @@ mod import;
 mod init;
 mod key;
 mod keys;
+mod manual;
 mod print;
 mod queue;
 mod receive;
@@ -72,6 +73,7 @@ Your own key: key unlock lock whoami
 Staff side: queue show get note confirm-key decide ask resume extend hold answer forget close
 Keys and proof: keys audit
 By itself: deadline
+For packages: completions man
 
 Exit codes:
   0   done, and nothing is wrong
@@ -117,6 +119,8 @@ enum Command {
     Keys(keys::Keys),
     Audit(audit::Audit),
     Deadline(deadline::Deadline),
+    Completions(manual::Completions),
+    Man(manual::Man),
 }
 
 impl Command {
@@ -155,6 +159,8 @@ impl Command {
             Command::Keys(it) => it.run(json),
             Command::Audit(it) => it.run(),
             Command::Deadline(it) => it.run(),
+            Command::Completions(it) => it.run(),
+            Command::Man(it) => it.run(),
         }
     }
 }

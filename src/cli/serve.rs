@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -47,7 +48,11 @@ impl Serve {
             tell(&gateway.opening);
             let stop = signals.stop(gateway.live());
             let mut told = Ok(());
-            let ran = gateway.run(|addresses| told = listens(addresses, json), stop).await;
+            let ready = |addresses: &Addresses| {
+                told = listens(addresses, json);
+                say(NotifyState::Ready);
+            };
+            let ran = gateway.run(ready, stop).await;
             ran.map_err(|error: gateway::Error| Error::from(error))?;
             tracing::info!("stopped");
             told.map(|()| Report::default())
@@ -81,7 +86,15 @@ impl Signals {
                 _ = self.hangup.recv() => tokio::task::block_in_place(|| live.reload()),
             }
         }
+        say(NotifyState::Stopping);
         tracing::info!("stopping");
+    }
+}
+
+/// Tells the service manager, if there is one that wants to know (sd_notify(3)).
+fn say(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(kind = ?error.kind(), "the service manager could not be told");
     }
 }
 

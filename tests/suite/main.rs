@@ -22,6 +22,7 @@ mod import;
 mod imports;
 mod inbox;
 mod index;
+mod install;
 mod keyring;
 mod keys;
 mod ladders;
@@ -59,8 +60,8 @@ mod tree;
 mod unpack;
 mod vault_format;
 mod way;
-mod wire;
 mod weight;
+mod wire;
 
 #[path = "../support/containers.rs"]
 mod containers;

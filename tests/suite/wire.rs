@@ -368,8 +368,12 @@ fn the_cost_of_commands_grows_with_their_number() {
         // A machine that is busy at the wrong moment is not busy three times in a row; a cost that
         // grows faster than it may does so every time.
         let mut tries = (0..3).map(|_| (time(n), time(4 * n)));
-        let fits = |(one, four): (Duration, Duration)| four <= 5 * one.max(Duration::from_micros(200));
-        assert!(tries.any(fits), "{what}: four times as many as {n} take more than five times as long");
+        let fits =
+            |(one, four): (Duration, Duration)| four <= 5 * one.max(Duration::from_micros(200));
+        assert!(
+            tries.any(fits),
+            "{what}: four times as many as {n} take more than five times as long"
+        );
     }
 }
 

@@ -1,0 +1,120 @@
+//! Installing beside a mail system: what `make install` puts where, the service's confinement, and
+//! how it talks to the service manager.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::disks::has_program;
+use crate::mail_client::Client;
+use crate::way::skipped;
+use crate::world::{KLUIS, World};
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn the_service_is_confined_as_far_as_it_says() {
+    if !has_program("systemd-analyze") {
+        return skipped("the service's confinement", "systemd-analyze is not installed");
+    }
+    let judged = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--no-pager"])
+        .arg(project().join("docs/systemd/kluis.service"))
+        .output()
+        .expect("starts");
+    let said = String::from_utf8_lossy(&judged.stdout);
+    let (_, score) = said.split_once("exposure level for kluis.service: ").expect("a score");
+    let score: f64 =
+        score.split_whitespace().next().and_then(|n| n.parse().ok()).expect("a number");
+    println!("exposure {score}");
+    assert!(score <= 1.5, "{said}");
+}
+
+#[test]
+fn what_is_installed_is_all_taken_away_again_and_nothing_else() {
+    let root = tempfile::tempdir().expect("a directory");
+    let strange = root.path().join("usr/local/bin/other");
+    std::fs::create_dir_all(strange.parent().expect("a folder")).expect("makes");
+    std::fs::write(&strange, b"x").expect("writes");
+    let run = |arguments: &[&str]| {
+        let done = Command::new("bash")
+            .arg(project().join(".ci/install"))
+            .args(arguments)
+            .env("DESTDIR", root.path())
+            .output()
+            .expect("starts");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    run(&[KLUIS]);
+    let files = || crate::thief::files(root.path());
+    let names: Vec<String> = files()
+        .iter()
+        .map(|file| file.strip_prefix(root.path()).expect("in there").display().to_string())
+        .collect();
+    for name in [
+        "usr/local/bin/kluis",
+        "usr/local/lib/systemd/system/kluis.service",
+        "usr/local/lib/systemd/system/kluis.socket",
+        "usr/lib/sysusers.d/kluis.conf",
+        "usr/local/share/man/man1/kluis.1",
+        "usr/local/share/man/man1/kluis-serve.1",
+        "usr/local/share/bash-completion/completions/kluis",
+        "usr/local/share/zsh/site-functions/_kluis",
+        "usr/local/share/fish/vendor_completions.d/kluis.fish",
+    ] {
+        assert!(names.iter().any(|found| found == name), "{name} of {names:?}");
+    }
+    let page = std::fs::read_to_string(root.path().join("usr/local/share/man/man1/kluis-get.1"));
+    assert!(page.expect("is there").contains("despite"));
+    // Again over itself: an upgrade.
+    run(&[KLUIS]);
+    run(&["--remove"]);
+    assert_eq!(files(), [strange]);
+}
+
+#[test]
+fn the_service_manager_is_told_when_letters_are_taken() {
+    let world = World::found();
+    let place = world.root.path().join("notify");
+    let told = UnixDatagram::bind(&place).expect("binds");
+    told.set_read_timeout(Some(Duration::from_secs(30))).expect("is set");
+    let server = world.spawn(&[("NOTIFY_SOCKET", place.to_str().expect("text"))]);
+    let mut said = [0; 256];
+    let length = told.recv(&mut said).expect("is told");
+    assert_eq!(&said[..length].trim_ascii(), b"READY=1");
+    Client::greet(server.smtp.expect("listens"), false).expect("greets");
+    server.kill();
+}
+
+#[test]
+fn a_socket_that_systemd_bound_is_served() {
+    if !has_program("systemd-socket-activate") {
+        return skipped("sockets that are handed over", "systemd-socket-activate is not installed");
+    }
+    let world = World::found();
+    let [smtp, _] = world.fix_ports();
+    let mut starter = Command::new("systemd-socket-activate")
+        .args(["--listen", &smtp.to_string(), KLUIS, "serve"])
+        .arg(world.state())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::fs::File::create(world.log()).expect("a log"))
+        .spawn()
+        .expect("starts");
+    // The first connection starts the server, which finds its own address taken, by this very socket.
+    let mut greeted = false;
+    for _ in 0..300 {
+        greeted = Client::greet(smtp, false).is_ok();
+        if greeted || starter.try_wait().expect("is asked").is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let _ = starter.kill();
+    let _ = starter.wait();
+    let log = std::fs::read_to_string(world.log()).unwrap_or_default();
+    assert!(greeted, "{log}");
+    assert!(!log.contains("no setting names"), "{log}");
+}
