@@ -1,7 +1,7 @@
 //! What the network says of a sender: SPF (RFC 7208), DKIM (RFC 6376) and DMARC (RFC 9989).
 //!
 //! Of a letter that comes from outside all three are asked of the DNS; of one that a server of ours
-//! hands on, that server's word is read ([`upstream`]), or, if it is not named, DKIM and DMARC by
+//! hands on, that server's word is read (`upstream`), or, if it is not named, DKIM and DMARC by
 //! DKIM alone are looked at, since its own address says nothing. It is evidence and never a reason to refuse:
 //! what is not answered in time is said to be unfinished. A panic of the library that reads the
 //! header costs the evidence of one letter, and it sees no letter that is made to keep it busy.
