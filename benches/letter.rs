@@ -12,7 +12,6 @@ use kluis::inbox::{Kind, Recipients, Settings, Verdict};
 use kluis::letter::Letter;
 
 #[path = "../tests/support/mail_client.rs"]
-#[allow(dead_code, unused_imports, reason = "of the client only the letters are used")]
 mod mail_client;
 
 /// Bytes of an attachment, in base64, as a phone's photo comes.

@@ -56,13 +56,13 @@ fn a_large_letter_takes_at_most_four_times_its_size() {
     assert!(each.iter().sum::<f64>() >= 1.0, "it was in memory: {each:?}");
 }
 
-/// What is taken out is there twice: no process takes more than four times the letter for it.
+/// What is taken out is there twice, and so is what is sealed of it.
 #[test]
-fn a_large_archive_takes_at_most_four_times_its_letter_in_each_process() {
+fn a_large_archive_takes_at_most_five_times_its_letter_in_each_process() {
     let photo: Vec<u8> = letter(3, 3, SIZE / 4);
     let photos = (0..3).map(|_| Entry { deflated: false, ..Entry::new(b"a.jpg", &photo) });
     let archive = zip(&photos.collect::<Vec<_>>());
     let each = grown_by(&letter_with("application/zip", "a.zip", &archive));
     println!("times its size, in the server and in children: {each:.2?}");
-    assert!(each.iter().all(|times| *times <= 4.0), "{each:?}");
+    assert!(each.iter().all(|times| *times <= 5.0), "{each:?}");
 }
