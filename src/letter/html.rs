@@ -186,8 +186,8 @@ fn attribute(attributes: &str, name: &str) -> Option<String> {
                 match page.bytes() {
                     [b'&', ..] => page.entity(),
                     _ => {
-                        let next = page.html[page.at + 1..].find('&');
-                        let end = next.map_or(page.html.len(), |next| page.at + 1 + next);
+                        let next = page.html[page.at..].find('&');
+                        let end = next.map_or(page.html.len(), |next| page.at + next);
                         page.out.write(&page.html[page.at..end]);
                         page.at = end;
                     }
@@ -308,6 +308,7 @@ mod tests {
                 "<a class=\"x\" HREF = \"http://evil.example\">http://bank.example</a>.",
                 "http://bank.example <http://evil.example>.",
             ),
+            ("<a href='é&amp;é'>a</a>", "a <é&é>"),
             ("<a name=x>a</a> <a href=#top>b</a>", "a b"),
             ("<a href=http://a.example>open", "open <http://a.example>"),
             (
