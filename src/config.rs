@@ -5,6 +5,8 @@
 //! stand in it, never secrets; there is no cryptographic setting, and none for how long a repeated
 //! letter is recognised or how a child process is confined.
 
+mod imap;
+
 use std::fmt;
 use std::fs;
 use std::io::Read as _;
@@ -13,6 +15,8 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use serde::Deserialize;
+
+pub use imap::{After, Imap, ImapTls, OAuth2};
 
 /// The file's name in the state directory.
 pub const FILE: &str = "kluis.toml";
@@ -57,6 +61,9 @@ pub struct Config {
     /// Who looks for malware.
     #[serde(default)]
     pub scan: ScanFor,
+    /// Mailboxes on other servers that letters are fetched from.
+    #[serde(default)]
+    pub imap: Vec<Imap>,
 }
 
 /// Who looks for malware.
@@ -473,6 +480,13 @@ impl Config {
             problem: problem.to_owned(),
             hint,
         })?;
+        imap::check(&config.imap).map_err(|(nth, field, problem, hint)| ConfigError {
+            file: file.to_owned(),
+            line: imap::line_with(text, nth, field),
+            field: Some(field.to_owned()),
+            problem: problem.to_owned(),
+            hint,
+        })?;
         Ok(config)
     }
 
@@ -501,6 +515,7 @@ impl Config {
             Outgoing::Folder(path) => paths.push(path),
             Outgoing::Smtp(host) => paths.extend(host.password_file.as_mut()),
         }
+        paths.extend(self.imap.iter_mut().flat_map(Imap::paths));
         for path in paths {
             *path = without_dots(&self.dir.join(&*path));
         }

@@ -2,8 +2,9 @@
 //!
 //! Holds public keys only. Every signed file is verified against the pinned admin key and against
 //! the ledger before it is used; what does not fit stops the start. `live` is what a running server
-//! takes anew, `outsiders` mails them checkpoints. Left to others: all the work.
+//! takes anew, `outsiders` mails them checkpoints, `fetching` gets letters from mailboxes elsewhere. Left to others: all the work.
 
+mod fetching;
 mod live;
 mod outsiders;
 mod sockets;
@@ -30,6 +31,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::ids::{CaseId, Digest, StaffId, random};
 use crate::inbox::budget::Budget;
+use crate::inbox::imap;
 use crate::inbox::origin::Checker;
 use crate::inbox::scan::Scanner;
 use crate::inbox::{self, Delivery, Kind, Listener, Recipients, Verdict};
@@ -102,6 +104,7 @@ pub struct Gateway {
     desk: Arc<Desk>,
     config: Config,
     live: Arc<Live>,
+    watch: Arc<imap::Watch>,
 }
 
 /// Where a running server can be reached.
@@ -164,6 +167,8 @@ impl Gateway {
         let public = checkpoint::public_key(signing.expose());
         let live = Arc::new(Live::load(&config)?);
         let taken = Arc::clone(&live);
+        let watch = Arc::new(fetching::watch(&fetching::accounts(&config)));
+        let watched = (Arc::clone(&casebook), Arc::clone(&watch));
         let desk = Arc::new(Desk {
             casebook: Arc::clone(&casebook),
             roster: RwLock::new(roster),
@@ -179,9 +184,10 @@ impl Gateway {
             drills: Drills::default(),
             outsiders: Box::new(move || taken.last_taken()),
             hand_in: OnceLock::new(),
+            mailboxes: Box::new(move || fetching::standing(&watched.0, &watched.1)),
         });
         desk.finish_key_changes()?;
-        Ok(Self { casebook, opening, desk, config, live })
+        Ok(Self { casebook, opening, desk, config, live, watch })
     }
 
     /// What mails checkpoints to outsiders.
@@ -246,12 +252,24 @@ impl Gateway {
         let staff = bind_socket(&addresses.socket)?;
         let settings = inbox_settings(&self.config, &self.live);
         let (stop, stopped) = watch::channel(false);
-        let deliver = self.taker(settings.in_flight);
+        let in_flight = settings.in_flight;
+        let deliver = self.taker(in_flight);
+        let shelf =
+            fetching::Shelf { casebook: Arc::clone(&self.casebook), deliver: Arc::clone(&deliver) };
         let _ = self.desk.hand_in.set(handed_to(Arc::clone(&deliver)));
         let inbox = tokio::spawn(inbox::run(
             listeners,
             Arc::new(settings),
             deliver,
+            until(stopped.clone()),
+        ));
+        let accounts = fetching::accounts(&self.config);
+        fetching::warn(&accounts);
+        let fetching = tokio::spawn(imap::run(
+            accounts,
+            Arc::new(shelf),
+            Budget::new(in_flight),
+            Arc::clone(&self.watch),
             until(stopped.clone()),
         ));
         let desk = tokio::spawn(socket::run(staff, Arc::clone(&self.desk), until(stopped.clone())));
@@ -268,7 +286,7 @@ impl Gateway {
         };
         stop.send_replace(true);
         self.casebook.stop_sweep();
-        for part in [inbox, desk, sender, outsiders, upkeep] {
+        for part in [inbox, fetching, desk, sender, outsiders, upkeep] {
             if part.await.is_err() {
                 tracing::error!("a part of the server ended in a panic");
             }
@@ -515,7 +533,8 @@ fn deliver(casebook: Arc<Casebook>, origin: Checker, room: Budget) -> inbox::Del
         let (casebook, origin) = (Arc::clone(&casebook), Arc::clone(&origin));
         let mut share = room.lease();
         Box::pin(async move {
-            if received_fields(&delivery.raw) > MAX_RECEIVED {
+            // What lies in a mailbox goes in no circle.
+            if delivery.fetched.is_none() && received_fields(&delivery.raw) > MAX_RECEIVED {
                 return Verdict::Loop;
             }
             let store = casebook.store();
@@ -525,8 +544,8 @@ fn deliver(casebook: Arc<Casebook>, origin: Checker, room: Budget) -> inbox::Del
                 return Verdict::NoRoom;
             }
             let origin = origin.look(&delivery).await;
-            let Delivery { envelope, raw, .. } = delivery;
-            let mail = casebook::Mail { envelope, raw, origin };
+            let Delivery { envelope, raw, fetched, .. } = delivery;
+            let mail = casebook::Mail { envelope, raw, origin, fetched };
             // A task of its own: running out of time must not cut a commit in two. What is kept
             // all the same is recognised when the sender tries again.
             let here = Arc::clone(&casebook);
@@ -556,7 +575,7 @@ fn deliver(casebook: Arc<Casebook>, origin: Checker, room: Budget) -> inbox::Del
 fn handed_to(deliver: inbox::Deliver) -> Box<HandIn> {
     Box::new(move |letter| {
         let (envelope, raw) = letter.into_parts();
-        let verdict = deliver(Delivery { envelope, raw, trusted: true });
+        let verdict = deliver(Delivery { envelope, raw, trusted: true, fetched: None });
         Box::pin(async move {
             match verdict.await {
                 Verdict::Accepted => Said::Kept,

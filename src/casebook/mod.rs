@@ -10,6 +10,7 @@
 pub mod backup;
 pub mod detail;
 pub mod exchange;
+pub mod fetched;
 mod forget;
 pub mod founding;
 pub mod hand_in;
@@ -618,6 +619,7 @@ impl Casebook {
             checkpoint: state.sent.map(|sent| (sent.minute, sent.takers)),
             // Who takes them is the server's to know.
             outsiders: Vec::new(),
+            mailboxes: Vec::new(),
             backup: state.backup,
             drill: state.drill,
         }
@@ -660,7 +662,9 @@ impl Casebook {
         // With the state still in hand: a sender who is remembered meanwhile is in it, or waits.
         let mut contacts = self.contacts.write().expect("no holder panics");
         contacts.senders.retain(|case, _| kept.contains(case));
-        contacts.seen.retain(|_, seen| now < seen.minute + WINDOW_MINUTES);
+        // What was fetched may come again for as long as its server keeps it.
+        let is_fetched = |seen: &Seen| kept.contains(&seen.case) && state.is_fetched(seen.letter);
+        contacts.seen.retain(|_, seen| now < seen.minute + WINDOW_MINUTES || is_fetched(seen));
     }
 }
 

@@ -689,6 +689,29 @@ pub struct Status {
     /// The newest drill of the recovery key.
     #[n(15)]
     pub drill: Option<Drilled>,
+    /// The mailboxes that letters are fetched from, in the order of the settings.
+    #[n(40)]
+    pub mailboxes: Vec<Mailbox>,
+}
+
+/// How it stands with a mailbox that letters are fetched from.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Mailbox {
+    /// What the settings call it.
+    #[n(0)]
+    pub name: String,
+    /// When it was looked through last, in minutes since 1970; none if not since the start.
+    #[n(1)]
+    pub polled: Option<u64>,
+    /// What failed since.
+    #[n(2)]
+    pub fault: Option<String>,
+    /// Mails that cannot be fetched.
+    #[n(3)]
+    pub aside: u64,
+    /// Letters that are sealed and could not be deleted or moved there.
+    #[n(4)]
+    pub left: u64,
 }
 
 /// The longest message before the log-in, in bytes.

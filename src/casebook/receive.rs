@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::civil::Date;
 
 use super::detail::{ContactDetail, ItemCard, ItemDetail, LetterDetail, to_bytes};
+use super::fetched::Fetched;
 use super::state::{days, item_of};
 use super::telling::Claim;
 use super::{Casebook, Error, WINDOW_MINUTES, blocking, bucket, lock, same_address};
@@ -53,6 +54,8 @@ pub struct Mail {
     pub raw: Vec<u8>,
     /// What the network says of its sender.
     pub origin: Option<Origin>,
+    /// From where it was fetched, if it was: the ledger says so in the same frame.
+    pub fetched: Option<Fetched>,
 }
 
 /// How a letter came, as far as its sealing minds.
@@ -127,8 +130,9 @@ impl Casebook {
     ) -> Result<Receipt, Error> {
         let here = Arc::clone(self);
         let announced = self.store.announce();
-        if self.delivered_before(&fingerprint) {
-            let again = move || here.receive_again(&mail.envelope, fingerprint, announced);
+        let fetched = mail.fetched;
+        if self.delivered_before(&fingerprint) || self.fetched_before(&fingerprint, fetched) {
+            let again = move || here.receive_again(&mail.envelope, fetched, fingerprint, announced);
             return blocking(again).await;
         }
         let parsed = match self.sandbox.run(&mail.raw).await {
@@ -181,10 +185,22 @@ impl Casebook {
         contacts.seen.get(fingerprint).is_some_and(|seen| now < seen.minute + WINDOW_MINUTES)
     }
 
+    /// Whether a mail that comes from a mailbox came from one before, however long ago: as long as its
+    /// contact box is there. A server that numbers its mails anew shows those that it keeps again.
+    fn fetched_before(&self, fingerprint: &Digest, fetched: Option<Fetched>) -> bool {
+        if fetched.is_none() {
+            return false;
+        }
+        let state = self.state();
+        let contacts = self.contacts.read().expect("no holder panics");
+        contacts.seen.get(fingerprint).is_some_and(|seen| state.is_fetched(seen.letter))
+    }
+
     /// Notes a re-delivery; recipients that are new go into a contact box of their own.
     fn receive_again(
         &self,
         envelope: &Envelope,
+        fetched: Option<Fetched>,
         fingerprint: Digest,
         announced: Announced,
     ) -> Result<Receipt, Error> {
@@ -195,12 +211,17 @@ impl Casebook {
                 seen.recipients.iter().map(|r| r.expose().clone()).collect();
             (seen.case, seen.letter, known)
         };
+        // The same mail by the same number: it was fetched twice at the same time.
+        if fetched.is_some_and(|fetched| self.is_letter(fetched.mail)) {
+            return Ok(Receipt { case, letter, again: true });
+        }
         let recipients: Vec<_> =
             envelope.rcpt_to.iter().filter(|r| !known.contains(r.expose())).cloned().collect();
         let again =
             Entry { case: Some(case), letter: Some(letter), ..self.entry(Fact::Redelivered) };
         let mut batch =
             Batch { entries: vec![again], announced: Some(announced), ..Batch::default() };
+        self.add_fetched(&mut batch, fetched, case, letter);
         let mut added = None;
         if !recipients.is_empty() {
             let contact =
@@ -249,13 +270,17 @@ impl Casebook {
         fingerprint: Digest,
         announced: Announced,
     ) -> Result<Receipt, Error> {
+        // The law counts from when the mailbox got it, not from when it was fetched from there.
+        let now = self.clock.seconds();
+        let arrived = mail.fetched.and_then(|fetched| fetched.arrived).unwrap_or(now).min(now);
         let arrival = Arrival {
-            received: deadline::received_on(self.clock.seconds()),
+            received: deadline::received_on(arrived),
             base: self.window(),
             fresh: self.fresh_case(),
             into: None,
             origin: mail.origin,
-            is_new: true,
+            // Whoever wrote long ago may have been answered since.
+            is_new: now < arrived.saturating_add(WINDOW_MINUTES * 60),
         };
         let mut batch = Batch { announced: Some(announced), ..Batch::default() };
         let (envelope, raw) = (mail.envelope, &mail.raw);
@@ -264,12 +289,26 @@ impl Casebook {
             .notice
             .as_ref()
             .filter(|claim| self.add_notice(&mut batch, &arrival, &sealed, claim, &cut.letter));
+        self.add_fetched(&mut batch, mail.fetched, sealed.case, sealed.letter);
         self.commit(batch)?;
         self.remember_entry(&sealed.contact.0, &sealed.contact.1);
         if claim.is_some() {
             self.outgoing.notify_one();
         }
         Ok(Receipt { case: sealed.case, letter: sealed.letter, again: false })
+    }
+
+    fn add_fetched(
+        &self,
+        batch: &mut Batch,
+        fetched: Option<Fetched>,
+        case: CaseId,
+        letter: LetterId,
+    ) {
+        let Some(Fetched { mail, .. }) = fetched else { return };
+        let entry = self.entry(Fact::MailFetched);
+        let entry = Entry { case: Some(case), letter: Some(letter), ..entry };
+        batch.entries.push(mail.enter(entry));
     }
 
     /// Seals a mail into `batch`: items, skeleton, letter, contact, and the entries that say so.

@@ -23,7 +23,7 @@ use super::keyring::MOST_RESEALED;
 pub use super::presence::Presence;
 use super::presence::Present;
 use super::protocol::{
-    Flaw, MAX_BEFORE_LOG_IN, MAX_MESSAGE, Request, Response, Status, Unproven, frame,
+    Flaw, MAX_BEFORE_LOG_IN, MAX_MESSAGE, Mailbox, Request, Response, Status, Unproven, frame,
 };
 use super::record::Act;
 use super::recovery::Drills;
@@ -44,6 +44,8 @@ pub type NewMessageId = dyn Fn(CaseId) -> String + Send + Sync;
 /// When each outsider took a checkpoint last, in minutes since 1970, in the order of the settings;
 /// none if not since the start.
 pub type LastTaken = dyn Fn() -> Vec<Option<u64>> + Send + Sync;
+/// How it stands with each mailbox that letters are fetched from.
+pub type Standing = dyn Fn() -> Vec<Mailbox> + Send + Sync;
 
 /// What the staff's door needs beside the casebook.
 pub struct Desk {
@@ -75,6 +77,8 @@ pub struct Desk {
     pub outsiders: Box<LastTaken>,
     /// What takes letters, once it does.
     pub hand_in: OnceLock<Box<HandIn>>,
+    /// How it stands with the mailboxes that letters are fetched from.
+    pub mailboxes: Box<Standing>,
 }
 
 /// Connections at a time.
@@ -443,7 +447,8 @@ impl Desk {
             }
             Request::Status => {
                 let outsiders = (self.outsiders)();
-                Response::Status { status: Status { outsiders, ..casebook.status() } }
+                let mailboxes = (self.mailboxes)();
+                Response::Status { status: Status { outsiders, mailboxes, ..casebook.status() } }
             }
             Request::Check => {
                 let report = casebook.store().check(false, &|_, _| {})?;

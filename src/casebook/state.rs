@@ -9,6 +9,7 @@ use jiff::ToSpan as _;
 use jiff::civil::Date;
 use minicbor::{Decode, Encode};
 
+use super::fetched::Mailboxes;
 use crate::case::notice::LOOKS_BACK;
 use crate::case::{self, Case, Event, Term};
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, SlotId, StaffId, VaultId};
@@ -56,6 +57,8 @@ pub struct LetterRecord {
     pub redelivered: u32,
     /// Whether staff took its contents out of encryption.
     pub opened: bool,
+    /// Whether it was fetched from a mailbox, where it may still lie.
+    pub fetched: bool,
 }
 
 /// A case as the ledger knows it.
@@ -205,6 +208,8 @@ pub struct State {
     pub revoked: BTreeSet<StaffId>,
     /// The position at which each secret was wrapped last.
     wrapped: BTreeMap<Wrapped, u64>,
+    /// How far each mailbox of another server was fetched.
+    pub mailboxes: Mailboxes,
     /// Epochs whose secret is gone.
     pub destroyed: BTreeSet<EpochId>,
     /// Hash of each epoch's signed note.
@@ -253,6 +258,12 @@ impl State {
             Fact::Redelivered => {
                 if let Some(letter) = entry.letter {
                     self.letters.entry(letter).or_default().redelivered += 1;
+                }
+            }
+            Fact::MailFetched | Fact::MailSetAside => {
+                self.mailboxes.apply(entry);
+                if let Some(letter) = entry.letter {
+                    self.letters.entry(letter).or_default().fetched = true;
                 }
             }
             Fact::NoticeHeld => self.sending(entry, Sending::Held),
@@ -360,6 +371,12 @@ impl State {
     pub fn stale(&self) -> Vec<Wrapped> {
         let is_old = |(_, seq): &(&Wrapped, &u64)| **seq < self.roster_seq;
         self.wrapped.iter().filter(is_old).map(|(what, _)| *what).collect()
+    }
+
+    /// Whether the letter was fetched from a mailbox.
+    #[must_use]
+    pub fn is_fetched(&self, letter: LetterId) -> bool {
+        self.letters.get(&letter).is_some_and(|record| record.fetched)
     }
 
     /// The ledger position of this state: the number of entries it is the fold of.

@@ -1,4 +1,4 @@
-//! Takes letters off the wire: SMTP and LMTP in, a [`Delivery`] and its envelope out.
+//! Takes letters off the wire: SMTP and LMTP in, or IMAP, a [`Delivery`] and its envelope out.
 //!
 //! Promises: 250 is said only after the delivery's verdict was [`Verdict::Accepted`]; a letter ends
 //! where every careful server says that it ends; memory, time and connections are bounded, whoever
@@ -15,6 +15,7 @@ pub mod budget;
 pub mod clients;
 mod connection;
 pub mod dot;
+pub mod imap;
 pub mod import;
 pub mod origin;
 pub mod pipe;
@@ -46,6 +47,7 @@ use self::clients::Clients;
 use self::connection::Wire;
 pub use self::settings::{BareNewlines, Network, Recipients, Settings};
 pub use self::smtp::Kind;
+use crate::casebook::fetched::Fetched;
 use crate::letter::Envelope;
 
 /// A letter as it came.
@@ -59,6 +61,8 @@ pub struct Delivery {
     /// Whether the client is one of ours, which took it from somebody else: a server in front of
     /// this one, whose word about the sender counts, and whose address says nothing.
     pub trusted: bool,
+    /// From where it was fetched, if it was: then its lines are as they lay there.
+    pub fetched: Option<Fetched>,
 }
 
 impl fmt::Debug for Delivery {

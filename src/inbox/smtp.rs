@@ -309,7 +309,7 @@ impl Session {
 
     fn hand_over(&mut self, raw: Vec<u8>, lease: Lease) {
         let envelope = self.envelope();
-        let delivery = Delivery { envelope, raw, trusted: self.trusted };
+        let delivery = Delivery { envelope, raw, trusted: self.trusted, fetched: None };
         self.actions.push_back(Action::Deliver(delivery));
         self.state = State::Delivering(lease);
     }

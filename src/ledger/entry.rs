@@ -157,6 +157,14 @@ pub enum Fact {
     /// file.
     #[n(47)]
     AdminSigned,
+    /// A mail in a mailbox of another server was dealt with: `hash` says which mailbox, `count`
+    /// is 2^32 times its UIDVALIDITY and its UID. With `case` and `letter` if it is one here.
+    #[n(48)]
+    MailFetched,
+    /// A mail in a mailbox of another server could not be fetched and is passed over: `hash` and
+    /// `count` as above. It stays where it is.
+    #[n(49)]
+    MailSetAside,
     /// A notice was sealed, to be sent once: the fields of a box.
     #[n(50)]
     NoticeDue,

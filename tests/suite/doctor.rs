@@ -398,6 +398,29 @@ const PROVOCATIONS: &[Provocation] = &[
         provoke: |patient| patient.set(|text| text.replacen("smtp = [\"127.0.0.1:0\"]", "smtp = [\"0.0.0.0:0\"]", 1)),
     },
     Provocation {
+        check: "mailboxes",
+        level: "warning",
+        what: "the mail server keeps the letters of office in clear, whatever is forgotten here",
+        mend: "after = \"delete\" in its [[imap]] part of kluis.toml",
+        past: FRESH,
+        missing: never,
+        provoke: |patient| crate::imap::add_account(&patient.world, "office", 143, ""),
+    },
+    Provocation {
+        check: "mail-secrets",
+        level: "problem",
+        what: "others may read STATE/imap.password",
+        mend: "chmod 600 STATE/imap.password",
+        past: FRESH,
+        missing: never,
+        provoke: |patient| {
+            crate::imap::add_account(&patient.world, "office", 143, "after = \"delete\"\n");
+            let open = std::fs::Permissions::from_mode(0o640);
+            let file = patient.world.state().join("imap.password");
+            std::fs::set_permissions(file, open).expect("is opened");
+        },
+    },
+    Provocation {
         check: "folders",
         level: "problem",
         what: "KEY: No such file or directory (os error 2)",

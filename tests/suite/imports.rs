@@ -101,7 +101,7 @@ const FOREIGN: [Foreign; 7] = [
             "upkeep/",
             "vault/",
             "clock.rs",
-            "config.rs",
+            "config",
             "gateway",
             "ids.rs",
             "lab.rs",

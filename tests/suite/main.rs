@@ -14,10 +14,12 @@ mod damage;
 mod deadline;
 mod docs;
 mod doctor;
+mod dovecot;
 mod forget;
 mod full;
 mod fuzzed;
 mod hostile;
+mod imap;
 mod import;
 mod imports;
 mod inbox;
@@ -67,8 +69,12 @@ mod wire;
 mod containers;
 #[path = "../support/disks.rs"]
 mod disks;
+#[path = "../support/dovecot.rs"]
+mod dovecot_server;
 #[path = "../support/fuzz/mod.rs"]
 mod fuzz;
+#[path = "../support/imap_server.rs"]
+mod imap_server;
 #[path = "../support/mail_client.rs"]
 mod mail_client;
 #[path = "../support/oracles.rs"]

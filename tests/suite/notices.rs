@@ -190,7 +190,7 @@ impl Quiet {
             source: Source::Smtp,
             tls: true,
         };
-        let mail = Mail { envelope, raw: raw.to_vec(), origin: Some(origin) };
+        let mail = Mail { envelope, raw: raw.to_vec(), origin: Some(origin), fetched: None };
         let casebook = Arc::clone(&self.gateway.casebook);
         self.runtime.block_on(casebook.receive(mail)).expect("is kept")
     }

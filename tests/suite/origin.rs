@@ -151,6 +151,7 @@ fn delivery(client: Option<&str>, mail_from: &str, raw: &[u8]) -> Delivery {
         },
         raw: raw.to_vec(),
         trusted: client.is_none(),
+        fetched: None,
     }
 }
 

@@ -175,7 +175,7 @@ fn whatever_a_letter_is_it_is_sealed_and_comes_out_byte_for_byte() {
             source: Source::Imap,
             tls: false,
         };
-        let mail = Mail { envelope, raw: raw.clone(), origin: None };
+        let mail = Mail { envelope, raw: raw.clone(), origin: None, fetched: None };
         let receipt = runtime.block_on(server.casebook.receive(mail));
         cases.push(receipt.unwrap_or_else(|error| panic!("{what}: {error}")).case);
     }

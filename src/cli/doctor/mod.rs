@@ -86,6 +86,8 @@ checks! {
     Domains "domains",
     Spelling "spelling",
     Tls "tls",
+    Mailboxes "mailboxes",
+    MailSecrets "mail-secrets",
     Folders "folders",
     Modes "modes",
     Owners "owners",

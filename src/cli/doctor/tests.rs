@@ -7,7 +7,7 @@ use super::custody::Newest;
 use super::machine::Kernel;
 use super::vault::{Described, Folder};
 use super::*;
-use crate::config::Endpoint;
+use crate::config::{Endpoint, Imap};
 use crate::ids::{Digest, StaffId, VaultId};
 use crate::keys::roster::{BackupKey, Member, Role, Roster};
 use crate::keys::staff::StaffKey;
@@ -58,6 +58,15 @@ fn settings(change: impl FnOnce(&mut Config)) -> Vec<Finding> {
         Config::default_for(Path::new("/srv/vault"), &["a@jobexpert.be"]).expect("fits");
     change(&mut config);
     vault::judge_settings(&config)
+}
+
+/// A mailbox with a password that is not there.
+fn mailbox(more: &str) -> Imap {
+    let text = format!(
+        "name = \"office\"\nhost = \"imap.jobexpert.be\"\nusername = \"office\"\n\
+         password_file = \"/srv/vault/absent\"\n{more}"
+    );
+    toml::from_str(&text).expect("parses")
 }
 
 fn folder(path: &str, device: u64) -> Folder {
@@ -283,6 +292,22 @@ fn of_the_vault() -> Vec<Provoked> {
             "[tls] in kluis.toml: a certificate and its key",
         ),
         (
+            settings(|config| {
+                config.imap = vec![mailbox("move_to = \"Done\"\nafter = \"move\"\n")]
+            }),
+            Check::Mailboxes,
+            Warning,
+            "the mail server keeps the letters of office in clear, whatever is forgotten here",
+            "after = \"delete\" in its [[imap]] part of kluis.toml",
+        ),
+        (
+            settings(|config| config.imap = vec![mailbox("after = \"delete\"\n")]),
+            Check::MailSecrets,
+            Problem,
+            "/srv/vault/absent: No such file or directory (os error 2)",
+            "put it there, or correct the path in kluis.toml",
+        ),
+        (
             places(|places| places.cabinet_key.found = Err("No such file or directory".into())),
             Check::Folders,
             Problem,
@@ -489,7 +514,7 @@ fn of_a_bare_folder() -> Vec<Provoked> {
             Level::Problem,
             "/srv/vault/kluis.toml:1: hostnames: unknown field `hostnames`, expected one of \
              `hostname`, `addresses`, `cabinet_key`, `listen`, `tls`, `limits`, `outgoing`, \
-             `checkpoints`",
+             `checkpoints`, `origin`, `notices`, `scan`, `imap`",
             "`kluis config` prints the annotated sample",
         ),
         (

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use indicatif::HumanBytes;
 
 use super::{Check, Finding, problem, warning, well};
-use crate::config::Config;
+use crate::config::{After, Config, Imap};
 use crate::store::{self, Room};
 
 /// What the settings say that may be wrong.
@@ -23,7 +23,47 @@ pub(super) fn judge_settings(config: &Config) -> Vec<Finding> {
             well(Check::Tls, "no mail is taken from outside without TLS")
         },
     );
+    findings.extend(mailboxes(&config.imap));
     findings
+}
+
+/// Whether letters stay elsewhere in clear, and who may read what opens the mailboxes.
+fn mailboxes(mailboxes: &[Imap]) -> Vec<Finding> {
+    let mut kept = Vec::new();
+    for mailbox in mailboxes.iter().filter(|mailbox| mailbox.after != After::Delete) {
+        kept.push(warning(
+            Check::Mailboxes,
+            format!(
+                "the mail server keeps the letters of {} in clear, whatever is forgotten here",
+                mailbox.name
+            ),
+            "after = \"delete\" in its [[imap]] part of kluis.toml",
+        ));
+    }
+    if kept.is_empty() {
+        kept.push(well(Check::Mailboxes, "no letter stays in a mailbox after it is sealed"));
+    }
+    let mut open = Vec::new();
+    for file in mailboxes.iter().flat_map(Imap::secrets) {
+        let shown = file.display();
+        match std::fs::metadata(file) {
+            Err(error) => open.push(problem(
+                Check::MailSecrets,
+                format!("{shown}: {error}"),
+                "put it there, or correct the path in kluis.toml",
+            )),
+            Ok(found) if found.mode() & 0o077 != 0 => open.push(problem(
+                Check::MailSecrets,
+                format!("others may read {shown}"),
+                format!("chmod 600 {shown}"),
+            )),
+            Ok(_) => {}
+        }
+    }
+    if open.is_empty() {
+        open.push(well(Check::MailSecrets, "what opens a mailbox is its owner's alone"));
+    }
+    kept.into_iter().chain(open).collect()
 }
 
 fn addresses(config: &Config) -> Vec<Finding> {

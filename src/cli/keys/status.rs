@@ -54,6 +54,7 @@ impl Status {
                 format!("{} after forgetting", print::count(status.horizon_days, "day", "days")),
             ),
         ];
+        rows.extend(mailbox_rows(&status));
         rows.extend(checkpoint_rows(&status));
         rows.extend(backup_rows(&status));
         let is_in_force = |drill: &Drilled| {
@@ -93,6 +94,17 @@ impl Status {
                 "cases": { "all": status.cases.0, "open": status.cases.1 },
                 "letters": status.letters,
                 "outgoing": { "due": due, "failed": failed, "held": held },
+                "mailboxes": status
+                    .mailboxes
+                    .iter()
+                    .map(|mailbox| json!({
+                        "name": mailbox.name,
+                        "last": mailbox.polled.map(print::timestamp),
+                        "fault": mailbox.fault,
+                        "set_aside": mailbox.aside,
+                        "left": mailbox.left,
+                    }))
+                    .collect::<Vec<_>>(),
                 "entries": status.entries,
                 "cabinet_since": print::timestamp(status.cabinet_since),
                 "horizon_days": status.horizon_days,
@@ -125,6 +137,40 @@ impl Status {
 /// A minute since 1970, and how long ago that is.
 fn when(minute: u64, now: u64) -> String {
     format!("{}, {}", print::moment(minute), print::ago(minute, now))
+}
+
+/// How it stands with the mailboxes that letters are fetched from; what needs somebody is said with
+/// what to do.
+fn mailbox_rows(status: &protocol::Status) -> Rows {
+    let mut said = Vec::new();
+    for mailbox in &status.mailboxes {
+        let name = print::terminal_safe(&mailbox.name);
+        let looked = mailbox.polled.map_or_else(
+            || "not looked through since the server was started".to_owned(),
+            |minute| format!("looked through {}", when(minute, status.now)),
+        );
+        said.push(format!("{name}: {looked}"));
+        if let Some(fault) = &mailbox.fault {
+            let fault = print::terminal_safe(fault);
+            said.push(format!(
+                "{name}: {fault}; it is tried again, and the server's log says more"
+            ));
+        }
+        if mailbox.aside > 0 {
+            let mails = print::count(mailbox.aside, "mail", "mails");
+            said.push(format!(
+                "{name}: {mails} could not be fetched and lie in the mailbox: look at them there, \
+                 `kluis import` takes them"
+            ));
+        }
+        if mailbox.left > 0 {
+            let mails = print::count(mailbox.left, "mail", "mails");
+            said.push(format!(
+                "{name}: {mails} whose letters are sealed could not be deleted or moved there"
+            ));
+        }
+    }
+    ["mailbox"].into_iter().chain(std::iter::repeat("")).zip(said).collect()
 }
 
 /// When a checkpoint was mailed, and who of those that are named took one since the start.
@@ -271,5 +317,30 @@ mod tests {
         let backup = BackedUp { minute: 60, seq: 6, position: 6 };
         assert_eq!(since(&status(7), &backup), 0);
         assert_eq!(keys_until(&backup), 60 + 7 * 24 * 60);
+    }
+
+    #[test]
+    fn a_mailbox_says_what_needs_somebody() {
+        let mailbox = |polled, fault: Option<&str>, aside, left| protocol::Mailbox {
+            name: "office".into(),
+            polled,
+            fault: fault.map(str::to_owned),
+            aside,
+            left,
+        };
+        let said = |mailboxes| -> Vec<(&'static str, String)> {
+            mailbox_rows(&protocol::Status { mailboxes, now: 29_900_000, ..Default::default() })
+        };
+        assert!(said(Vec::new()).is_empty());
+        let rows = said(vec![mailbox(Some(29_899_995), None, 0, 0)]);
+        assert_eq!(rows.len(), 1);
+        assert!(rows[0].0 == "mailbox" && rows[0].1.contains("office: looked through"));
+        let rows = said(vec![mailbox(None, Some("the server refused the log-in"), 2, 1)]);
+        let text: String = rows.into_iter().map(|(_, said)| said + "\n").collect();
+        for part in
+            ["not looked through", "refused the log-in", "2 mails could not", "1 mail whose"]
+        {
+            assert!(text.contains(part), "{text}");
+        }
     }
 }

@@ -94,7 +94,9 @@ fn a_conversation_ends_in_a_letter_and_its_envelope() {
                 RCPT TO:<Postmaster>\r\nDATA\r\nSubject: x\r\n\r\n..dot\r\n.\r\nQUIT\r\n";
     let actions = actions(&mut session, &[said.as_bytes()], Verdict::Accepted);
     assert_eq!(codes(&actions), "220 250 250 250 250 250 354 + 250 221 .");
-    let [Delivery { envelope, raw, trusted }] = &letters(actions)[..] else { panic!("one letter") };
+    let [Delivery { envelope, raw, trusted, .. }] = &letters(actions)[..] else {
+        panic!("one letter")
+    };
     assert!(!trusted);
     assert_eq!(raw, b"Subject: x\r\n\r\n.dot\r\n");
     assert_eq!(envelope.mail_from.expose(), "\"A b\"@b.example");

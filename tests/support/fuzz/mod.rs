@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each fuzz target is a program of its own and uses one body")]
 
+pub(crate) mod imap;
 pub(crate) mod letters;
 pub(crate) mod mbox;
 pub(crate) mod sealed;
@@ -15,6 +16,7 @@ pub(crate) type Target = (&'static str, fn(&[u8]));
 pub(crate) const TARGETS: &[Target] = &[
     ("archive", letters::archive),
     ("headers", letters::headers),
+    ("imap", imap::imap),
     ("letter", letters::letter),
     ("mbox", mbox::mbox),
     ("page", letters::page),

@@ -1,0 +1,285 @@
+//! Fetches letters from mailboxes on other servers (RFC 9051), for whom mail cannot be delivered to.
+//!
+//! A letter is sealed first and only then deleted, moved or left where it lies. How far a mailbox was
+//! fetched stands in the ledger, in the frame of the letter itself ([`Fetched`](crate::casebook::fetched::Fetched)),
+//! so no mail is fetched twice and none is lost, whenever the process dies. Nobody's flags are looked
+//! at and none are set but on what is to be deleted.
+//!
+//! `poll` decides what is fetched and what becomes of it, over the trait in `source`; `session` is
+//! that trait over IMAP, `wire` the connection, `sieve` what stands between a server's oddities and the
+//! client library, `token` asks for access tokens, [`run`] keeps connections up.
+
+mod folder;
+mod poll;
+mod session;
+pub mod sieve;
+mod source;
+mod token;
+mod watch;
+mod wire;
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use self::poll::{Hands, Polled, Poller};
+use self::session::Dialer;
+pub use self::source::Fault;
+use self::source::{Access, Connect};
+pub use self::watch::{State, Watch};
+use super::budget::Budget;
+use super::{Delivery, Verdict};
+use crate::casebook::fetched::{MailId, mailbox};
+use crate::ids::Digest;
+use crate::secret::Personal;
+
+/// A mailbox to fetch from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// What the settings call it.
+    pub name: String,
+    /// The server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub security: Security,
+    /// A file of certificates that count beside the system's.
+    pub ca: Option<PathBuf>,
+    /// The folder.
+    pub folder: String,
+    /// Who logs in.
+    pub username: String,
+    /// How.
+    pub login: Login,
+    /// What becomes of a letter that is sealed.
+    pub after: After,
+    /// From one poll to the next, whatever the server tells in between; an IDLE is as long.
+    pub every: Duration,
+    /// What arrived before this second since 1970 is left alone.
+    pub since: Option<u64>,
+    /// The longest letter, in bytes.
+    pub max_letter: usize,
+    /// Whom the letters are for.
+    pub recipient: Personal<String>,
+    /// How long things may take.
+    pub pace: Pace,
+}
+
+/// How a connection is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// TLS from the first byte (RFC 8314).
+    Implicit,
+    /// STARTTLS, required.
+    Starttls,
+    /// Not at all: loopback only.
+    None,
+}
+
+/// How a log-in is proven. Secrets are read from their files at every log-in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// With a password, the first line of this file.
+    Password(PathBuf),
+    /// With an access token.
+    OAuth2(OAuth2),
+}
+
+/// Where access tokens come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OAuth2 {
+    /// The token endpoint.
+    pub token_url: String,
+    /// Who asks.
+    pub client_id: String,
+    /// Its secret, in the first line of this file.
+    pub client_secret_file: Option<PathBuf>,
+    /// What for.
+    pub grant: Grant,
+    /// For what, in the provider's words.
+    pub scope: Option<String>,
+}
+
+/// What an access token is given for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// The program itself may read the mailbox.
+    Client,
+    /// A person allowed it, with a refresh token: the first line of this file.
+    Refresh(PathBuf),
+}
+
+/// What becomes of a mail whose letter is sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum After {
+    /// It stays.
+    Keep,
+    /// It is removed.
+    Delete,
+    /// It goes into this folder.
+    Move(String),
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// A connection with its log-in.
+    pub connect: Duration,
+    /// A command.
+    pub command: Duration,
+    /// The pause after a first failure; it doubles from there.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(60),
+            command: Duration::from_secs(120),
+            first_pause: Duration::from_secs(2),
+            longest_pause: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+impl Account {
+    /// What the ledger calls the mailbox.
+    #[must_use]
+    pub fn mailbox(&self) -> Digest {
+        mailbox(&self.name, &self.folder)
+    }
+}
+
+/// A future that somebody else runs.
+pub type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Who keeps what is fetched, and knows what was.
+pub trait Keeper: Send + Sync {
+    /// Seals a letter, and enters that it was fetched.
+    fn deliver(&self, delivery: Delivery) -> Task<Verdict>;
+    /// Every mail up to this UID was dealt with; none if nothing of this UIDVALIDITY was.
+    fn up_to(&self, mailbox: Digest, validity: u32) -> Option<u32>;
+    /// Whether something of the mailbox was ever dealt with.
+    fn knows(&self, mailbox: Digest) -> bool;
+    /// Whether the mail is a letter here.
+    fn is_letter(&self, mail: MailId) -> bool;
+    /// Mails that were given up, and when, in minutes since 1970.
+    fn aside(&self, mailbox: Digest, validity: u32) -> Vec<(u32, u64)>;
+    /// Enters that a mail makes no letter; whether that is durable.
+    fn pass_over(&self, mail: MailId) -> Task<bool>;
+    /// Enters that a mail is given up; whether that is durable.
+    fn set_aside(&self, mail: MailId) -> Task<bool>;
+    /// Minutes since 1970.
+    fn now(&self) -> u64;
+}
+
+/// Fetches from all of these mailboxes until `shutdown` is done. Whatever is under way then is as if
+/// it had never begun, unless it is sealed.
+pub async fn run(
+    accounts: Vec<Account>,
+    keeper: Arc<dyn Keeper>,
+    room: Budget,
+    watch: Arc<Watch>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut fetching = tokio::task::JoinSet::new();
+    for account in accounts {
+        let (keeper, room, watch) = (Arc::clone(&keeper), room.clone(), Arc::clone(&watch));
+        let account = Arc::new(account);
+        fetching.spawn(async move {
+            let dialer = Dialer::new(Arc::clone(&account));
+            let mut hands = Hands::default();
+            keep_fetching(&dialer, &account, &*keeper, &room, &watch, &mut hands).await;
+        });
+    }
+    shutdown.await;
+    fetching.shutdown().await;
+}
+
+/// Connects, polls and waits, for ever; after a failure with pauses that grow.
+async fn keep_fetching<C: Connect>(
+    dialer: &C,
+    account: &Account,
+    keeper: &dyn Keeper,
+    room: &Budget,
+    watch: &Watch,
+    hands: &mut Hands,
+) {
+    let mut pause = account.pace.first_pause;
+    let (mut probed, mut renewed) = (false, false);
+    loop {
+        let (progress, polls) = (hands.progress(), hands.polls());
+        let fault = match dialer.connect().await {
+            Ok(source) => {
+                let poller = Poller { account, keeper, room, watch, hands };
+                in_session(source, poller, &mut probed).await
+            }
+            Err(fault) => fault,
+        };
+        if hands.polls() != polls {
+            (pause, renewed) = (account.pace.first_pause, false);
+        }
+        if matches!(fault, Fault::Expired | Fault::Denied) {
+            dialer.forget_token();
+        }
+        // The end of a token is no failure, unless the next one is not good either.
+        if fault == Fault::Expired && !renewed {
+            renewed = true;
+            continue;
+        }
+        watch.failed(&account.name, fault);
+        // Closer to a mail that cannot be fetched, or past it: the next try is another one.
+        if hands.progress() != progress {
+            pause = account.pace.first_pause;
+        }
+        tracing::warn!(account = account.name, %fault, ?pause, "fetching waits");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(account.pace.longest_pause);
+    }
+}
+
+/// Polls and waits until the connection is of no more use.
+async fn in_session<S: source::MailSource>(
+    mut source: S,
+    mut poller: Poller<'_>,
+    probed: &mut bool,
+) -> Fault {
+    let account = poller.account;
+    if !*probed {
+        match source.open(Access::Look).await {
+            Ok(found) => {
+                tracing::info!(account = account.name, mails = found.mails, "a mailbox opens");
+            }
+            Err(fault) => return fault,
+        }
+        *probed = true;
+    }
+    poller.begin_session();
+    loop {
+        let at_most = match poller.poll(&mut source).await {
+            Ok(Polled::All) => account.every,
+            Ok(Polled::Later) => account.pace.longest_pause.min(account.every),
+            Err(fault) => return fault,
+        };
+        poller.watch.polled(&account.name, poller.keeper.now());
+        poller.hands.went_well();
+        // What comes meanwhile ends an IDLE; a poll comes in any case.
+        if let Err(fault) = source.wait(at_most).await {
+            return fault;
+        }
+    }
+}
+
+/// The first line of a file.
+fn secret_in(file: &Path) -> Result<Zeroizing<String>, Fault> {
+    let text = std::fs::read_to_string(file).map(Zeroizing::new).map_err(|_| Fault::File)?;
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() { Err(Fault::File) } else { Ok(Zeroizing::new(line.to_owned())) }
+}

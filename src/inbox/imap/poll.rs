@@ -1,0 +1,518 @@
+//! One look through a mailbox: what is new is fetched, sealed, and then dealt with as the settings say.
+//!
+//! Mails are taken in the order of their UIDs, and each is entered in the ledger before the next is
+//! begun: everything up to the highest UID that the ledger names was dealt with. So a mail that cannot
+//! be fetched is either tried again now or given up in the ledger; it stays in the mailbox, and is
+//! tried again every day.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::source::{Access, Fault, Listed, MailSource, Piece};
+use super::{Account, After, Keeper, Watch};
+use crate::casebook::fetched::{Fetched, MailId};
+use crate::ids::Digest;
+use crate::inbox::budget::{Budget, Lease};
+use crate::inbox::{Delivery, Verdict};
+use crate::lab;
+use crate::letter::{Envelope, Source};
+use crate::secret::Personal;
+
+/// Bytes fetched at once.
+const SLICE: u32 = 1 << 20;
+/// Bytes that an answer may be longer than what was asked for.
+const SLACK: usize = 64 * 1024;
+/// Tries of a mail that fails, before it is given up; and of deleting or moving one.
+const TRIES: u32 = 3;
+/// Minutes until a mail that was given up is tried again.
+const AGAIN: u64 = 24 * 60;
+
+/// Whether all was dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Polled {
+    /// It was.
+    All,
+    /// Something has to wait, for memory, the disk or a parser here.
+    Later,
+}
+
+/// What is remembered from one connection to the next. Nothing of it need survive the process.
+#[derive(Debug, Default)]
+pub(super) struct Hands {
+    /// The UIDVALIDITY that this is about.
+    validity: u32,
+    /// How often each mail failed.
+    failed: HashMap<u32, u32>,
+    /// UIDs listed at once, while a server fails at more.
+    window: Option<u32>,
+    /// When each mail that was given up was tried again, in minutes since 1970.
+    again: HashMap<u32, u64>,
+    /// Sealed, and not deleted or moved yet: how often that failed, and whether a copy is there.
+    left: HashMap<u32, (u32, bool)>,
+    /// Nobody looked yet what earlier connections left.
+    is_fresh: bool,
+    /// Mails given up since one came.
+    in_a_row: u32,
+    progress: u64,
+    polls: u64,
+}
+
+impl Hands {
+    /// Counts what makes the next try another one than this was.
+    pub(super) fn progress(&self) -> u64 {
+        self.progress
+    }
+
+    /// Counts looks through the whole mailbox.
+    pub(super) fn polls(&self) -> u64 {
+        self.polls
+    }
+
+    pub(super) fn went_well(&mut self) {
+        self.polls += 1;
+    }
+
+    fn of(&mut self, validity: u32) {
+        if self.validity != validity {
+            let (progress, polls) = (self.progress, self.polls);
+            *self = Self { validity, progress, polls, is_fresh: true, ..Self::default() };
+        }
+    }
+}
+
+/// Looks through one mailbox.
+pub(super) struct Poller<'a> {
+    pub(super) account: &'a Account,
+    pub(super) keeper: &'a dyn Keeper,
+    pub(super) room: &'a Budget,
+    pub(super) watch: &'a Watch,
+    pub(super) hands: &'a mut Hands,
+}
+
+/// What came of one mail.
+enum Taken {
+    /// It is sealed.
+    Kept,
+    /// It is not there any more.
+    Gone,
+    /// It cannot be taken now.
+    Later,
+    /// It is longer than a letter may be.
+    TooLong,
+}
+
+impl Poller<'_> {
+    /// A new connection: what earlier ones left is looked at first.
+    pub(super) fn begin_session(&mut self) {
+        self.hands.is_fresh = true;
+    }
+
+    /// Looks through the mailbox once.
+    pub(super) async fn poll<S: MailSource>(&mut self, source: &mut S) -> Result<Polled, Fault> {
+        let opened = source.open(Access::Change).await?;
+        let validity = opened.validity.filter(|&validity| validity > 0).ok_or(Fault::NoIds)?;
+        self.hands.of(validity);
+        let mailbox = self.account.mailbox();
+        let known = self.keeper.up_to(mailbox, validity);
+        if known.is_none() && self.keeper.knows(mailbox) {
+            tracing::warn!(
+                account = self.account.name,
+                "the server numbers its mails anew: all of them are looked at again"
+            );
+        }
+        let mut last = known.unwrap_or(0);
+        if opened.mails == 0 {
+            return Ok(Polled::All);
+        }
+        // A server that gives UIDs out again under the same UIDVALIDITY: what is known of them counts
+        // for nothing.
+        if opened.next.is_some_and(|next| next <= last)
+            && source.present(last).await?.into_iter().max() < Some(last)
+        {
+            tracing::warn!(account = self.account.name, "the server began its UIDs again");
+            if !self.keeper.pass_over(MailId { mailbox, validity, uid: 0 }).await {
+                return Ok(Polled::Later);
+            }
+            self.hands.of(0);
+            self.hands.of(validity);
+            last = 0;
+        }
+        self.settle(source, last).await?;
+        let mut all = Polled::All;
+        for mail in self.given_up(source).await? {
+            if self.deal_with(source, mail, true).await? == Polled::Later {
+                all = Polled::Later;
+            }
+        }
+        if last < u32::MAX && self.fetch_new(source, last, opened.next).await? == Polled::Later {
+            all = Polled::Later;
+        }
+        Ok(all)
+    }
+
+    fn id(&self, uid: u32) -> MailId {
+        MailId { mailbox: self.mailbox(), validity: self.hands.validity, uid }
+    }
+
+    fn mailbox(&self) -> Digest {
+        self.account.mailbox()
+    }
+
+    /// Takes what is behind `last`, in the order of the UIDs.
+    async fn fetch_new<S: MailSource>(
+        &mut self,
+        source: &mut S,
+        last: u32,
+        next: Option<u32>,
+    ) -> Result<Polled, Fault> {
+        let mut from = last + 1;
+        loop {
+            let to = self.hands.window.map(|window| from.saturating_add(window - 1));
+            let mut mails = match self.list(source, from, to, next).await {
+                Ok(mails) => mails,
+                Err(fault) => return Err(self.list_failed(from, next, fault).await),
+            };
+            // Of `n:*` a server gives the last mail even if its UID is below n (RFC 9051 §9).
+            mails.retain(|mail| mail.uid >= from && to.is_none_or(|to| mail.uid <= to));
+            mails.sort_unstable();
+            mails.dedup_by_key(|mail| mail.uid);
+            if self.fetch_all(source, mails).await? == Polled::Later {
+                return Ok(Polled::Later);
+            }
+            let top = next.map_or(u32::MAX, |next| next.saturating_sub(1));
+            match to {
+                Some(to) if to < top => from = to + 1,
+                _ => break,
+            }
+        }
+        self.hands.window = None;
+        Ok(Polled::All)
+    }
+
+    async fn fetch_all<S: MailSource>(
+        &mut self,
+        source: &mut S,
+        mails: Vec<Listed>,
+    ) -> Result<Polled, Fault> {
+        // Of many that came before the date one entry says enough: up to the last of them all are
+        // dealt with.
+        let mut old = None;
+        for mail in mails {
+            if self.is_old(&mail) {
+                old = Some(mail.uid);
+                continue;
+            }
+            if let Some(uid) = old.take()
+                && !self.keeper.pass_over(self.id(uid)).await
+            {
+                return Ok(Polled::Later);
+            }
+            if self.deal_with(source, mail, false).await? == Polled::Later {
+                return Ok(Polled::Later);
+            }
+        }
+        match old {
+            Some(uid) if !self.keeper.pass_over(self.id(uid)).await => Ok(Polled::Later),
+            _ => Ok(Polled::All),
+        }
+    }
+
+    fn is_old(&self, mail: &Listed) -> bool {
+        let since = self.account.since;
+        since.is_some_and(|since| mail.arrived.is_some_and(|arrived| arrived < since))
+    }
+
+    /// What there is from one UID on. If a part of the answer cannot be read it is asked again in
+    /// halves until it is known which mail that is about; of that one nothing else is known then.
+    async fn list<S: MailSource>(
+        &mut self,
+        source: &mut S,
+        from: u32,
+        to: Option<u32>,
+        next: Option<u32>,
+    ) -> Result<Vec<Listed>, Fault> {
+        let listing = source.list(from, to).await?;
+        if !listing.has_unreadable {
+            return Ok(listing.mails);
+        }
+        let highest = listing.mails.iter().map(|mail| mail.uid).max().unwrap_or(from);
+        let top = to.or(next.map(|next| next.saturating_sub(1))).unwrap_or(u32::MAX).max(highest);
+        let mut mails = Vec::new();
+        let mut ranges = vec![(from, top)];
+        while let Some((low, high)) = ranges.pop() {
+            let listing = source.list(low, Some(high)).await?;
+            if !listing.has_unreadable {
+                mails.extend(listing.mails);
+            } else if low == high {
+                mails.push(Listed { uid: low, size: None, arrived: None });
+            } else {
+                let middle = low + (high - low) / 2;
+                ranges.extend([(middle + 1, high), (low, middle)]);
+            }
+        }
+        Ok(mails)
+    }
+
+    /// A list could not be had at all: with the next connection fewer are asked for, down to one,
+    /// which is tried as a mail is that cannot be fetched.
+    async fn list_failed(&mut self, from: u32, next: Option<u32>, fault: Fault) -> Fault {
+        let most = next.map_or(u32::MAX, |next| next.saturating_sub(from).max(1));
+        match self.hands.window {
+            Some(1) => {
+                self.failed(from, fault).await;
+            }
+            window => {
+                self.hands.window = Some((window.unwrap_or(most).min(most) / 2).max(1));
+                self.hands.progress += 1;
+            }
+        }
+        fault
+    }
+
+    /// Those that were given up a day ago and are still there.
+    async fn given_up<S: MailSource>(&mut self, source: &mut S) -> Result<Vec<Listed>, Fault> {
+        let (now, mut mails) = (self.keeper.now(), Vec::new());
+        for (uid, given_up) in self.keeper.aside(self.mailbox(), self.hands.validity) {
+            let tried = self.hands.again.get(&uid).copied().unwrap_or(given_up);
+            if now < tried.saturating_add(AGAIN) {
+                continue;
+            }
+            self.hands.again.insert(uid, now);
+            let listing = source.list(uid, Some(uid)).await?;
+            mails.extend(listing.mails.into_iter().filter(|mail| mail.uid == uid));
+        }
+        Ok(mails)
+    }
+
+    /// Takes one mail, or gives it up. `given_up` if it was before.
+    async fn deal_with<S: MailSource>(
+        &mut self,
+        source: &mut S,
+        mail: Listed,
+        given_up: bool,
+    ) -> Result<Polled, Fault> {
+        match self.take(source, &mail).await {
+            Ok(Taken::Kept) => {
+                self.hands.failed.remove(&mail.uid);
+                self.hands.in_a_row = 0;
+                self.hands.progress += 1;
+                lab::step("imap:sealed");
+                self.finish(source, mail.uid).await?;
+                lab::step("imap:finished");
+                Ok(Polled::All)
+            }
+            Ok(Taken::Gone) => Ok(Polled::All),
+            Ok(Taken::Later) => Ok(Polled::Later),
+            Ok(Taken::TooLong) if given_up => Ok(Polled::All),
+            Ok(Taken::TooLong) => {
+                let why = "a mail is longer than a letter may be: it stays in the mailbox";
+                Ok(if self.give_up(mail.uid, why).await { Polled::All } else { Polled::Later })
+            }
+            Err(fault) if given_up => {
+                self.hands.progress += 1;
+                Err(fault)
+            }
+            Err(fault) => {
+                self.failed(mail.uid, fault).await;
+                Err(fault)
+            }
+        }
+    }
+
+    /// A mail failed, or the connection over it.
+    async fn failed(&mut self, uid: u32, fault: Fault) {
+        if fault == Fault::Expired {
+            return;
+        }
+        let failed = self.hands.failed.entry(uid).or_default();
+        *failed += 1;
+        if *failed >= TRIES {
+            tracing::warn!(account = self.account.name, uid, %fault, "the last try of a mail");
+            let why = "a mail cannot be fetched: it stays in the mailbox";
+            self.give_up(uid, why).await;
+        }
+    }
+
+    async fn give_up(&mut self, uid: u32, why: &'static str) -> bool {
+        let is_entered = self.keeper.set_aside(self.id(uid)).await;
+        if is_entered {
+            tracing::error!(
+                account = self.account.name,
+                uid,
+                "{why}, and is tried again every day"
+            );
+            self.hands.failed.remove(&uid);
+            self.hands.in_a_row += 1;
+            // A server that gives nothing at all is not hurried through the whole mailbox.
+            self.hands.progress += u64::from(self.hands.in_a_row <= TRIES);
+        }
+        is_entered
+    }
+
+    async fn take<S: MailSource>(&mut self, source: &mut S, mail: &Listed) -> Result<Taken, Fault> {
+        let size = mail.size.unwrap_or(0) as usize;
+        if size > self.account.max_letter {
+            return Ok(Taken::TooLong);
+        }
+        let is_alone = self.room.held() == 0;
+        let mut share = self.room.lease();
+        let raw = match self.fetch(source, mail, &mut share).await {
+            Ok(Some(raw)) => raw,
+            // It will not have more than all.
+            Ok(None) if is_alone => return Err(Fault::TooLong),
+            Ok(None) => {
+                tracing::warn!(account = self.account.name, "no memory for a mail: it waits");
+                return Ok(Taken::Later);
+            }
+            // Gone since it was listed, or refused for a reason of its own.
+            Err(fault @ (Fault::No | Fault::Unreadable)) => {
+                let listing = source.list(mail.uid, Some(mail.uid)).await?;
+                let is_there = listing.mails.iter().any(|listed| listed.uid == mail.uid);
+                if is_there || listing.has_unreadable {
+                    return Err(fault);
+                }
+                return Ok(Taken::Gone);
+            }
+            Err(fault) => return Err(fault),
+        };
+        if raw.len() > self.account.max_letter {
+            return Ok(Taken::TooLong);
+        }
+        let fetched = Fetched { mail: self.id(mail.uid), arrived: mail.arrived };
+        let envelope = self.envelope(&raw);
+        let delivery = Delivery { envelope, raw, trusted: true, fetched: Some(fetched) };
+        let verdict = self.keeper.deliver(delivery).await;
+        drop(share);
+        Ok(match verdict {
+            Verdict::Accepted => Taken::Kept,
+            Verdict::TryLater | Verdict::NoRoom => Taken::Later,
+            // Nobody refuses what lies in our own mailbox; if somebody does, it is not lost.
+            Verdict::Refused | Verdict::Loop => return Err(Fault::No),
+        })
+    }
+
+    /// The bytes of a mail, in slices; `None` if there is no memory for it now.
+    async fn fetch<S: MailSource>(
+        &self,
+        source: &mut S,
+        mail: &Listed,
+        share: &mut Lease,
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        let size = mail.size.unwrap_or(0) as usize;
+        let mut raw = Vec::new();
+        loop {
+            // A server that cuts nothing sends all of it at once, at first.
+            let all = if raw.is_empty() { size } else { 0 };
+            let most = all.max(SLICE as usize) + SLACK;
+            if !share.cover(raw.len() + most) {
+                return Ok(None);
+            }
+            let offset = u32::try_from(raw.len()).map_err(|_| Fault::TooLong)?;
+            let piece = match source.slice(mail.uid, offset, SLICE, most).await? {
+                Piece::Bytes(piece) => piece,
+                // Behind its end a mail may well have nothing.
+                Piece::Nothing if raw.is_empty() => return Err(Fault::Unreadable),
+                Piece::Nothing => Vec::new(),
+            };
+            raw.extend_from_slice(&piece);
+            if raw.len() > self.account.max_letter {
+                return Ok(Some(raw));
+            }
+            // What a server says of the size may be wrong in both directions: it ends where there is
+            // nothing more.
+            if piece.is_empty() || (piece.len() < SLICE as usize && raw.len() >= size) {
+                break;
+            }
+        }
+        if raw.is_empty() && size > 0 {
+            return Err(Fault::Unreadable);
+        }
+        Ok(Some(raw))
+    }
+
+    /// What there was of an envelope: the reverse-path that the last server wrote on top (RFC 5321
+    /// §4.4), and our own address.
+    fn envelope(&self, raw: &[u8]) -> Envelope {
+        Envelope {
+            mail_from: Personal::new(return_path(raw).unwrap_or_default()),
+            rcpt_to: vec![self.account.recipient.clone()],
+            helo: Personal::new(String::new()),
+            client: None,
+            source: Source::Imap,
+            tls: self.account.security != super::Security::None,
+        }
+    }
+
+    /// Deletes or moves a mail whose letter is sealed. A refusal is noted, and tried again with the
+    /// next poll.
+    async fn finish<S: MailSource>(&mut self, source: &mut S, uid: u32) -> Result<(), Fault> {
+        let (mut tries, mut is_copied) = self.hands.left.remove(&uid).unwrap_or_default();
+        if tries >= TRIES {
+            self.hands.left.insert(uid, (tries, is_copied));
+            return Ok(());
+        }
+        let done = match &self.account.after {
+            After::Keep => Ok(()),
+            After::Delete => source.delete(uid).await,
+            After::Move(folder) => source.move_to(uid, folder, &mut is_copied).await,
+        };
+        if let Err(fault) = done {
+            tries += 1;
+            self.hands.left.insert(uid, (tries, is_copied));
+            if tries == TRIES {
+                tracing::error!(
+                    account = self.account.name,
+                    uid,
+                    %fault,
+                    "a mail whose letter is sealed cannot be deleted or moved: it stays in clear \
+                     where it is"
+                );
+            }
+        }
+        self.watch.left(&self.account.name, self.hands.left.len() as u64);
+        match done {
+            Err(fault) if fault != Fault::No => Err(fault),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes or moves what is sealed and still there: the process died before it came to that, or
+    /// the server refused.
+    async fn settle<S: MailSource>(&mut self, source: &mut S, last: u32) -> Result<(), Fault> {
+        let is_due =
+            self.hands.is_fresh || self.hands.left.values().any(|(tries, _)| *tries < TRIES);
+        if self.account.after == After::Keep || last == 0 || !is_due {
+            return Ok(());
+        }
+        let present: BTreeSet<u32> = source.present(last).await?.into_iter().collect();
+        self.hands.is_fresh = false;
+        self.hands.left.retain(|uid, _| present.contains(uid));
+        for uid in present {
+            if self.keeper.is_letter(self.id(uid)) {
+                self.finish(source, uid).await?;
+            }
+        }
+        self.watch.left(&self.account.name, self.hands.left.len() as u64);
+        Ok(())
+    }
+}
+
+/// The address in the first `Return-Path`, if one stands in the header.
+fn return_path(raw: &[u8]) -> Option<String> {
+    const NAME: &[u8] = b"return-path:";
+    for line in raw.split(|&byte| byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            return None;
+        }
+        if line.len() > NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME) {
+            let text = std::str::from_utf8(&line[NAME.len()..]).ok()?.trim();
+            let inside = text.strip_prefix('<')?.strip_suffix('>')?;
+            let is_plain = |c: char| !c.is_control() && !c.is_whitespace() && !"<>".contains(c);
+            return inside.chars().all(is_plain).then(|| inside.to_owned());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

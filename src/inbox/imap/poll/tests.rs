@@ -1,0 +1,242 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::super::source::{Listing, Opened};
+use super::super::{Login, Pace, Security, Task};
+use super::*;
+
+/// A mailbox in memory: a mail fails as often as it is said, and one in `gone_deaf` ends every list
+/// that it would be in.
+#[derive(Default)]
+struct Fake {
+    validity: u32,
+    next: u32,
+    mails: BTreeMap<u32, Vec<u8>>,
+    failing: HashMap<u32, u32>,
+    gone_deaf: Option<u32>,
+    fetched: Vec<u32>,
+    lists: u32,
+}
+
+impl Fake {
+    fn of(uids: &[u32]) -> Self {
+        let mails = uids.iter().map(|uid| (*uid, format!("Subject: {uid}\r\n\r\n").into_bytes()));
+        let next = uids.iter().max().map_or(1, |uid| uid + 1);
+        Self { validity: 7, next, mails: mails.collect(), ..Self::default() }
+    }
+}
+
+impl MailSource for Fake {
+    async fn open(&mut self, _: Access) -> Result<Opened, Fault> {
+        let mails = u32::try_from(self.mails.len()).expect("few");
+        Ok(Opened { validity: Some(self.validity), next: Some(self.next), mails })
+    }
+
+    async fn list(&mut self, from: u32, to: Option<u32>) -> Result<Listing, Fault> {
+        self.lists += 1;
+        let top = to.unwrap_or(u32::MAX);
+        if self.gone_deaf.is_some_and(|uid| (from..=top).contains(&uid)) {
+            return Err(Fault::Lost);
+        }
+        let last = self.mails.keys().next_back().copied();
+        // Of `n:*` the last is always in it.
+        let first = if to.is_none() { last.map_or(from, |last| last.min(from)) } else { from };
+        let listed = self.mails.range(first..=top).map(|(uid, raw)| Listed {
+            uid: *uid,
+            size: u32::try_from(raw.len()).ok(),
+            arrived: None,
+        });
+        Ok(Listing { mails: listed.collect(), has_unreadable: false })
+    }
+
+    async fn slice(&mut self, uid: u32, at: u32, length: u32, _: usize) -> Result<Piece, Fault> {
+        if let Some(failing) = self.failing.get_mut(&uid).filter(|failing| **failing > 0) {
+            *failing -= 1;
+            return Err(Fault::Slow);
+        }
+        self.fetched.push(uid);
+        let rest = self.mails[&uid].get(at as usize..).unwrap_or_default();
+        Ok(Piece::Bytes(rest[..rest.len().min(length as usize)].to_vec()))
+    }
+
+    async fn present(&mut self, up_to: u32) -> Result<Vec<u32>, Fault> {
+        Ok(self.mails.range(..=up_to).map(|(uid, _)| *uid).collect())
+    }
+
+    async fn delete(&mut self, uid: u32) -> Result<(), Fault> {
+        self.mails.remove(&uid).map(drop).ok_or(Fault::No)
+    }
+
+    async fn move_to(&mut self, uid: u32, _: &str, _: &mut bool) -> Result<(), Fault> {
+        self.delete(uid).await
+    }
+
+    async fn wait(&mut self, _: Duration) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// A ledger in memory.
+#[derive(Default)]
+struct Book(Mutex<Written>);
+
+#[derive(Default)]
+struct Written {
+    last: HashMap<u32, u32>,
+    letters: Vec<MailId>,
+    aside: Vec<(u32, u64)>,
+    now: u64,
+}
+
+impl Book {
+    fn written(&self) -> std::sync::MutexGuard<'_, Written> {
+        self.0.lock().expect("no holder panics")
+    }
+
+    fn uids(&self) -> Vec<u32> {
+        self.written().letters.iter().map(|mail| mail.uid).collect()
+    }
+
+    fn enter(&self, mail: MailId) {
+        let mut written = self.written();
+        let last = written.last.entry(mail.validity).or_default();
+        *last = if mail.uid == 0 { 0 } else { mail.uid.max(*last) };
+    }
+}
+
+impl Keeper for Book {
+    fn deliver(&self, delivery: Delivery) -> Task<Verdict> {
+        let mail = delivery.fetched.expect("was fetched").mail;
+        self.enter(mail);
+        let mut written = self.written();
+        written.letters.push(mail);
+        written.aside.retain(|(uid, _)| *uid != mail.uid);
+        Box::pin(async { Verdict::Accepted })
+    }
+
+    fn up_to(&self, _: Digest, validity: u32) -> Option<u32> {
+        self.written().last.get(&validity).copied()
+    }
+
+    fn knows(&self, _: Digest) -> bool {
+        !self.written().last.is_empty()
+    }
+
+    fn is_letter(&self, mail: MailId) -> bool {
+        self.written().letters.contains(&mail)
+    }
+
+    fn aside(&self, _: Digest, _: u32) -> Vec<(u32, u64)> {
+        self.written().aside.clone()
+    }
+
+    fn pass_over(&self, mail: MailId) -> Task<bool> {
+        self.enter(mail);
+        Box::pin(async { true })
+    }
+
+    fn set_aside(&self, mail: MailId) -> Task<bool> {
+        self.enter(mail);
+        let mut written = self.written();
+        let now = written.now;
+        written.aside.push((mail.uid, now));
+        Box::pin(async { true })
+    }
+
+    fn now(&self) -> u64 {
+        self.written().now
+    }
+}
+
+fn account(after: After) -> Account {
+    Account {
+        name: "office".into(),
+        host: "localhost".into(),
+        port: 993,
+        security: Security::Implicit,
+        ca: None,
+        folder: "INBOX".into(),
+        username: "office".into(),
+        login: Login::Password(PathBuf::new()),
+        after,
+        every: Duration::from_secs(300),
+        since: None,
+        max_letter: 1 << 20,
+        recipient: Personal::new("privacy@agency.example".into()),
+        pace: Pace::default(),
+    }
+}
+
+/// Polls so often, each time over a new connection.
+async fn polls(times: u32, after: After, fake: &mut Fake, book: &Book, hands: &mut Hands) {
+    let (account, room, watch) = (account(after), Budget::new(64 << 20), Watch::default());
+    for _ in 0..times {
+        let mut poller =
+            Poller { account: &account, keeper: book, room: &room, watch: &watch, hands };
+        poller.begin_session();
+        let _ = poller.poll(fake).await;
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_fails_is_tried_three_times_given_up_and_fetched_the_next_day() {
+    let (mut fake, book, mut hands) = (Fake::of(&[3, 5, 9]), Book::default(), Hands::default());
+    fake.failing.insert(5, 3);
+    polls(2, After::Keep, &mut fake, &book, &mut hands).await;
+    assert_eq!(book.uids(), [3], "what is behind it waits for its tries");
+    polls(2, After::Keep, &mut fake, &book, &mut hands).await;
+    assert_eq!(book.uids(), [3, 9]);
+    assert_eq!(book.written().aside, [(5, 0)]);
+    let fetched = fake.fetched.clone();
+    book.written().now = AGAIN - 1;
+    polls(3, After::Keep, &mut fake, &book, &mut hands).await;
+    assert_eq!(fake.fetched, fetched, "nothing is fetched twice, and nothing before its day");
+    book.written().now = AGAIN;
+    polls(1, After::Keep, &mut fake, &book, &mut hands).await;
+    assert_eq!(book.uids(), [3, 9, 5]);
+    assert!(book.written().aside.is_empty());
+}
+
+#[tokio::test]
+async fn a_list_that_ends_the_connection_is_asked_for_in_halves() {
+    let uids: Vec<u32> = (1..=40).collect();
+    let (mut fake, book, mut hands) = (Fake::of(&uids), Book::default(), Hands::default());
+    fake.gone_deaf = Some(27);
+    polls(60, After::Keep, &mut fake, &book, &mut hands).await;
+    let wanted: Vec<u32> = uids.into_iter().filter(|uid| *uid != 27).collect();
+    assert_eq!(book.uids(), wanted);
+    assert_eq!(book.written().aside, [(27, 0)]);
+}
+
+#[tokio::test]
+async fn what_was_sealed_and_not_deleted_is_deleted_and_nothing_else_is() {
+    let (mut fake, book, mut hands) = (Fake::of(&[1, 2, 3]), Book::default(), Hands::default());
+    // The process died behind the sealing of 2; 1 was passed over.
+    let mailbox = account(After::Delete).mailbox();
+    book.written().letters.push(MailId { mailbox, validity: 7, uid: 2 });
+    book.enter(MailId { mailbox, validity: 7, uid: 2 });
+    polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!(fake.mails.keys().copied().collect::<Vec<_>>(), [1]);
+    assert_eq!((fake.fetched.as_slice(), book.uids()), (&[3][..], vec![2, 3]));
+    // Under another UIDVALIDITY 2 is another mail.
+    let mut other = Fake { validity: 8, ..Fake::of(&[2]) };
+    other.failing.insert(2, 9);
+    polls(1, After::Delete, &mut other, &book, &mut hands).await;
+    assert_eq!(other.mails.len(), 1);
+}
+
+#[test]
+fn a_reverse_path_is_what_the_last_server_wrote() {
+    for (raw, wanted) in [
+        ("Return-Path: <a@b.example>\r\nX: y\r\n\r\n", Some("a@b.example")),
+        ("X: y\nreturn-path:<>\n\n", Some("")),
+        ("X: y\r\n\r\nReturn-Path: <a@b.example>\r\n", None),
+        ("Return-Path: a@b.example\r\n\r\n", None),
+        ("Return-Path: <a b@c>\r\n\r\n", None),
+        ("", None),
+    ] {
+        assert_eq!(return_path(raw.as_bytes()).as_deref(), wanted, "{raw}");
+    }
+}
