@@ -34,6 +34,10 @@ pub struct Config {
     pub hostname: String,
     /// The mailboxes that letters are taken for, as written; the domain in lower case.
     pub addresses: Vec<String>,
+    /// Further addresses that stand somewhere in print, misspelled ones too: mail to them should come
+    /// here by way of others.
+    #[serde(default)]
+    pub published: Vec<String>,
     /// The folder of the cabinet's key.
     #[serde(default)]
     pub cabinet_key: PathBuf,
@@ -530,6 +534,12 @@ impl Config {
                 !self.addresses.is_empty() && self.addresses.iter().all(|a| is_address(a)),
                 "needs one mail address or more",
                 "write them as addresses = [\"privacy@agency.example\"]",
+            ),
+            (
+                "published",
+                self.published.iter().all(|a| is_address(a)),
+                "needs mail addresses",
+                "write them as published = [\"privcay@agency.example\"]",
             ),
             ("hostname", is_hostname(&self.hostname), "not a host name", SEE_SAMPLE),
             (

@@ -4,6 +4,7 @@
 //! the ledger before it is used; what does not fit stops the start. `live` is what a running server
 //! takes anew, `outsiders` mails them checkpoints, `fetching` gets letters from mailboxes elsewhere. Left to others: all the work.
 
+mod canaries;
 mod fetching;
 mod live;
 mod outsiders;
@@ -105,6 +106,7 @@ pub struct Gateway {
     config: Config,
     live: Arc<Live>,
     watch: Arc<imap::Watch>,
+    ids: MessageIds,
 }
 
 /// Where a running server can be reached.
@@ -166,7 +168,7 @@ impl Gateway {
         let signing = casebook.server_key(CHECKPOINT_KEY)?;
         let public = checkpoint::public_key(signing.expose());
         let live = Arc::new(Live::load(&config)?);
-        let taken = Arc::clone(&live);
+        let (taken, ids) = (Arc::clone(&live), compose.clone());
         let watch = Arc::new(fetching::watch(&fetching::accounts(&config)));
         let watched = (Arc::clone(&casebook), Arc::clone(&watch));
         let desk = Arc::new(Desk {
@@ -184,10 +186,11 @@ impl Gateway {
             drills: Drills::default(),
             outsiders: Box::new(move || taken.last_taken()),
             hand_in: OnceLock::new(),
+            canaries: OnceLock::new(),
             mailboxes: Box::new(move || fetching::standing(&watched.0, &watched.1)),
         });
         desk.finish_key_changes()?;
-        Ok(Self { casebook, opening, desk, config, live, watch })
+        Ok(Self { casebook, opening, desk, config, live, watch, ids })
     }
 
     /// What mails checkpoints to outsiders.
@@ -257,6 +260,13 @@ impl Gateway {
         let shelf =
             fetching::Shelf { casebook: Arc::clone(&self.casebook), deliver: Arc::clone(&deliver) };
         let _ = self.desk.hand_in.set(handed_to(Arc::clone(&deliver)));
+        let _ = self.desk.canaries.set(canaries::fly(
+            Arc::clone(&self.casebook),
+            self.live(),
+            self.ids.clone(),
+            self.desk.mailbox.clone(),
+            self.config.origin.upstream.clone(),
+        ));
         let inbox = tokio::spawn(inbox::run(
             listeners,
             Arc::new(settings),

@@ -8,6 +8,7 @@
 //! log-in), what a person decides.
 
 pub mod backup;
+pub mod canary;
 pub mod detail;
 pub mod exchange;
 pub mod fetched;
@@ -180,6 +181,7 @@ pub struct Casebook {
     contacts: RwLock<Contacts>,
     tells: RwLock<telling::Tells>,
     claims: Arc<Mutex<telling::Claims>>,
+    aloft: Mutex<canary::Aloft>,
     /// The case that reports share which belong to none, and since when.
     reports: Mutex<Option<(CaseId, u64)>>,
     turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
@@ -259,6 +261,7 @@ impl Casebook {
             tells: RwLock::default(),
             claims: Arc::default(),
             reports: Mutex::default(),
+            aloft: Mutex::default(),
             turns: Mutex::default(),
             acts: Mutex::default(),
             sealing: RwLock::default(),

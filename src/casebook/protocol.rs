@@ -301,6 +301,17 @@ pub enum Request {
     /// the messages of `hand_in`.
     #[n(70)]
     HandIn,
+    /// Instead of `Hello`, from the user that the server runs as: sends canaries, and waits for them.
+    /// What follows is one list of `canary::Canary`.
+    #[n(46)]
+    Canaries {
+        /// Whom they are sent to.
+        #[n(0)]
+        addresses: Vec<String>,
+        /// Seconds that they are waited for.
+        #[n(1)]
+        seconds: u64,
+    },
     /// Every wrapped secret, and a test of the recovery key.
     #[n(60)]
     ToDrill,

@@ -148,6 +148,7 @@ impl Casebook {
         })
         .await;
         self.scan(&mut cut).await;
+        self.note_canary(&mail, &cut.letter);
         blocking(move || here.seal_and_commit(mail, &cut, fingerprint, announced)).await
     }
 
@@ -323,7 +324,10 @@ impl Casebook {
     ) -> Result<Sealed, Error> {
         let letter = LetterId::random();
         let report = cut.letter.report.as_ref().filter(|_| arrival.into.is_none());
-        let is_report = report.is_some() || cut.letter.marks.report && arrival.into.is_none();
+        // A mail of our own that comes back opens no case either, whichever way it took.
+        let is_own = self.is_our_own(&cut.letter).is_some();
+        let is_report =
+            report.is_some() || (cut.letter.marks.report || is_own) && arrival.into.is_none();
         // Nobody waits for an answer to a report, and none must join a case as its sender.
         let sender = if is_report { None } else { reply_address(&cut.letter, &envelope) };
         let (joined, names_case) = match arrival.into {
@@ -409,7 +413,8 @@ impl Casebook {
             .report
             .iter()
             .flat_map(|report| report.message_id.iter().chain(report.references.iter().rev()));
-        let named = reported.chain(letter.headers.references.iter().rev());
+        let own = letter.headers.message_id.iter();
+        let named = own.chain(reported).chain(letter.headers.references.iter().rev());
         let mut cases = named.filter_map(|id| (self.case_of)(id.expose()));
         cases.find(|case| state.cases.contains_key(case))
     }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::backup;
+use super::canary;
 use super::exchange::{AT_ONCE, Exchange};
 use super::hand_in::{self, HandIn};
 use super::import::{RunId, wire};
@@ -77,6 +78,8 @@ pub struct Desk {
     pub outsiders: Box<LastTaken>,
     /// What takes letters, once it does.
     pub hand_in: OnceLock<Box<HandIn>>,
+    /// What sends canaries, once it does.
+    pub canaries: OnceLock<Box<canary::Fly>>,
     /// How it stands with the mailboxes that letters are fetched from.
     pub mailboxes: Box<Standing>,
 }
@@ -150,6 +153,9 @@ impl Connection {
         }
         if let Request::Backup { dest, dry } = first {
             return backup::serve(&mut self.stream, &self.desk, dest, dry).await;
+        }
+        if let Request::Canaries { addresses, seconds } = first {
+            return canary::serve(&mut self.stream, &self.desk, addresses, seconds).await;
         }
         if let Request::HandIn = first {
             return hand_in::serve(&mut self.stream, &self.desk).await;
@@ -392,6 +398,7 @@ impl Desk {
             | Request::Answer { .. }
             | Request::Import { .. }
             | Request::HandIn
+            | Request::Canaries { .. }
             | Request::Backup { .. } => {
                 return Err(Error::Malformed("logged in already"));
             }
@@ -567,6 +574,7 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         | Request::Answer { .. }
         | Request::Import { .. }
         | Request::HandIn
+        | Request::Canaries { .. }
         | Request::Backup { .. }
         | Request::Log { .. }
         | Request::Certificate { .. }

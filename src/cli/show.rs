@@ -266,7 +266,7 @@ fn letter_text(text: &mut String, letter: &LetterView, texts: &HashMap<ItemId, S
     line("reply to", &mailboxes(&headers.reply_to));
     line("envelope", detail.envelope.mail_from.expose());
     line("subject", &queue::subject(letter).unwrap_or_default());
-    line("origin", &detail.origin.as_ref().map(origin).unwrap_or_default());
+    line("origin", &detail.origin.as_ref().map(origin_line).unwrap_or_default());
     line("no notice", detail.silence.map_or("", |silence| silence.words()));
     line("signed", detail.signature.as_ref().map_or("", |words| words.expose()));
     if card.opened {
@@ -294,7 +294,7 @@ fn letter_text(text: &mut String, letter: &LetterView, texts: &HashMap<ItemId, S
 }
 
 /// What the network says of a sender, in one line.
-pub(super) fn origin(origin: &Origin) -> String {
+pub(super) fn origin_line(origin: &Origin) -> String {
     let mut parts = vec![format!("DMARC {}", origin.dmarc.name())];
     if origin.spf != Outcome::None {
         parts.push(format!("SPF {} ({})", origin.spf.name(), origin.spf_domain.expose()));

@@ -10,6 +10,7 @@
 //! person without a key is told by another channel, `token` makes Message-IDs that come home.
 
 pub mod answer;
+pub mod canary;
 pub mod checkpoint;
 pub mod code;
 mod compose;
@@ -36,7 +37,7 @@ const AGE_IN_BASE64: &str = "YWdlLWVuY3J5cHRpb24ub3JnL3Yx";
 
 /// A mail that is ready to go: an envelope with a single recipient, and the message.
 ///
-/// Made by [`notice::Notice::compose`], [`answer::compose`] and
+/// Made by [`notice::Notice::compose`], [`answer::compose`], [`canary::CanaryMail::compose`] and
 /// [`checkpoint::CheckpointMail::compose`] alone, or read back from where it
 /// was sealed in the meantime.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]

@@ -6,6 +6,7 @@ mod attacks;
 mod audit;
 mod backup;
 mod bulk;
+mod canaries;
 mod cli;
 mod corpora;
 #[cfg(kluis_lab)]

@@ -7,6 +7,7 @@
 
 mod custody;
 mod machine;
+mod mail;
 mod vault;
 
 use std::path::{Path, PathBuf};
@@ -25,11 +26,27 @@ use vault::Places;
 /// Looks at the machine, and at the vault if there is one: its folders and settings, who holds which
 /// key, when the last backup was made and the recovery key was last tried. Exit code 1 if something
 /// must be mended; a warning alone leaves it at 0.
+///
+/// With --mail it does something else: the running server sends itself a letter through every address
+/// of kluis.toml (`addresses` and `published`) and waits for them. They open no case and nobody is
+/// told.
 #[derive(Args)]
-#[command(after_help = "Example:\n  sudo -u kluis kluis doctor /var/lib/kluis")]
+#[command(
+    after_help = "Example:\n  sudo -u kluis kluis doctor /var/lib/kluis\n  sudo -u kluis kluis doctor /var/lib/kluis --mail"
+)]
 pub(super) struct Doctor {
     /// The state directory; else /var/lib/kluis if it is there
     dir: Option<PathBuf>,
+    /// Send a letter to every address that people may write to, and say which came back and how
+    #[arg(long)]
+    mail: bool,
+    /// A further address to try: one that is published somewhere, misspelled perhaps
+    #[arg(long = "address", value_name = "ADDRESS", requires = "mail")]
+    addresses: Vec<String>,
+    /// Seconds that the letters are waited for
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, requires = "mail",
+          value_parser = clap::value_parser!(u64).range(1..=600))]
+    wait: u64,
 }
 
 /// How much it matters.
@@ -137,9 +154,12 @@ impl Doctor {
     /// # Errors
     /// Only where this program itself cannot be found.
     pub(super) fn run(self) -> Result<Report, Error> {
+        let usual = PathBuf::from(STATE_DIR);
+        if self.mail {
+            return mail::run(&self.dir.unwrap_or(usual), &self.addresses, self.wait);
+        }
         let machine = Machine::read(Path::new("/"))?;
         let mut findings = machine.judge();
-        let usual = PathBuf::from(STATE_DIR);
         let dir = self.dir.or_else(|| usual.join(FILE).exists().then_some(usual));
         findings.extend(look_at(dir.as_deref(), machine.now));
         Ok(report(&findings))

@@ -513,7 +513,7 @@ fn of_a_bare_folder() -> Vec<Provoked> {
             Check::Settings,
             Level::Problem,
             "/srv/vault/kluis.toml:1: hostnames: unknown field `hostnames`, expected one of \
-             `hostname`, `addresses`, `cabinet_key`, `listen`, `tls`, `limits`, `outgoing`, \
+             `hostname`, `addresses`, `published`, `cabinet_key`, `listen`, `tls`, `limits`, `outgoing`, \
              `checkpoints`, `origin`, `notices`, `scan`, `imap`",
             "`kluis config` prints the annotated sample",
         ),
