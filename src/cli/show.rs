@@ -47,6 +47,10 @@ pub(super) struct Show {
     /// Only this letter, byte for byte as it came; what was forgotten leaves a mark
     #[arg(long, value_name = "LETTER")]
     raw: Option<String>,
+    /// Give the raw letter although the virus scanner warns of something in it, or could not be asked:
+    /// the ledger says so
+    #[arg(long, requires = "raw")]
+    despite_scan: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -97,7 +101,7 @@ impl Show {
             let case = client.case(self.case)?;
             let letter = session::letter_of(&case, start)?;
             let letter = case.letters.iter().find(|view| view.id() == letter);
-            let raw = raw(&mut client, letter.ok_or_else(not_readable)?)?;
+            let raw = raw(&mut client, letter.ok_or_else(not_readable)?, self.despite_scan)?;
             return write_raw(&raw);
         }
         let (mut cases, closed) = queue::open_and_list(&mut client, Filter::Case(self.case))?;
@@ -431,7 +435,7 @@ fn letter_json(letter: &LetterView, texts: &HashMap<ItemId, String>) -> Value {
 }
 
 /// The raw message, from its skeleton and what is left of its items. Each is a look.
-fn raw(client: &mut Client, letter: &LetterView) -> Result<Vec<u8>, Error> {
+fn raw(client: &mut Client, letter: &LetterView, despite_scan: bool) -> Result<Vec<u8>, Error> {
     let detail = letter.detail.as_ref().ok_or_else(not_readable)?;
     let kept = |id: &ItemId| !is_forgotten(letter, *id);
     let skeleton = detail.skeleton.ok_or_else(|| {
@@ -441,6 +445,22 @@ fn raw(client: &mut Client, letter: &LetterView) -> Result<Vec<u8>, Error> {
     let mut wanted = vec![skeleton];
     wanted.extend(parts().filter(kept));
     let views = client.look(&wanted)?;
+    for view in &views {
+        let scan = match &view.detail {
+            ItemDetail::Leaf(leaf) => leaf.scan,
+            ItemDetail::Skeleton => None,
+        };
+        if matches!(scan, None | Some(Scan::Clean)) {
+            continue;
+        }
+        if !despite_scan {
+            let words =
+                "the virus scanner warns of something in this letter, or could not be asked";
+            return Err(Error::new(words)
+                .hint("--despite-scan gives it all the same, and the ledger says who did"));
+        }
+        client.override_warning(view.id)?;
+    }
     let find = |id: ItemId| views.iter().find(|view| view.id == id);
     let skeleton =
         find(skeleton).and_then(|view| Skeleton::decode(&view.stored)).ok_or_else(not_readable)?;

@@ -164,6 +164,14 @@ fn what_clamd_knows_is_kept_and_leaves_only_when_somebody_insists() {
     assert_eq!(code, 0, "{answer}");
     assert!(std::fs::read(&to).expect("is read") == bad);
     assert_eq!(count(&server, Fact::WarningOverridden), 1);
+    // The whole letter has it in it, too.
+    let (number, id) = (case.card.case.to_string(), case.letters[0].id().to_string());
+    let whole = ["show", &number, "--raw", &id];
+    let (code, answer) = run(&world, &whole);
+    assert_eq!(code, 1, "{answer}");
+    let insists = [&whole[..], &["--despite-scan"]].concat();
+    assert!(kluis(&world, "anna", &insists).stdout == sent);
+    assert_eq!(count(&server, Fact::WarningOverridden), 2);
     drop(anna);
     runtime.block_on(server.stop());
 }
