@@ -10,6 +10,7 @@ mod live;
 mod outsiders;
 mod sockets;
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::future::Future;
 use std::io;
@@ -18,7 +19,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -30,7 +31,7 @@ use crate::casebook::state::Wrapped;
 use crate::casebook::{self, Casebook, Handed, Lent, NoticeFacts};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Endpoint};
-use crate::ids::{CaseId, Digest, StaffId, random};
+use crate::ids::{CaseId, Digest, LetterId, StaffId, random};
 use crate::inbox::budget::Budget;
 use crate::inbox::imap;
 use crate::inbox::origin::Checker;
@@ -126,6 +127,8 @@ pub struct Addresses {
 const LETTER_TIME: Duration = Duration::from_secs(60);
 /// Between two looks at what is due to be sent, forgotten or rotated.
 const TICK: Duration = Duration::from_secs(60);
+/// How often the pause between two tries of a notice doubles: up to about two hours.
+const MOST_DOUBLINGS: u32 = 7;
 /// Between two looks at whether the store still lives.
 const DEATH_WATCH: Duration = Duration::from_millis(100);
 /// Time that a mail under way is given when the server stops; it is due again at the next start.
@@ -624,8 +627,20 @@ async fn send_due(casebook: Arc<Casebook>, live: Arc<Live>, stop: impl Future<Ou
         }
         Err(error) => tracing::error!(%error, "notices that a crash cut off could not be noted"),
     }
+    let mut waiting: HashMap<LetterId, (u32, Instant)> = HashMap::new();
     loop {
-        for due in casebook.unfinished() {
+        let unfinished = casebook.unfinished();
+        waiting.retain(|id, _| unfinished.iter().any(|due| due.id == *id));
+        for due in unfinished {
+            if waiting.get(&due.id).is_some_and(|(_, until)| Instant::now() < *until) {
+                continue;
+            }
+            if due.is_notice {
+                // Each try is two entries in the ledger: less and less often.
+                let tries = waiting.get(&due.id).map_or(0, |(tries, _)| *tries);
+                let pause = TICK.saturating_mul(1 << tries.min(MOST_DOUBLINGS));
+                waiting.insert(due.id, (tries + 1, Instant::now() + pause));
+            }
             let transport = live.transport();
             let sending = send_one(&casebook, &transport, &due);
             tokio::pin!(sending);

@@ -199,8 +199,9 @@ pub fn gate(knock: &Knock<'_>) -> Result<(), Silence> {
     let [author] = letter.headers.from.as_slice() else { return Err(Silence::NoAuthor) };
     let author = author.address.expose();
     let Some((local, domain)) = author.rsplit_once('@') else { return Err(Silence::NoAuthor) };
-    let is_odd =
-        letter.findings.contains(&Finding::OddFrom) || letter.findings.contains(&Finding::Unparsed);
+    let is_odd = [Finding::OddFrom, Finding::BadHeader, Finding::Unparsed]
+        .iter()
+        .any(|finding| letter.findings.contains(finding));
     let reply_to = letter.headers.reply_to.iter().map(|one| one.address.expose().as_str());
     let mut all = reply_to.chain([author.as_str(), envelope.mail_from.expose().as_str()]);
     let refusals = [
@@ -237,8 +238,13 @@ fn same(a: &str, b: &str) -> bool {
 fn is_role(address: &str) -> bool {
     let address = address.to_lowercase();
     let local = address.rsplit_once('@').map_or(address.as_str(), |(local, _)| local);
+    let local = local.trim_matches('"');
     let plain = local.split('+').next().unwrap_or_default();
-    ROLES.contains(&plain)
+    let is_nobody = |name: &str| {
+        let rest = plain.strip_prefix(name);
+        rest.is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+    };
+    ROLES.iter().any(|name| is_nobody(name))
         || ROLE_STARTS.iter().any(|start| local.starts_with(start))
         || ROLE_ENDS.iter().any(|end| plain.ends_with(end))
 }
@@ -248,11 +254,18 @@ fn is_role(address: &str) -> bool {
 fn mailbox(address: &str) -> (String, String) {
     let address = address.trim().to_lowercase();
     let (local, domain) = address.rsplit_once('@').unwrap_or((&address, ""));
+    let local = local.trim_matches('"');
     let local = local.split('+').next().unwrap_or_default();
     match domain {
         "gmail.com" | "googlemail.com" => (local.replace('.', ""), "gmail.com".into()),
         _ => (local.into(), domain.into()),
     }
+}
+
+/// Who has a domain, roughly: its last two labels. Where a registry sits deeper all below it count as
+/// one, which costs a notice and never sends one.
+fn owner(domain: &str) -> &str {
+    domain.rmatch_indices('.').nth(1).map_or(domain, |(at, _)| &domain[at + 1..])
 }
 
 /// A notice that went out, or is to.
@@ -280,7 +293,8 @@ pub fn budget(sent: &[Sent<'_>], to: &str, now: u64) -> Result<(), Silence> {
         return Err(Silence::Sender);
     }
     let of_domain =
-        within(HOUR).filter(|one| one.to.is_some_and(|one| mailbox(one).1 == to.1)).count();
+        within(HOUR).filter(|one| one.to.is_some_and(|one| owner(&mailbox(one).1) == owner(&to.1)));
+    let of_domain = of_domain.count();
     if of_domain >= TO_DOMAIN_AN_HOUR && !PROVIDERS.contains(&to.1.as_str()) {
         return Err(Silence::Domain);
     }

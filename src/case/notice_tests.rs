@@ -101,6 +101,8 @@ fn who_is_nobody_or_ourselves_is_not_answered() {
         "No-Reply",
         "donotreply+7",
         "do-not-reply",
+        "noreply-abc",
+        "no-reply.x",
     ] {
         assert_eq!(from(&format!("{local}@example.net")), Err(Silence::Role), "{local}");
     }
@@ -173,6 +175,10 @@ fn a_domain_gets_five_an_hour_unless_everybody_has_an_address_there() {
     };
     assert_eq!(ask("crm.example", HOUR - 1), Err(Silence::Domain));
     assert_eq!(ask("crm.example", HOUR), Ok(()));
+    let below: Vec<String> =
+        (0..TO_DOMAIN_AN_HOUR).map(|n| format!("x@a{n}.crm.example")).collect();
+    let sent: Vec<_> = below.iter().map(|to| Sent { minute: now, to: Some(to) }).collect();
+    assert_eq!(budget(&sent, "x@new.crm.example", now), Err(Silence::Domain));
     assert_eq!(ask("telenet.be", 0), Ok(()));
 }
 

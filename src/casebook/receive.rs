@@ -21,7 +21,9 @@ use crate::ids::{CaseId, Digest, EpochId, ItemId, LetterId};
 use crate::keys::epoch::EpochPublic;
 use crate::ledger::entry::{Entry, Fact, REPORT_FAILED, REPORT_OTHER};
 use crate::letter::skeleton::{self, Skeleton};
-use crate::letter::{self, DeliveryReport, Envelope, Finding, Item, Letter, Role, Scan};
+use crate::letter::{
+    self, DeliveryReport, Envelope, Finding, Item, Letter, Marks, Role, Scan, Source,
+};
 use crate::request::deadline;
 use crate::sandbox::Failure;
 use crate::secret::Personal;
@@ -97,7 +99,11 @@ impl Cut {
     }
 
     pub(super) fn of(parsed: Option<Letter>, raw: &[u8]) -> Self {
-        let (letter, skeleton, contents) = skeleton::cut_or_whole(parsed, raw);
+        let (mut letter, skeleton, contents) = skeleton::cut_or_whole(parsed, raw);
+        // A leaf is in no container, whatever the child says; and what the header says of answers is
+        // read here, since much hangs on it.
+        letter.items.iter_mut().for_each(|item| (item.container, item.scan) = (None, None));
+        letter.marks = Marks::of(raw);
         Self { letter, skeleton, contents }
     }
 }
@@ -174,6 +180,22 @@ impl Casebook {
             infected |= said == Scan::Infected;
             not_scanned |= said == Scan::NotScanned;
             item.scan = Some(said);
+        }
+        // What is in a container is in what holds it, whether the scanner could open that or not.
+        let leaves = letter.items.len();
+        for at in (0..letter.contained.len()).rev() {
+            let Item { scan, container, .. } = letter.contained[at].item;
+            let Some(outer) = container.map(|nr| nr as usize) else { continue };
+            if !matches!(scan, Some(Scan::Infected | Scan::NotScanned)) {
+                continue;
+            }
+            let outer = match outer.checked_sub(leaves) {
+                None => letter.items.get_mut(outer),
+                Some(nr) => letter.contained.get_mut(nr).map(|one| &mut one.item),
+            };
+            if let Some(outer) = outer.filter(|outer| outer.scan != Some(Scan::Infected)) {
+                outer.scan = scan;
+            }
         }
         letter.findings.retain(|one| !matches!(one, Finding::Infected | Finding::NotScanned));
         letter.findings.extend(infected.then_some(Finding::Infected));
@@ -323,7 +345,11 @@ impl Casebook {
         fingerprint: Digest,
     ) -> Result<Sealed, Error> {
         let letter = LetterId::random();
-        let report = cut.letter.report.as_ref().filter(|_| arrival.into.is_none());
+        // Only the header, and nobody to answer to, make it a machine's: a person may well enclose a
+        // bounce.
+        let is_machines = cut.letter.marks.report || envelope.mail_from.expose().is_empty();
+        let is_machines = is_machines && envelope.source != Source::File && arrival.into.is_none();
+        let report = cut.letter.report.as_ref().filter(|_| is_machines);
         // A mail of our own that comes back opens no case either, whichever way it took.
         let is_own = self.is_our_own(&cut.letter).is_some();
         let is_report =

@@ -79,8 +79,12 @@ impl Casebook {
         let mut claims = lock(&self.claims);
         let state = self.state();
         let contacts = self.contacts.read().expect("no holder panics");
+        let same = |to: &str, other: &str| to.eq_ignore_ascii_case(other);
+        // Of a case with several senders the one that asks counts.
         let address = |case: &CaseId| {
-            contacts.senders.get(case).and_then(|all| all.first()).map(|to| to.expose().as_str())
+            let all = contacts.senders.get(case)?;
+            let asking = all.iter().find(|one| same(one.expose(), to.expose()));
+            asking.or(all.first()).map(|to| to.expose().as_str())
         };
         let known = state.notices.iter().filter(|(minute, _)| minute + LOOKS_BACK > now);
         let known = known.map(|(minute, case)| Sent { minute: *minute, to: address(case) });

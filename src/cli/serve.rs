@@ -35,7 +35,8 @@ impl Serve {
     /// # Errors
     /// See [`Error`].
     pub(super) fn run(self, json: bool) -> Result<Report, Error> {
-        let program = session::program()?;
+        // Not by its path: after an upgrade another version may lie there.
+        let program = PathBuf::from("/proc/self/exe");
         session::harden()?;
         log_to_stderr();
         let dir = absolute(&self.dir)?;

@@ -218,6 +218,7 @@ impl Connection {
         bytes: &[u8],
     ) -> io::Result<Option<Turn>> {
         let mut rest = bytes;
+        let was_in_letter = self.session.in_letter();
         while let Some(action) = self.session.receive(&mut rest) {
             match action {
                 Action::Reply(reply) => self.due.extend_from_slice(&reply),
@@ -255,6 +256,12 @@ impl Connection {
                 None => Some(self.since),
                 begun => begun,
             };
+        }
+        // A chunk begins without a word of ours: it is given its own time (RFC 3030 §2).
+        if !was_in_letter && self.session.in_letter() {
+            let now = Instant::now();
+            (self.since, self.came) = (now, 0);
+            self.begun.get_or_insert(now);
         }
         Ok(None)
     }

@@ -128,10 +128,20 @@ impl<'a> RawHeader<'a> {
         Self(Block::cut(&raw[..at]))
     }
 
+    pub(super) fn block(&self) -> &Block<'a> {
+        &self.0
+    }
+
     /// Whether it is too long to be read.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.0.over
+    }
+
+    /// Whether a line in it was no field: others may read on or stop there.
+    #[must_use]
+    pub fn is_odd(&self) -> bool {
+        self.0.odd
     }
 
     /// The values of every field of this name, unfolded.

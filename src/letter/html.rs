@@ -66,7 +66,11 @@ impl Page<'_> {
         let rest = self.bytes();
         if rest.starts_with(b"<!--") {
             // `<!-->` is a whole comment (HTML §13.2.5.43).
-            return self.pass(memmem::find(&rest[2..], b"-->").map(|at| at + 5));
+            // One that is closed by `--!>` is closed, too.
+            let ends = [(&b"-->"[..], 5), (b"--!>", 6)];
+            let ends =
+                ends.map(|(end, length)| memmem::find(&rest[2..], end).map(|at| at + length));
+            return self.pass(ends.into_iter().flatten().min());
         }
         if matches!(rest.get(1), Some(b'!' | b'?')) {
             return self.pass(memchr(b'>', rest).map(|at| at + 1));
@@ -195,7 +199,7 @@ fn attribute(attributes: &str, name: &str) -> Option<String> {
             }
             return Some(page.out.text);
         }
-        if next.len() >= rest.len() || next.trim_matches(['>', '/', ' ']).is_empty() {
+        if next.len() >= rest.len() || next.trim_start_matches(['>', '/', ' ']).is_empty() {
             return None;
         }
         rest = next;

@@ -152,10 +152,11 @@ impl Part {
 
 /// A text as it is read: HTML without its tags, at most [`MAX_TEXT`] bytes.
 pub(super) fn readable(media_type: &str, mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_TEXT));
     if media_type == "text/html" {
         text = html::to_text(&text);
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
     }
-    text.truncate(text.floor_char_boundary(MAX_TEXT));
     text
 }
 

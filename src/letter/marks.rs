@@ -6,7 +6,7 @@
 
 use minicbor::{Decode, Encode};
 
-use super::header::Block;
+use super::header::{Block, RawHeader};
 use super::params::Value;
 
 /// What the header of the outermost message says about answers.
@@ -62,6 +62,14 @@ const REPORTS: [&str; 4] = [
     "message/global-delivery-status",
     "message/disposition-notification",
 ];
+
+impl Marks {
+    /// The marks of a raw message.
+    #[must_use]
+    pub fn of(raw: &[u8]) -> Self {
+        read(RawHeader::of(raw).block())
+    }
+}
 
 /// Reads the marks of a header block.
 pub(super) fn read(block: &Block<'_>) -> Marks {

@@ -12,7 +12,7 @@ use crate::casebook::Act;
 use crate::casebook::detail::{ItemDetail, NoteSubject};
 use crate::identity::{Proof, ProofKind};
 use crate::ids::{CaseId, ItemId};
-use crate::letter::Scan;
+use crate::letter::{Item, Scan};
 use crate::reply::answer::{self, Answer, Attachment, Lock};
 use crate::reply::code::Code;
 use crate::reply::openpgp::Certificate;
@@ -53,8 +53,10 @@ pub enum Error {
     /// Neither a confirmed key nor a code.
     #[error("no key is confirmed for this case and no code was asked for: nothing leaves in clear")]
     NoLock,
-    /// An item that is to go with it is known to the virus scanner.
-    #[error("the virus scanner knows something in an item that is to go with it")]
+    /// An item that is to go with it is known to the virus scanner, or was not scanned.
+    #[error(
+        "the virus scanner knows something in an item that is to go with it, or did not see it"
+    )]
     Infected,
 }
 
@@ -134,7 +136,8 @@ fn gather(client: &mut Client, draft: &Draft, now: u64) -> Result<Answer, Error>
             if item.case != draft.case {
                 return Err(ClientError::Unknown("item of this case").into());
             }
-            if matches!(&item.detail, ItemDetail::Leaf(leaf) if leaf.scan == Some(Scan::Infected)) {
+            let is_fit = |leaf: &Item| matches!(leaf.scan, None | Some(Scan::Clean));
+            if !matches!(&item.detail, ItemDetail::Leaf(leaf) if is_fit(leaf)) {
                 return Err(Error::Infected);
             }
             let name = String::from_utf8_lossy(item.name.expose());

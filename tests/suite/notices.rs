@@ -362,6 +362,21 @@ fn a_bounce_joins_the_case_whose_mail_it_names_and_is_told_to_staff_alone() {
 }
 
 #[test]
+fn a_person_who_encloses_a_bounce_asks_for_something_all_the_same() {
+    let world = World::found_at(START);
+    let quiet = Quiet::open(&world);
+    let raw = format!(
+        "From: {LOTTE}\r\nTo: <{MAILBOX}>\r\nSubject: inzage\r\nMessage-ID: <7@example.net>\r\n\
+         MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n\r\n\
+         Mijn vraag kwam terug.\r\n--m\r\nContent-Type: message/delivery-status\r\n\r\n\
+         Reporting-MTA: dns; mx.example.net\r\n\r\nFinal-Recipient: rfc822; x@y.example\r\n\
+         Action: failed\r\nStatus: 5.1.1\r\n\r\n--m--\r\n"
+    );
+    quiet.take(LOTTE, raw.as_bytes());
+    assert_eq!((quiet.cases(), quiet.hand_over().len()), (1, 1));
+}
+
+#[test]
 fn a_forged_bounce_changes_nothing_whichever_bit_of_its_id_is_flipped() {
     let world = World::found_at(START);
     let quiet = Quiet::open(&world);

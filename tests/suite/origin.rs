@@ -161,10 +161,15 @@ fn look(checker: &Checker, delivery: &Delivery) -> Option<Origin> {
 
 /// A key to sign with, and what its domain publishes of it.
 fn key() -> (Ed25519Key, String) {
-    let key =
-        Ed25519Key::from_pkcs8_der(&Ed25519Key::generate_pkcs8().expect("a key")).expect("reads");
+    let (key, _, public) = key_and_bytes();
+    (key, public)
+}
+
+fn key_and_bytes() -> (Ed25519Key, Vec<u8>, String) {
+    let bytes = Ed25519Key::generate_pkcs8().expect("a key");
+    let key = Ed25519Key::from_pkcs8_der(&bytes).expect("reads");
     let public = data_encoding::BASE64.encode(&key.public_key());
-    (key, format!("v=DKIM1; k=ed25519; p={public}"))
+    (key, bytes, format!("v=DKIM1; k=ed25519; p={public}"))
 }
 
 fn signed(key: Ed25519Key, domain: &str, raw: &str, whole: bool) -> Vec<u8> {
@@ -215,6 +220,34 @@ fn a_domain_that_stands_for_its_letter_is_found_to_by_spf_or_by_dkim() {
     let found = look(&checker, &delivery(HERE, LOTTE, raw.as_bytes())).expect("is looked at");
     assert_eq!(found.spf, Outcome::Pass);
     assert!(!found.is_aligned("other.example") && !found.is_aligned("example.net"));
+}
+
+/// Two readers of a header that see two authors: `Fr om` is From to one of them, and a line that is no
+/// field ends the header for it.
+#[test]
+fn a_letter_with_two_faces_is_nobodys() {
+    let (_, key, public) = key_and_bytes();
+    let names = Names::serve(&[
+        ("k1._domainkey.evil.example", Say::Text(public)),
+        ("_dmarc.evil.example", Say::Text("v=DMARC1; p=reject".into())),
+    ]);
+    let checker = Checker::new(settings(&names));
+    let body = "Dag\r\n";
+    for hidden in ["Fr om: x@evil.example\r\n", "From : x@evil.example\r\n"] {
+        for between in ["", "junk\r\n"] {
+            let honest = format!("From: x@evil.example\r\nSubject: x\r\n\r\n{body}");
+            let key = Ed25519Key::from_pkcs8_der(&key).expect("reads");
+            let header =
+                String::from_utf8(signed(key, "evil.example", &honest, true)).expect("text");
+            let (signature, _) = header.split_once("From:").expect("is signed");
+            let raw = format!(
+                "{hidden}{signature}{between}From: lotte@example.net\r\nSubject: x\r\n\r\n{body}"
+            );
+            let found = look(&checker, &delivery(HERE, LOTTE, raw.as_bytes()));
+            let aligned = found.is_some_and(|found| found.is_aligned("example.net"));
+            assert!(!aligned, "{raw}");
+        }
+    }
 }
 
 #[test]

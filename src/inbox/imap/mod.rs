@@ -264,11 +264,13 @@ async fn in_session<S: source::MailSource>(
     poller.begin_session();
     loop {
         let at_most = match poller.poll(&mut source).await {
-            Ok(Polled::All) => account.every,
+            Ok(Polled::All) => {
+                poller.watch.polled(&account.name, poller.keeper.now());
+                account.every
+            }
             Ok(Polled::Later) => account.pace.longest_pause.min(account.every),
             Err(fault) => return fault,
         };
-        poller.watch.polled(&account.name, poller.keeper.now());
         poller.hands.went_well();
         // What comes meanwhile ends an IDLE; a poll comes in any case.
         if let Err(fault) = source.wait(at_most).await {

@@ -120,14 +120,16 @@ impl Poller<'_> {
             );
         }
         let mut last = known.unwrap_or(0);
-        if opened.mails == 0 {
-            return Ok(Polled::All);
-        }
         // A server that gives UIDs out again under the same UIDVALIDITY: what is known of them counts
-        // for nothing.
-        if opened.next.is_some_and(|next| next <= last)
-            && source.present(last).await?.into_iter().max() < Some(last)
-        {
+        // for nothing. An empty mailbox shows it, too, and is the last to do so.
+        let began_again = match opened.next {
+            Some(next) if next <= last && opened.mails == 0 => true,
+            Some(next) if next <= last => {
+                source.present(last).await?.into_iter().max() < Some(last)
+            }
+            _ => false,
+        };
+        if began_again {
             tracing::warn!(account = self.account.name, "the server began its UIDs again");
             if !self.keeper.pass_over(MailId { mailbox, validity, uid: 0 }).await {
                 return Ok(Polled::Later);
@@ -135,6 +137,9 @@ impl Poller<'_> {
             self.hands.of(0);
             self.hands.of(validity);
             last = 0;
+        }
+        if opened.mails == 0 {
+            return Ok(Polled::All);
         }
         self.settle(source, last).await?;
         let mut all = Polled::All;
@@ -255,6 +260,10 @@ impl Poller<'_> {
     /// A list could not be had at all: with the next connection fewer are asked for, down to one,
     /// which is tried as a mail is that cannot be fetched.
     async fn list_failed(&mut self, from: u32, next: Option<u32>, fault: Fault) -> Fault {
+        // No mail is there that it could be the fault of.
+        if next.is_some_and(|next| next <= from) {
+            return fault;
+        }
         let most = next.map_or(u32::MAX, |next| next.saturating_sub(from).max(1));
         match self.hands.window {
             Some(1) => {
@@ -409,8 +418,8 @@ impl Poller<'_> {
             let offset = u32::try_from(raw.len()).map_err(|_| Fault::TooLong)?;
             let piece = match source.slice(mail.uid, offset, SLICE, most).await? {
                 Piece::Bytes(piece) => piece,
-                // Behind its end a mail may well have nothing.
-                Piece::Nothing if raw.is_empty() => return Err(Fault::Unreadable),
+                // Behind its end a mail may well have nothing; before it, somebody took it away.
+                Piece::Nothing if raw.len() < size.max(1) => return Err(Fault::Unreadable),
                 Piece::Nothing => Vec::new(),
             };
             raw.extend_from_slice(&piece);

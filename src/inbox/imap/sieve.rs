@@ -402,6 +402,10 @@ impl<'a> Reader<'a> {
 
     /// A literal, if one is announced here: `{5}` and the end of the line.
     fn literal(&mut self) -> Option<&'a [u8]> {
+        // Asked of every byte of a list: the end of the line is looked for where it may be one.
+        if !matches!(self.0.first(), Some(b'{' | b'~')) {
+            return None;
+        }
         let line = &self.0[..=memchr::memchr(b'\n', self.0)?];
         let announced = trimmed(line.strip_prefix(b"~").unwrap_or(line));
         let inside = announced.strip_prefix(b"{")?.strip_suffix(b"}")?;

@@ -16,6 +16,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
+use mail_auth::common::to_a_label;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::spf::verify::SpfParameters;
 use mail_auth::{
@@ -78,7 +79,9 @@ impl Checker {
     pub async fn look(&self, delivery: &Delivery) -> Option<Origin> {
         let header = RawHeader::of(&delivery.raw);
         let author = header.author_domain();
-        if delivery.trusted && !self.settings.upstream.is_empty() {
+        // A mailbox elsewhere is not behind that server: who writes to it can write its name.
+        let is_behind = delivery.trusted && delivery.fetched.is_none();
+        if is_behind && !self.settings.upstream.is_empty() {
             return upstream::read(&header, &self.settings.upstream, &author);
         }
         let authenticator = self.authenticator.as_ref()?;
@@ -95,7 +98,7 @@ impl Checker {
             raw: &delivery.raw,
             author,
             client,
-            reads_header: signatures <= MAX_SIGNATURES && !header.is_over(),
+            reads_header: signatures <= MAX_SIGNATURES && !header.is_over() && !header.is_odd(),
             helo: delivery.envelope.helo.expose(),
             mail_from: delivery.envelope.mail_from.expose(),
             hostname: &self.settings.hostname,
@@ -216,6 +219,15 @@ impl Question<'_> {
         let sender = self.mail_from.rsplit_once('@').map_or(self.helo, |(_, domain)| domain);
         let parameters = DmarcParameters::new(message, dkim, sender, spf);
         let said = authenticator.verify_dmarc(parameters).await;
+        // Two readers of one header may see two authors: then what is said is said of the other one.
+        let is_same = matches!(message.froms(), [from] if {
+            let domain = from.rsplit_once('@').map_or("", |(_, domain)| domain);
+            to_a_label(domain).eq_ignore_ascii_case(&to_a_label(&self.author))
+        });
+        if !is_same {
+            found.dmarc = Outcome::PermError;
+            return;
+        }
         found.policy = said.dmarc_record().map(|_| match said.policy() {
             mail_auth::dmarc::Policy::Reject => Policy::Reject,
             mail_auth::dmarc::Policy::Quarantine => Policy::Quarantine,

@@ -75,7 +75,7 @@ pub(super) fn all(
     packings: &[Packing],
     findings: &mut Findings,
 ) -> Vec<Contained> {
-    let mut work = Work { contained: Vec::new(), more: Vec::new(), bytes: 0 };
+    let mut work = Work { contained: Vec::new(), more: Vec::new(), bytes: 0, refused: 0 };
     for (nr, (item, &packing)) in items.iter().zip(packings).enumerate() {
         if packing != Packing::None {
             let body = raw.get(item.start..item.end).unwrap_or_default();
@@ -98,11 +98,16 @@ pub(super) fn all(
     work.contained
 }
 
+/// Containers of a letter that may fail to open; after that no more are tried.
+const MAX_REFUSED: usize = 32;
+
 struct Work {
     contained: Vec<Contained>,
     /// Of each of them what it is made of, and how many containers are around it.
     more: Vec<(Packing, u8)>,
     bytes: usize,
+    /// Containers that were not opened, which cost time all the same.
+    refused: usize,
 }
 
 /// The container that is being opened.
@@ -121,7 +126,7 @@ impl Work {
             items: MAX_CONTAINED - self.contained.len(),
         };
         let taken = match packing {
-            _ if outer.layer >= MAX_LAYERS => Err(Refused::Swollen),
+            _ if outer.layer >= MAX_LAYERS || self.refused >= MAX_REFUSED => Err(Refused::Swollen),
             Packing::Zip => zip::take(content, &room).map(|taken| files(taken, outer, findings)),
             Packing::Tnef => tnef::take(content, &room).map(|taken| files(taken, outer, findings)),
             Packing::Message => message(content, outer, &room, findings),
@@ -144,6 +149,7 @@ impl Work {
                 }
             }
             Err(refused) => {
+                self.refused += 1;
                 findings.add(Finding::NotUnpacked);
                 match refused {
                     Refused::Broken => {}
