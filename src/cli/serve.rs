@@ -35,8 +35,7 @@ impl Serve {
     /// # Errors
     /// See [`Error`].
     pub(super) fn run(self, json: bool) -> Result<Report, Error> {
-        // Not by its path: after an upgrade another version may lie there.
-        let program = PathBuf::from("/proc/self/exe");
+        let program = session::program()?;
         session::harden()?;
         log_to_stderr();
         let dir = absolute(&self.dir)?;
