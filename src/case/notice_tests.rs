@@ -8,15 +8,10 @@ const OURS: &str = "backoffice@jobexpert.be";
 
 fn origin(author: &str, dmarc: Outcome) -> Origin {
     Origin {
-        by: Witness::Ourselves,
-        author: Personal::new(author.into()),
         spf: Outcome::Pass,
         spf_domain: Personal::new(author.into()),
-        dkim: Vec::new(),
         dmarc,
-        policy: None,
-        finished: true,
-        fields: Vec::new(),
+        ..Origin::unknown(Witness::Ourselves, author.into())
     }
 }
 

@@ -143,6 +143,22 @@ pub struct Signature {
 const LABELS_OF_AN_OWNER: usize = 2;
 
 impl Origin {
+    /// Of a letter from this domain nothing is known.
+    #[must_use]
+    pub fn unknown(by: Witness, author: String) -> Self {
+        Self {
+            by,
+            author: Personal::new(author),
+            spf: Outcome::None,
+            spf_domain: Personal::default(),
+            dkim: Vec::new(),
+            dmarc: Outcome::None,
+            policy: None,
+            finished: true,
+            fields: Vec::new(),
+        }
+    }
+
     /// Whether the domain of the letter's author stands for it: DMARC passes, or, where the domain
     /// publishes none, a DKIM signature or SPF of that domain or one above it does.
     ///
@@ -181,17 +197,7 @@ mod tests {
     use super::*;
 
     fn origin(author: &str) -> Origin {
-        Origin {
-            by: Witness::Ourselves,
-            author: Personal::new(author.into()),
-            spf: Outcome::None,
-            spf_domain: Personal::default(),
-            dkim: Vec::new(),
-            dmarc: Outcome::None,
-            policy: None,
-            finished: true,
-            fields: Vec::new(),
-        }
+        Origin::unknown(Witness::Ourselves, author.into())
     }
 
     fn signed(domain: &str, outcome: Outcome) -> Vec<Signature> {

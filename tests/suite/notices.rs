@@ -172,15 +172,9 @@ impl Quiet {
         let author = letter.headers.from.first().map(|from| from.address.expose().clone());
         let domain = author.unwrap_or_default().rsplit('@').next().unwrap_or_default().to_owned();
         let origin = Origin {
-            by: Witness::Ourselves,
-            author: Personal::new(domain),
             spf: Outcome::Pass,
-            spf_domain: Personal::default(),
-            dkim: Vec::new(),
             dmarc: Outcome::Pass,
-            policy: None,
-            finished: true,
-            fields: Vec::new(),
+            ..Origin::unknown(Witness::Ourselves, domain)
         };
         let envelope = Envelope {
             mail_from: Personal::new(mail_from.to_owned()),

@@ -162,21 +162,13 @@ struct Question<'a> {
 impl Question<'_> {
     /// What is said when no answer comes.
     fn unanswered(&self) -> Origin {
-        Origin {
-            by: Witness::Ourselves,
-            author: Personal::new(self.author.clone()),
-            spf: Outcome::None,
-            spf_domain: Personal::default(),
-            dkim: Vec::new(),
-            dmarc: Outcome::TempError,
-            policy: None,
-            finished: false,
-            fields: Vec::new(),
-        }
+        let dmarc = Outcome::TempError;
+        let unknown = Origin::unknown(Witness::Ourselves, self.author.clone());
+        Origin { dmarc, finished: false, ..unknown }
     }
 
     async fn ask(&self, authenticator: &MessageAuthenticator) -> Origin {
-        let mut found = Origin { dmarc: Outcome::None, finished: true, ..self.unanswered() };
+        let mut found = Origin::unknown(Witness::Ourselves, self.author.clone());
         let mut spf = SpfOutput::new(String::new()).with_result(SpfResult::None);
         if let Some(client) = self.client {
             spf = self.spf(authenticator, client).await;

@@ -30,17 +30,7 @@ pub(super) fn read(header: &RawHeader<'_>, server: &str, author: &str) -> Option
     if fields.is_empty() || fields.len() > MAX_FIELDS {
         return None;
     }
-    let mut found = Origin {
-        by: Witness::Upstream,
-        author: Personal::new(author.to_owned()),
-        spf: Outcome::None,
-        spf_domain: Personal::default(),
-        dkim: Vec::new(),
-        dmarc: Outcome::None,
-        policy: None,
-        finished: true,
-        fields: Vec::new(),
-    };
+    let mut found = Origin::unknown(Witness::Upstream, author.to_owned());
     let (mut spf, mut dmarc) = (None, None);
     for (text, tokens) in fields {
         for result in results(&tokens) {
