@@ -8,13 +8,18 @@
 
 #[path = "../tests/support/mail_client.rs"]
 mod mail_client;
+#[path = "../tests/support/name_server.rs"]
+mod name_server;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use clap::Parser;
-use mail_client::{Plan, send_each, wire};
+use mail_auth::common::crypto::Ed25519Key;
+use mail_client::{Plan, letter, send_each, stuffed, wire};
+use name_server::{Names, Say, key_and_bytes, signed};
 
 /// Sends many distinct letters and says how fast they were taken.
 #[derive(Parser)]
@@ -43,6 +48,10 @@ struct Arguments {
     /// Letters are made from this number: the same number, the same letters.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Sign every letter (DKIM) for the sender's domain, and answer for that domain as a name server
+    /// at this address, with SPF, the key and a DMARC policy.
+    #[arg(long, value_name = "ADDR")]
+    names: Option<SocketAddr>,
     /// Times a letter is tried.
     #[arg(long, default_value_t = 10)]
     tries: u32,
@@ -61,7 +70,26 @@ fn main() -> ExitCode {
         connections: arguments.connections,
         tries: arguments.tries,
     };
-    let letters: Vec<_> = (0..plan.letters).map(|n| wire(&plan, n)).collect();
+    let domain = plan.from.rsplit('@').next().expect("one part at least");
+    let (_, key, public) = key_and_bytes();
+    let served = arguments.names.map(|address| {
+        let zone = [
+            (domain.to_owned(), "v=spf1 ip4:127.0.0.1 -all".to_owned()),
+            (format!("_dmarc.{domain}"), "v=DMARC1; p=reject".to_owned()),
+            (format!("k1._domainkey.{domain}"), public),
+        ];
+        let zone = zone.map(|(name, text)| (name, Say::Text(text)));
+        Names::serve_at(address, &zone.each_ref().map(|(name, say)| (name.as_str(), say.clone())))
+    });
+    let letters: Vec<_> = (0..plan.letters)
+        .map(|n| match served {
+            None => wire(&plan, n),
+            Some(_) => {
+                let key = Ed25519Key::from_pkcs8_der(&key).expect("it was just made");
+                stuffed(&signed(key, domain, &letter(plan.seed, n, plan.size), true))
+            }
+        })
+        .collect();
     let outcome = send_each(&plan, |n| Cow::Borrowed(&letters[n as usize]));
     let seconds = outcome.elapsed.as_secs_f64();
     let accepted = outcome.accepted.len();
@@ -71,5 +99,8 @@ fn main() -> ExitCode {
         outcome.retries,
         outcome.failed.len(),
     );
+    if let Some(names) = served {
+        println!("{} questions were asked", names.asked.load(Ordering::Relaxed));
+    }
     if outcome.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -62,6 +62,9 @@ pub enum Silence {
     /// There were so many notices within an hour that something is wrong.
     #[n(15)]
     Breaker,
+    /// No mail can be written to the address.
+    #[n(16)]
+    Unwritable,
 }
 
 impl Silence {
@@ -84,6 +87,7 @@ impl Silence {
             Self::NamesCase => "it names a case that it could not join",
             Self::Sender => "this sender had notices enough",
             Self::Domain => "this domain had notices enough for an hour",
+            Self::Unwritable => "no mail can be written to the address",
             Self::Breaker => "too many notices in one hour: all wait for a day",
         }
     }

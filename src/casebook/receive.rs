@@ -14,7 +14,7 @@ use jiff::civil::Date;
 use super::detail::{ContactDetail, ItemCard, ItemDetail, LetterDetail, to_bytes};
 use super::fetched::Fetched;
 use super::state::{days, item_of};
-use super::telling::Claim;
+use super::telling::Telling;
 use super::{Casebook, Error, WINDOW_MINUTES, blocking, bucket, lock, same_address};
 use crate::identity::origin::Origin;
 use crate::ids::{CaseId, Digest, EpochId, ItemId, LetterId};
@@ -82,8 +82,8 @@ pub(super) struct Sealed {
     pub(super) letter: LetterId,
     /// The entry of its contact box, and what that says.
     pub(super) contact: (Entry, ContactDetail),
-    /// Whom a notice is to go to, as was decided.
-    pub(super) notice: Option<Claim>,
+    /// The notice that goes out for it.
+    pub(super) notice: Option<Telling>,
 }
 
 /// A raw letter cut into what is sealed.
@@ -308,14 +308,14 @@ impl Casebook {
         let mut batch = Batch { announced: Some(announced), ..Batch::default() };
         let (envelope, raw) = (mail.envelope, &mail.raw);
         let sealed = self.seal_mail(&mut batch, &arrival, envelope, raw, cut, fingerprint)?;
-        let claim = sealed
-            .notice
-            .as_ref()
-            .filter(|claim| self.add_notice(&mut batch, &arrival, &sealed, claim, &cut.letter));
+        if let Some(notice) = &sealed.notice {
+            let id = LetterId::random();
+            self.add_outgoing(&mut batch, sealed.case, id, &notice.mail, Fact::NoticeDue);
+        }
         self.add_fetched(&mut batch, mail.fetched, sealed.case, sealed.letter);
         self.commit(batch)?;
         self.remember_entry(&sealed.contact.0, &sealed.contact.1);
-        if claim.is_some() {
+        if sealed.notice.is_some() {
             self.outgoing.notify_one();
         }
         Ok(Receipt { case: sealed.case, letter: sealed.letter, again: false })

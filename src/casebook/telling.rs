@@ -4,7 +4,7 @@
 //! that it is about to be handed over is durable before the first byte leaves. What a crash leaves
 //! between the two is entered as unknown at the next start and never sent again.
 
-use super::receive::{Arrival, Cut, Sealed};
+use super::receive::{Arrival, Cut};
 use super::record::Due;
 use super::state::Sending;
 use super::{Casebook, Error, NoticeFacts, lock};
@@ -16,12 +16,17 @@ use crate::ledger::entry::{
 use crate::letter::{Envelope, Letter};
 use crate::request::deadline;
 use crate::secret::Personal;
-use crate::store::Batch;
+
+/// A notice on its way into the batch of its letter.
+pub(super) struct Telling {
+    pub(super) mail: Vec<u8>,
+    /// Held until the letter is committed.
+    _claim: Claim,
+}
 
 /// A share of the budgets, taken before the letter is committed and given back with it: by then the
 /// ledger counts it.
-pub(super) struct Claim {
-    to: Personal<String>,
+struct Claim {
     number: u64,
     claims: std::sync::Arc<std::sync::Mutex<Claims>>,
 }
@@ -53,7 +58,8 @@ pub enum Handed {
 }
 
 impl Casebook {
-    /// Decides whether the sender of a new case is told: a claim on the budgets, or why not.
+    /// Decides whether the sender of a new case is told: the notice with its claim on the budgets, or
+    /// why not.
     pub(super) fn may_tell(
         &self,
         arrival: &Arrival,
@@ -61,15 +67,20 @@ impl Casebook {
         envelope: &Envelope,
         sender: Option<&Personal<String>>,
         names_case: bool,
-    ) -> (Option<Claim>, Option<Silence>) {
+    ) -> (Option<Telling>, Option<Silence>) {
         let letter = cut.letter();
         let origin = arrival.origin.as_ref();
         let tells = self.tells.read().expect("no holder panics");
         let knock = Knock { letter, envelope, origin, ours: &tells.ours, names_case };
         let gate = if tells.is_on { notice::gate(&knock) } else { Err(Silence::Off) };
-        let claimed = gate.and_then(|()| self.claim(sender.ok_or(Silence::NoAuthor)?));
-        match claimed {
-            Ok(claim) => (Some(claim), None),
+        let told = gate.and_then(|()| {
+            let to = sender.ok_or(Silence::NoAuthor)?;
+            let claim = self.claim(to)?;
+            let mail = self.written(arrival, letter, to.expose()).ok_or(Silence::Unwritable)?;
+            Ok(Telling { mail, _claim: claim })
+        });
+        match told {
+            Ok(telling) => (Some(telling), None),
             Err(silence) => (None, Some(silence)),
         }
     }
@@ -104,32 +115,22 @@ impl Casebook {
         claims.next += 1;
         let number = claims.next;
         claims.open.push((number, now, to.clone()));
-        Ok(Claim { to: to.clone(), number, claims: std::sync::Arc::clone(&self.claims) })
+        Ok(Claim { number, claims: std::sync::Arc::clone(&self.claims) })
     }
 
-    /// Composes the notice that was claimed and seals it into `batch`; says whether there is one.
-    pub(super) fn add_notice(
-        &self,
-        batch: &mut Batch,
-        arrival: &Arrival,
-        sealed: &Sealed,
-        claim: &Claim,
-        letter: &Letter,
-    ) -> bool {
-        let (case, contact) = (sealed.case, &sealed.contact.1);
-        let now = self.clock.seconds();
+    /// The notice for the sender of a new case; none if it cannot be written to them.
+    fn written(&self, arrival: &Arrival, letter: &Letter, to: &str) -> Option<Vec<u8>> {
         let text = letter.items.iter().find_map(|item| item.text.as_ref());
+        let answered = letter.headers.message_id.as_ref();
         let facts = NoticeFacts {
-            case,
+            case: arrival.fresh,
             due: deadline::due(arrival.received).one_month_due,
             text: text.map_or("", |t| t.expose().as_str()),
-            to: claim.to.expose(),
-            in_reply_to: contact.message_id.as_ref().map(|id| id.expose().as_str()),
-            now,
+            to,
+            in_reply_to: answered.map(|id| id.expose().as_str()),
+            now: self.clock.seconds(),
         };
-        let Some(mail) = (self.notice)(&facts) else { return false };
-        self.add_outgoing(batch, case, LetterId::random(), &mail, Fact::NoticeDue);
-        true
+        (self.notice)(&facts)
     }
 
     /// Whether notices go out at all, and which addresses are our own.

@@ -118,3 +118,35 @@ fn a_socket_that_systemd_bound_is_served() {
     assert!(greeted, "{log}");
     assert!(!log.contains("no setting names"), "{log}");
 }
+
+/// Where systemd cannot be had as the first process of namespaces of its own, that is said and no
+/// more: it is the machine that lacks something, and no package mends that.
+#[test]
+fn a_real_systemd_installs_starts_restarts_upgrades_and_removes_it() {
+    let day = Command::new("bash")
+        .arg(project().join(".ci/under-systemd"))
+        .arg(KLUIS)
+        .output()
+        .expect("starts");
+    let said = String::from_utf8_lossy(&day.stdout);
+    let errors = String::from_utf8_lossy(&day.stderr);
+    if day.status.code() == Some(69) {
+        println!("SKIPPED a day under systemd: {errors}");
+        return;
+    }
+    assert!(day.status.success(), "{said}\n{errors}");
+    let score = said.lines().find_map(|line| line.strip_prefix("exposure level for kluis.service: "));
+    assert!(score.and_then(|n| n.parse::<f64>().ok()).is_some_and(|n| n <= 1.5), "{said}");
+    let steps: Vec<&str> = said.lines().filter(|line| !line.starts_with("exposure")).collect();
+    let wanted = [
+        "active",
+        "parsed 1",
+        "active",
+        "systemctl restart kluis",
+        "parsed 2",
+        "letters are parsed by a confined child under seccomp",
+        "active",
+        "removed",
+    ];
+    assert_eq!(steps, wanted, "{errors}");
+}

@@ -78,6 +78,8 @@ mod fuzz;
 mod imap_server;
 #[path = "../support/mail_client.rs"]
 mod mail_client;
+#[path = "../support/name_server.rs"]
+mod name_server;
 #[path = "../support/oracles.rs"]
 mod oracles;
 #[path = "../support/postfix.rs"]

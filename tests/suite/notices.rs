@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use kluis::case::notice::Silence;
 use kluis::casebook::{Filter, Handed, Mail, Receipt};
 use kluis::gateway::Gateway;
 use kluis::identity::origin::{Origin, Outcome, Witness};
@@ -92,6 +93,26 @@ fn whoever_opens_a_case_is_told_its_number_and_its_date_once_and_in_their_langua
     runtime.block_on(server.stop());
     let all = world.open().casebook.store().entries(0, usize::MAX).expect("reads");
     assert_eq!(facts(&all), [Fact::NoticeDue, Fact::NoticeSending, Fact::NoticeEnded]);
+    assert_eq!(sent(&world).len(), 1);
+}
+
+#[test]
+fn an_odd_message_id_is_not_repeated_and_an_address_no_mail_can_be_written_to_is_said() {
+    let (world, runtime) = (World::found(), runtime());
+    believe(&world);
+    let server = runtime.block_on(world.serve());
+    let odd = letter_from(LOTTE, "a b(\u{e9})", "", "Dag");
+    assert_eq!(deliver_from(&server, LOTTE, &odd), [250]);
+    wait_for("it is told", || count(&server, Fact::NoticeEnded) == 1);
+    assert!(!sent(&world)[0].1.contains("In-Reply-To"));
+    let address = "lotte@example_.net";
+    assert_eq!(deliver_from(&server, address, &letter_from(address, "2", "", "Dag")), [250]);
+    let mut anna = world.log_in("anna").expect("logs in");
+    let cases = anna.queue(Filter::All).expect("lists");
+    let why = cases.iter().map(|case| case.letters[0].detail.as_ref().expect("opens").silence);
+    assert_eq!(why.flatten().collect::<Vec<_>>(), [Silence::Unwritable]);
+    drop(anna);
+    runtime.block_on(server.stop());
     assert_eq!(sent(&world).len(), 1);
 }
 

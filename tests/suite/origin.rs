@@ -1,10 +1,7 @@
 //! Where a letter came from: asked of a DNS server on loopback that answers, lies, loops and is
 //! silent.
 
-use std::collections::HashMap;
-use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kluis::casebook::Filter;
@@ -15,118 +12,11 @@ use kluis::ledger::entry::Fact;
 use kluis::letter::{Envelope, Source};
 use kluis::secret::Personal;
 use mail_auth::common::crypto::Ed25519Key;
-use mail_auth::common::headers::HeaderWriter as _;
-use mail_auth::dkim::DkimSigner;
 
 use crate::mail_client::Client;
+use crate::name_server::{Names, Say, key, key_and_bytes, signed};
 use crate::way::{count, runtime};
 use crate::world::{MAILBOX, World};
-
-const TXT: u16 = 16;
-const CNAME: u16 = 5;
-
-/// What the server says to a question.
-#[derive(Clone)]
-enum Say {
-    Text(String),
-    Alias(String),
-    Fail,
-    Nothing,
-    Garbage,
-    /// The answer to another question, under another number.
-    Other(String),
-}
-
-/// A name server on loopback, gone when dropped.
-struct Names {
-    address: SocketAddr,
-    asked: Arc<AtomicUsize>,
-    stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Names {
-    fn serve(zone: &[(&str, Say)]) -> Self {
-        let zone: HashMap<String, Say> =
-            zone.iter().map(|(name, say)| (format!("{name}."), say.clone())).collect();
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
-        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("is set");
-        let address = socket.local_addr().expect("is bound");
-        let (asked, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let (count, ends) = (Arc::clone(&asked), Arc::clone(&stop));
-        let thread = std::thread::spawn(move || {
-            let mut buffer = [0; 2048];
-            while !ends.load(Ordering::Relaxed) {
-                let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
-                count.fetch_add(1, Ordering::Relaxed);
-                if let Some(answer) = answer(&buffer[..length], &zone) {
-                    let _ = socket.send_to(&answer, from);
-                }
-            }
-        });
-        Self { address, asked, stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for Names {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let _ = self.thread.take().expect("runs").join();
-    }
-}
-
-fn answer(question: &[u8], zone: &HashMap<String, Say>) -> Option<Vec<u8>> {
-    let (mut name, mut at) = (String::new(), 12);
-    while question[at] != 0 {
-        let length = usize::from(question[at]);
-        name.push_str(&String::from_utf8_lossy(&question[at + 1..at + 1 + length]).to_lowercase());
-        name.push('.');
-        at += 1 + length;
-    }
-    let kind = u16::from_be_bytes([question[at + 1], question[at + 2]]);
-    let asked = &question[12..at + 5];
-    let reply = |id: [u8; 2], code: u8, records: &[(u16, Vec<u8>)]| {
-        let mut bytes = vec![id[0], id[1], 0x81, 0x80 | code, 0, 1];
-        bytes.extend((records.len() as u16).to_be_bytes());
-        bytes.extend([0; 4]);
-        bytes.extend(asked);
-        for (kind, data) in records {
-            bytes.extend([0xc0, 12]);
-            bytes.extend(kind.to_be_bytes());
-            bytes.extend([0, 1, 0, 0, 0, 60]);
-            bytes.extend((data.len() as u16).to_be_bytes());
-            bytes.extend(data);
-        }
-        bytes
-    };
-    let id = [question[0], question[1]];
-    let text = |text: &str| {
-        text.as_bytes().chunks(255).fold(Vec::new(), |mut data, piece| {
-            data.push(piece.len() as u8);
-            data.extend(piece);
-            data
-        })
-    };
-    let label = |name: &str| {
-        let mut data = Vec::new();
-        for label in name.split('.').filter(|label| !label.is_empty()) {
-            data.push(label.len() as u8);
-            data.extend(label.as_bytes());
-        }
-        data.push(0);
-        data
-    };
-    Some(match zone.get(&name) {
-        Some(Say::Text(said)) if kind == TXT => reply(id, 0, &[(TXT, text(said))]),
-        Some(Say::Alias(to)) => reply(id, 0, &[(CNAME, label(to))]),
-        Some(Say::Fail) => reply(id, 2, &[]),
-        Some(Say::Nothing) => return None,
-        Some(Say::Garbage) => vec![0xff; 40],
-        Some(Say::Other(said)) if kind == TXT => reply([!id[0], id[1]], 0, &[(TXT, text(said))]),
-        Some(_) => reply(id, 0, &[]),
-        None => reply(id, 3, &[]),
-    })
-}
 
 fn settings(names: &Names) -> Settings {
     Settings {
@@ -159,29 +49,6 @@ fn look(checker: &Checker, delivery: &Delivery) -> Option<Origin> {
     runtime().block_on(checker.look(delivery))
 }
 
-/// A key to sign with, and what its domain publishes of it.
-fn key() -> (Ed25519Key, String) {
-    let (key, _, public) = key_and_bytes();
-    (key, public)
-}
-
-fn key_and_bytes() -> (Ed25519Key, Vec<u8>, String) {
-    let bytes = Ed25519Key::generate_pkcs8().expect("a key");
-    let key = Ed25519Key::from_pkcs8_der(&bytes).expect("reads");
-    let public = data_encoding::BASE64.encode(&key.public_key());
-    (key, bytes, format!("v=DKIM1; k=ed25519; p={public}"))
-}
-
-fn signed(key: Ed25519Key, domain: &str, raw: &str, whole: bool) -> Vec<u8> {
-    let signer = DkimSigner::from_key(key)
-        .domain(domain)
-        .selector("k1")
-        .headers(["From", "Subject"])
-        .body_length(!whole);
-    let header = signer.sign(raw.as_bytes()).expect("signs").to_header();
-    format!("{header}{raw}").into_bytes()
-}
-
 const RAW: &str = "From: Lotte <lotte@example.net>\r\nSubject: inzage\r\n\r\nDag\r\n";
 const LOTTE: &str = "lotte@example.net";
 const HERE: Option<&str> = Some("192.0.2.7");
@@ -200,7 +67,7 @@ fn a_domain_that_stands_for_its_letter_is_found_to_by_spf_or_by_dkim() {
     assert_eq!((by_spf.spf, by_spf.dmarc), (Outcome::Pass, Outcome::Pass));
     assert_eq!((by_spf.policy, by_spf.finished), (Some(Policy::Reject), true));
     assert!(by_spf.is_aligned("example.net"));
-    let raw = signed(key, "example.net", RAW, true);
+    let raw = signed(key, "example.net", RAW.as_bytes(), true);
     // Even from elsewhere, and from a server of ours, whose own address says nothing.
     for client in [Some("198.51.100.1"), None] {
         let by_dkim = look(&checker, &delivery(client, LOTTE, &raw)).expect("is looked at");
@@ -237,8 +104,8 @@ fn a_letter_with_two_faces_is_nobodys() {
         for between in ["", "junk\r\n"] {
             let honest = format!("From: x@evil.example\r\nSubject: x\r\n\r\n{body}");
             let key = Ed25519Key::from_pkcs8_der(&key).expect("reads");
-            let header =
-                String::from_utf8(signed(key, "evil.example", &honest, true)).expect("text");
+            let header = String::from_utf8(signed(key, "evil.example", honest.as_bytes(), true))
+                .expect("text");
             let (signature, _) = header.split_once("From:").expect("is signed");
             let raw = format!(
                 "{hidden}{signature}{between}From: lotte@example.net\r\nSubject: x\r\n\r\n{body}"
@@ -263,7 +130,7 @@ fn a_signature_that_leaves_the_end_open_or_is_one_of_too_many_counts_for_nothing
     let (key, public) = key();
     let names = Names::serve(&[("k1._domainkey.example.net", Say::Text(public))]);
     let checker = Checker::new(settings(&names));
-    let raw = signed(key, "example.net", RAW, false);
+    let raw = signed(key, "example.net", RAW.as_bytes(), false);
     let found = look(&checker, &delivery(None, LOTTE, &raw)).expect("is looked at");
     assert_eq!(found.dkim, []);
     assert!(!found.is_aligned("example.net"));

@@ -1,0 +1,148 @@
+//! A name server on loopback that answers what it is told to, lies and is silent; and DKIM signatures
+//! whose keys it publishes.
+//!
+//! Shared by tests and `examples/load.rs`; each uses a part of it.
+#![allow(dead_code, reason = "every includer uses a part")]
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use mail_auth::common::crypto::Ed25519Key;
+use mail_auth::common::headers::HeaderWriter as _;
+use mail_auth::dkim::DkimSigner;
+
+const TXT: u16 = 16;
+const CNAME: u16 = 5;
+
+/// What the server says to a question.
+#[derive(Clone)]
+pub(crate) enum Say {
+    Text(String),
+    Alias(String),
+    Fail,
+    Nothing,
+    Garbage,
+    /// The answer to another question, under another number.
+    Other(String),
+}
+
+/// A name server on loopback, gone when dropped.
+pub(crate) struct Names {
+    pub(crate) address: SocketAddr,
+    pub(crate) asked: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Names {
+    pub(crate) fn serve(zone: &[(&str, Say)]) -> Self {
+        Self::serve_at("127.0.0.1:0".parse().expect("an address"), zone)
+    }
+
+    pub(crate) fn serve_at(address: SocketAddr, zone: &[(&str, Say)]) -> Self {
+        let zone: HashMap<String, Say> =
+            zone.iter().map(|(name, say)| (format!("{name}."), say.clone())).collect();
+        let socket = UdpSocket::bind(address).expect("binds");
+        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("is set");
+        let address = socket.local_addr().expect("is bound");
+        let (asked, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, ends) = (Arc::clone(&asked), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while !ends.load(Ordering::Relaxed) {
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                count.fetch_add(1, Ordering::Relaxed);
+                if let Some(answer) = answer(&buffer[..length], &zone) {
+                    let _ = socket.send_to(&answer, from);
+                }
+            }
+        });
+        Self { address, asked, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().expect("runs").join();
+    }
+}
+
+fn answer(question: &[u8], zone: &HashMap<String, Say>) -> Option<Vec<u8>> {
+    let (mut name, mut at) = (String::new(), 12);
+    while question[at] != 0 {
+        let length = usize::from(question[at]);
+        name.push_str(&String::from_utf8_lossy(&question[at + 1..at + 1 + length]).to_lowercase());
+        name.push('.');
+        at += 1 + length;
+    }
+    let kind = u16::from_be_bytes([question[at + 1], question[at + 2]]);
+    let asked = &question[12..at + 5];
+    let reply = |id: [u8; 2], code: u8, records: &[(u16, Vec<u8>)]| {
+        let mut bytes = vec![id[0], id[1], 0x81, 0x80 | code, 0, 1];
+        bytes.extend((records.len() as u16).to_be_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(asked);
+        for (kind, data) in records {
+            bytes.extend([0xc0, 12]);
+            bytes.extend(kind.to_be_bytes());
+            bytes.extend([0, 1, 0, 0, 0, 60]);
+            bytes.extend((data.len() as u16).to_be_bytes());
+            bytes.extend(data);
+        }
+        bytes
+    };
+    let id = [question[0], question[1]];
+    let text = |text: &str| {
+        text.as_bytes().chunks(255).fold(Vec::new(), |mut data, piece| {
+            data.push(piece.len() as u8);
+            data.extend(piece);
+            data
+        })
+    };
+    let label = |name: &str| {
+        let mut data = Vec::new();
+        for label in name.split('.').filter(|label| !label.is_empty()) {
+            data.push(label.len() as u8);
+            data.extend(label.as_bytes());
+        }
+        data.push(0);
+        data
+    };
+    Some(match zone.get(&name) {
+        Some(Say::Text(said)) if kind == TXT => reply(id, 0, &[(TXT, text(said))]),
+        Some(Say::Alias(to)) => reply(id, 0, &[(CNAME, label(to))]),
+        Some(Say::Fail) => reply(id, 2, &[]),
+        Some(Say::Nothing) => return None,
+        Some(Say::Garbage) => vec![0xff; 40],
+        Some(Say::Other(said)) if kind == TXT => reply([!id[0], id[1]], 0, &[(TXT, text(said))]),
+        Some(_) => reply(id, 0, &[]),
+        None => reply(id, 3, &[]),
+    })
+}
+
+/// A key to sign with, and what its domain publishes of it.
+pub(crate) fn key() -> (Ed25519Key, String) {
+    let (key, _, public) = key_and_bytes();
+    (key, public)
+}
+
+pub(crate) fn key_and_bytes() -> (Ed25519Key, Vec<u8>, String) {
+    let bytes = Ed25519Key::generate_pkcs8().expect("a key");
+    let key = Ed25519Key::from_pkcs8_der(&bytes).expect("reads");
+    let public = data_encoding::BASE64.encode(&key.public_key());
+    (key, bytes, format!("v=DKIM1; k=ed25519; p={public}"))
+}
+
+pub(crate) fn signed(key: Ed25519Key, domain: &str, raw: &[u8], whole: bool) -> Vec<u8> {
+    let signer = DkimSigner::from_key(key)
+        .domain(domain)
+        .selector("k1")
+        .headers(["From", "Subject"])
+        .body_length(!whole);
+    let header = signer.sign(raw).expect("signs").to_header();
+    [header.as_bytes(), raw].concat()
+}
