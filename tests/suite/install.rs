@@ -135,7 +135,8 @@ fn a_real_systemd_installs_starts_restarts_upgrades_and_removes_it() {
         return;
     }
     assert!(day.status.success(), "{said}\n{errors}");
-    let score = said.lines().find_map(|line| line.strip_prefix("exposure level for kluis.service: "));
+    let score =
+        said.lines().find_map(|line| line.strip_prefix("exposure level for kluis.service: "));
     assert!(score.and_then(|n| n.parse::<f64>().ok()).is_some_and(|n| n <= 1.5), "{said}");
     let steps: Vec<&str> = said.lines().filter(|line| !line.starts_with("exposure")).collect();
     let wanted = [
