@@ -156,13 +156,21 @@ pub(super) fn parser() -> Result<Sandbox, Error> {
     Ok(Sandbox::new(program, vec![super::CONFINED_PARSE.into()], 1, Limits::default()))
 }
 
-/// This program's own path.
+/// What runs this very program again. Not its path: after an upgrade another version lies there, which
+/// may understand its parent in another way.
 ///
 /// # Errors
-/// The system does not say.
+/// There is no /proc.
 pub(super) fn program() -> Result<PathBuf, Error> {
-    std::env::current_exe().map_err(|error| Error::io("finding this program", &error))
+    let this = PathBuf::from(THIS_PROGRAM);
+    match std::fs::metadata(&this) {
+        Ok(_) => Ok(this),
+        Err(error) => Err(Error::io("finding this program", &error)),
+    }
 }
+
+/// The program of whoever follows this link, in a child the one of its parent.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// Seconds since 1970.
 #[must_use]

@@ -95,6 +95,8 @@ fn child(
     shut: impl FnOnce() -> io::Result<u8>,
     narrow: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> ! {
+    // For whoever lists processes; it was started by a path that says nothing.
+    let _ = rustix::thread::set_name(c"kluis");
     // The default hook would format and unwind: hostile input gets neither.
     std::panic::set_hook(Box::new(|_| confine::leave(PANICKED)));
     let Ok(landlock) = shut() else { confine::leave(UNCONFINED) };

@@ -27,6 +27,9 @@ const START: Duration = Duration::from_secs(10);
 /// in turns of 64 KiB.
 const PIPE: usize = 1 << 20;
 
+/// What a child is called, whatever it was started by.
+const NAME: &str = "kluis";
+
 /// A pool of confined children that all run the same program.
 pub struct Sandbox {
     births: mpsc::Sender<Birth>,
@@ -168,6 +171,7 @@ impl Sandbox {
 fn command(program: &Path, args: &[OsString]) -> Command {
     let mut command = Command::new(program);
     command
+        .arg0(NAME)
         .args(args)
         .env_clear()
         .current_dir("/")

@@ -6,10 +6,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use kluis::casebook::Filter;
+
 use crate::disks::has_program;
-use crate::mail_client::Client;
+use crate::mail_client::{Client, letter};
+use crate::postfix_of_ours::run as run_to_its_end;
 use crate::way::skipped;
-use crate::world::{KLUIS, World};
+use crate::world::{KLUIS, MAILBOX, Process, World};
 
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -150,4 +153,100 @@ fn a_real_systemd_installs_starts_restarts_upgrades_and_removes_it() {
         "removed",
     ];
     assert_eq!(steps, wanted, "{errors}");
+
+/// The children of a process.
+fn children(of: u32) -> Vec<i32> {
+    let parent = |pid: i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()
+    };
+    let pids = std::fs::read_dir("/proc").expect("/proc is there");
+    let pids = pids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|&pid| parent(pid) == Some(of)).collect()
+}
+
+/// Delivers letters `from..from + 2`; each is parsed.
+fn are_parsed(world: &World, server: &Process, from: u64) {
+    let mut client = Client::greet(server.smtp.expect("listens"), false).expect("greets");
+    for n in from..from + 2 {
+        let answers = client.send("lotte@client.example", &[MAILBOX], &letter(65, n, 20_000));
+        assert_eq!(answers.expect("answers")[0].code, 250);
+    }
+    let mut anna = world.log_in("anna").expect("logs in");
+    for case in anna.queue(Filter::All).expect("lists") {
+        let detail = case.letters[0].detail.as_ref().expect("opens");
+        assert_eq!(detail.findings, []);
+        assert!(detail.headers.subject.is_some());
+        assert_eq!(detail.items.len(), 2, "its text and its attachment");
+    }
+}
+
+/// What takes the program's place understands nothing of what this server says to its children.
+#[test]
+fn an_upgrade_under_a_running_server_costs_no_letter_its_parts() {
+    let world = World::found();
+    let place = world.root.path().join("bin");
+    std::fs::create_dir(&place).expect("a folder");
+    let program = place.join("kluis");
+    std::fs::copy(KLUIS, &program).expect("copies");
+    let server = world.spawn_from(&program, &[]);
+    are_parsed(&world, &server, 0);
+    for way in ["another", "gone"] {
+        let new = place.join("new");
+        std::fs::write(&new, "#!/bin/sh\ncat >/dev/null\n").expect("writes");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&new, mode).expect("permissions");
+        match way {
+            "another" => std::fs::rename(&new, &program).expect("takes its place"),
+            _ => std::fs::remove_file(&program).expect("goes away"),
+        }
+        // Those that were started before are no proof.
+        let old = children(server.child.id());
+        assert!(!old.is_empty());
+        for pid in &old {
+            let pid = rustix::process::Pid::from_raw(*pid).expect("a process id");
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("ours");
+        }
+        are_parsed(&world, &server, if way == "another" { 2 } else { 4 });
+        let now = children(server.child.id());
+        assert!(now.iter().any(|pid| !old.contains(pid)), "a child was born");
+    }
+    server.kill();
+}
+
+/// As the service has it: its user, who gains no rights, and a /proc that shows nothing but its own.
+#[test]
+fn children_start_where_other_processes_are_hidden() {
+    let test = "children_start_where_other_processes_are_hidden";
+    if !rustix::process::geteuid().is_root() || !has_program("unshare") || !has_program("setpriv") {
+        return skipped(test, "needs root, unshare and setpriv");
+    }
+    let world = World::found();
+    let program = world.root.path().join("kluis");
+    std::fs::copy(KLUIS, &program).expect("copies");
+    for path in [world.root.path(), &program] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(path, mode).expect("permissions");
+    }
+    for path in [world.state(), world.cabinet_key()] {
+        run_to_its_end(Command::new("chown").args(["-R", "nobody"]).arg(path));
+    }
+    let script = world.root.path().join("confined");
+    let text = format!(
+        "#!/bin/sh\nunset KLUIS_LAB_RECORD\nexec unshare --mount --propagation private -- sh -c \
+         'mount -t proc -o hidepid=invisible proc /proc && exec setpriv --reuid 65534 --regid 65534 \
+         --clear-groups --no-new-privs --bounding-set -all -- {} \"$@\"' sh \"$@\"\n",
+        program.display()
+    );
+    std::fs::write(&script, text).expect("writes");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, mode).expect("permissions");
+    let server = world.spawn_from(&script, &[]);
+    let log = std::fs::read_to_string(world.log()).unwrap_or_default();
+    assert!(server.smtp.is_some(), "{log}");
+    let pid = server.child.id();
+    let owner = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    assert!(owner.contains("\nUid:\t65534\t65534\t65534\t65534\n"), "{owner}");
+    are_parsed(&world, &server, 6);
+    server.kill();
 }

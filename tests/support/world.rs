@@ -233,8 +233,13 @@ impl World {
 
     /// Serves in a process of its own, with these environment variables; waits until it is ready.
     pub(crate) fn spawn(&self, variables: &[(&str, &str)]) -> Process {
+        self.spawn_from(Path::new(KLUIS), variables)
+    }
+
+    /// The same for the program at this path.
+    pub(crate) fn spawn_from(&self, program: &Path, variables: &[(&str, &str)]) -> Process {
         let start = Instant::now();
-        let mut process = self.launch(variables);
+        let mut process = self.launch_from(program, variables);
         let mut line = String::new();
         let stdout = process.child.stdout.take().expect("is piped");
         BufReader::new(stdout).read_line(&mut line).expect("is read");
@@ -247,13 +252,17 @@ impl World {
 
     /// Starts it and does not wait.
     pub(crate) fn launch(&self, variables: &[(&str, &str)]) -> Process {
+        self.launch_from(Path::new(KLUIS), variables)
+    }
+
+    fn launch_from(&self, program: &Path, variables: &[(&str, &str)]) -> Process {
         // A file: a pipe that nobody reads fills up, and the server would wait to log.
         let log = File::options().create(true).append(true).open(self.log()).expect("opens");
         let time = match self.clock {
             Clock::Fixed(time) => Some(("KLUIS_LAB_TIME", time.to_string())),
             Clock::System => None,
         };
-        let child = Command::new(KLUIS)
+        let child = Command::new(program)
             .arg("--json")
             .arg("serve")
             .arg(self.state())
