@@ -79,7 +79,7 @@ Exit codes:
   0   done, and nothing is wrong
   1   it failed, or problems were found
   2   the command line or a file that it names is wrong
-  64, 65  of `kluis receive` alone, see there
+  65  of `kluis receive` alone, see there
   75  try later: the server does not answer, or something else is at work
   77  not permitted: a wrong key or passphrase, or a role that does not allow it";
 
@@ -177,10 +177,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(cli) => cli,
         Err(error) => {
             let code = unparsed(&error, wants_json);
-            // What a mail server takes another code for is not what it means here.
+            // A mail server sends a letter back for another code; whoever wrote the command line mends it.
             let is_piped = arguments.iter().skip(1).find(|word| *word != "--json");
             let is_piped = is_piped.is_some_and(|command| command == "receive");
-            return if is_piped && code == error::USAGE { receive::UNUSABLE } else { code };
+            return if is_piped && code == error::USAGE { error::LATER } else { code };
         }
     };
     let outcome = cli.command.run(cli.json).and_then(|report| {

@@ -1,9 +1,10 @@
 //! Taking one letter that a mail server pipes: kept, or the server keeps it and tries again.
 //!
 //! What a mail server does with an exit code decides here. 0 ends it: the letter is ours. 75
-//! (EX_TEMPFAIL) leaves it in the queue. Every other code sends it back to who wrote it, so there are
-//! only two, for what no second try would change: 64 for a command line that says nothing usable, 65
-//! for a letter that is never taken.
+//! (EX_TEMPFAIL) leaves it in the queue. Every other code sends it back to who wrote it, so there is
+//! only one, 65, for a letter that no second try would change: too long, or in circles. A wrong command
+//! line, wrong settings, nothing on standard input are mistakes that somebody here mends, and no letter
+//! goes back for them.
 
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,17 +21,16 @@ use crate::inbox::pipe::{self, Piped};
 use crate::lab;
 use crate::secret::Personal;
 
-/// The command line says nothing usable (sysexits EX_USAGE).
-pub(super) const UNUSABLE: u8 = 64;
 /// The letter is never taken (EX_DATAERR).
 const NEVER: u8 = 65;
 
 /// Take one letter from standard input, for a mail server that pipes
 ///
 /// Exit code 0 when it is sealed and on disk, 75 when the mail server must keep it and try again,
-/// whatever the reason; else the letter is never taken and goes back to its sender: 65 when it is too
-/// long or goes round in circles, 64 for an unusable command line. It runs as the service user,
-/// beside `kluis serve` or without it. Whom it is for was decided before; no address is refused here.
+/// whatever the reason, a wrong command line included; 65 when the letter itself can never be taken,
+/// since it is too long or goes round in circles, and goes back to its sender. It runs as the service
+/// user, beside `kluis serve` or without it. Whom it is for was decided before; no address is refused
+/// here.
 #[derive(Args)]
 #[command(
     after_help = "Example, in Postfix's master.cf:\n  kluis unix - n n - 4 pipe\n    flags=Rq user=kluis null_sender= argv=/usr/local/bin/kluis receive /var/lib/kluis\n    --from=${sender} --to=${recipient}"
@@ -51,14 +51,11 @@ impl Receive {
     /// Runs it.
     ///
     /// # Errors
-    /// See [`Error`]; its code is 64, 65 or 75.
+    /// See [`Error`]; its code is 65 or 75.
     pub(super) fn run(self) -> Result<Report, Error> {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.take()));
         let outcome = outcome.unwrap_or_else(|_| Err(Error::new("it ended in a panic")));
-        outcome.map_err(|error| {
-            let is_final = matches!(error.code, UNUSABLE | NEVER);
-            if is_final { error } else { error.code(LATER) }
-        })
+        outcome.map_err(|error| if error.code == NEVER { error } else { error.code(LATER) })
     }
 
     fn take(self) -> Result<Report, Error> {
@@ -106,7 +103,6 @@ impl Receive {
             .map_err(|error| Error::io("standard input", &error))?;
         if input.is_empty() {
             return Err(Error::new("no letter on standard input")
-                .code(UNUSABLE)
                 .hint("`kluis receive --help` shows how a mail server is told"));
         }
         let Piped { sender, raw } = Piped::of(&input);
