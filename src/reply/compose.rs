@@ -216,21 +216,23 @@ fn is_plain(text: &str) -> bool {
     text.len() <= PIECE && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
 }
 
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+/// Whether a name stands between quotes as it is, for every reader: some end at a quote that is escaped,
+/// and some decode what looks like an encoded word.
+fn is_plain_name(name: &str) -> bool {
+    is_plain(name) && !name.contains(['"', '\\']) && !name.contains("=?")
 }
 
 /// A name for old readers: quoted, with encoded words inside where it is not plain. The standard
 /// has no such thing; Outlook reads nothing else.
 fn fallback_name(name: &str) -> String {
-    if is_plain(name) { quoted(name) } else { format!("\"{}\"", encoded_words(name)) }
+    if is_plain_name(name) { format!("\"{name}\"") } else { format!("\"{}\"", encoded_words(name)) }
 }
 
 /// `filename`, as RFC 2231 wants it where it is not plain; pieces end between characters, since
 /// some readers decode each by itself.
 fn file_name(name: &str) -> String {
-    if is_plain(name) {
-        return format!("filename={}", quoted(name));
+    if is_plain_name(name) {
+        return format!("filename=\"{name}\"");
     }
     let mut pieces = vec![String::new()];
     for c in name.chars() {

@@ -113,7 +113,7 @@ impl Drop for Gpg {
     }
 }
 
-fn answer(date: u64) -> Answer {
+pub(crate) fn answer(date: u64) -> Answer {
     Answer {
         heading: Heading {
             from: Personal::new(MAILBOX.into()),
@@ -135,7 +135,7 @@ fn answer(date: u64) -> Answer {
     }
 }
 
-fn proof() -> Proof {
+pub(crate) fn proof() -> Proof {
     Proof::accepted(StaffId(1), ProofKind::MatchFields)
 }
 
