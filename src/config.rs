@@ -145,6 +145,21 @@ pub struct Listen {
     pub staff: PathBuf,
     /// The networks of servers in front of this one.
     pub trusted: Vec<Network>,
+    /// What happens to a letter with a CR or LF that stands alone, by LMTP from one of those.
+    pub bare_newlines: BareNewlines,
+}
+
+/// What happens to a letter with a CR or LF that stands alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BareNewlines {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// LF becomes CRLF, CR becomes a space: for a mail server of ours that hands such letters on.
+    /// Only over LMTP from a trusted client; the bytes kept are then not the bytes sent, and a
+    /// signature over them may break. Neither ever ends a letter.
+    Normalize,
 }
 
 impl Default for Listen {
@@ -155,6 +170,7 @@ impl Default for Listen {
             lmtp: Vec::new(),
             staff: STAFF_SOCKET.into(),
             trusted: Network::loopback(),
+            bare_newlines: BareNewlines::Reject,
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::casebook::{self, Casebook, Handed, Lent, NoticeFacts};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::ids::{CaseId, Digest, LetterId, StaffId, random};
-use crate::inbox::budget::Budget;
+use crate::inbox::budget::{Budget, Share};
 use crate::inbox::imap;
 use crate::inbox::origin::Checker;
 use crate::inbox::scan::Scanner;
@@ -239,7 +239,11 @@ impl Gateway {
     /// Takes a letter that was handed in, without serving.
     pub async fn hand_in(&self, letter: HandedIn) -> Said {
         let settings = inbox_settings(&self.config, &self.live);
-        let said = handed_to(self.taker(settings.in_flight))(letter).await;
+        let hand_in = handed_to(self.taker(), settings.room);
+        let said = match hand_in(letter.raw.len()) {
+            Some(take) => take(letter).await,
+            None => Said::Later,
+        };
         self.casebook.dismiss_parsers().await;
         said
     }
@@ -258,11 +262,11 @@ impl Gateway {
         let staff = bind_socket(&addresses.socket)?;
         let settings = inbox_settings(&self.config, &self.live);
         let (stop, stopped) = watch::channel(false);
-        let in_flight = settings.in_flight;
-        let deliver = self.taker(in_flight);
+        let room = settings.room.clone();
+        let deliver = self.taker();
         let shelf =
             fetching::Shelf { casebook: Arc::clone(&self.casebook), deliver: Arc::clone(&deliver) };
-        let _ = self.desk.hand_in.set(handed_to(Arc::clone(&deliver)));
+        let _ = self.desk.hand_in.set(handed_to(Arc::clone(&deliver), room.clone()));
         let _ = self.desk.canaries.set(canaries::fly(
             Arc::clone(&self.casebook),
             self.live(),
@@ -281,7 +285,7 @@ impl Gateway {
         let fetching = tokio::spawn(imap::run(
             accounts,
             Arc::new(shelf),
-            Budget::new(in_flight),
+            room,
             Arc::clone(&self.watch),
             until(stopped.clone()),
         ));
@@ -309,11 +313,11 @@ impl Gateway {
         if died { Err(Error::Dead) } else { Ok(()) }
     }
 
-    /// What takes letters, from the wire and from pipes; all at work have so many bytes together.
-    fn taker(&self, in_flight: usize) -> inbox::Deliver {
+    /// What takes letters, from the wire and from pipes.
+    fn taker(&self) -> inbox::Deliver {
         self.tell();
         let origin = Checker::new(origin_settings(&self.config));
-        deliver(Arc::clone(&self.casebook), origin, Budget::new(in_flight))
+        deliver(Arc::clone(&self.casebook), origin)
     }
 
     /// Whether notices go out, and who we are.
@@ -385,6 +389,7 @@ fn inbox_settings(config: &Config, live: &Live) -> inbox::Settings {
         max_recipients: config.limits.recipients as usize,
         command_timeout: Duration::from_secs(config.limits.idle_seconds),
         trusted: config.listen.trusted.clone(),
+        bare_newlines: config.listen.bare_newlines,
         tls: live.tls(),
         ..inbox::Settings::default()
     }
@@ -537,33 +542,33 @@ fn notices(ids: MessageIds, mailbox: String) -> Box<casebook::ComposeNotice> {
 
 /// What the inbox hands letters to: the casebook's answer as a verdict.
 ///
-/// `room` is what letters at work may take together. One that ran out of its time is still at work,
-/// though its connection has given its own share back: without this sum, a sender that tries again
-/// while parsers are slow would pile copies up.
-fn deliver(casebook: Arc<Casebook>, origin: Checker, room: Budget) -> inbox::Deliver {
+/// A letter's share of the memory goes with it. One that ran out of its time is still at work, though
+/// its sender was told so: a sender that tries again while parsers are slow must not pile copies up.
+fn deliver(casebook: Arc<Casebook>, origin: Checker) -> inbox::Deliver {
     let origin = Arc::new(origin);
     Arc::new(move |delivery: Delivery| {
         let (casebook, origin) = (Arc::clone(&casebook), Arc::clone(&origin));
-        let mut share = room.lease();
         Box::pin(async move {
             // What lies in a mailbox goes in no circle.
             if delivery.fetched.is_none() && received_fields(&delivery.raw) > MAX_RECEIVED {
                 return Verdict::Loop;
             }
             let store = casebook.store();
-            if !share.cover(delivery.raw.len())
+            if !delivery.share.cover_work(delivery.raw.len())
                 || store.expect_room(delivery.raw.len() as u64).is_err()
             {
                 return Verdict::NoRoom;
             }
             let origin = origin.look(&delivery).await;
-            let Delivery { envelope, raw, fetched, .. } = delivery;
+            let Delivery { envelope, raw, fetched, share, .. } = delivery;
+            let (size, grown) = (raw.len(), share.clone());
+            let room = move |parsed| grown.cover_work(size + parsed);
             let mail = casebook::Mail { envelope, raw, origin, fetched };
             // A task of its own: running out of time must not cut a commit in two. What is kept
             // all the same is recognised when the sender tries again.
             let here = Arc::clone(&casebook);
             let receive = tokio::spawn(async move {
-                let received = here.receive(mail).await;
+                let received = here.receive_within(mail, &room).await;
                 drop(share);
                 received
             });
@@ -573,7 +578,9 @@ fn deliver(casebook: Arc<Casebook>, origin: Checker, room: Budget) -> inbox::Del
                     tracing::info!(%case, %letter, again, "letter kept");
                     Verdict::Accepted
                 }
-                Ok(Ok(Err(casebook::Error::Store(store::Error::Full)))) => Verdict::NoRoom,
+                Ok(Ok(Err(
+                    casebook::Error::Store(store::Error::Full) | casebook::Error::NoMemory,
+                ))) => Verdict::NoRoom,
                 Ok(Ok(Err(error))) => {
                     tracing::error!(%error, "a letter could not be kept");
                     Verdict::TryLater
@@ -584,18 +591,26 @@ fn deliver(casebook: Arc<Casebook>, origin: Checker, room: Budget) -> inbox::Del
     })
 }
 
-/// The same for what a mail server of this machine hands in.
-fn handed_to(deliver: inbox::Deliver) -> Box<HandIn> {
-    Box::new(move |letter| {
-        let (envelope, raw) = letter.into_parts();
-        let verdict = deliver(Delivery { envelope, raw, trusted: true, fetched: None });
-        Box::pin(async move {
-            match verdict.await {
-                Verdict::Accepted => Said::Kept,
-                Verdict::TryLater | Verdict::NoRoom => Said::Later,
-                Verdict::Refused | Verdict::Loop => Said::Never,
-            }
-        })
+/// The same for what a mail server of this machine hands in. Its room is leased before it is read.
+fn handed_to(deliver: inbox::Deliver, room: Budget) -> Box<HandIn> {
+    Box::new(move |size| {
+        let (deliver, lease) = (Arc::clone(&deliver), room.lease());
+        if !lease.cover(size) {
+            return None;
+        }
+        let share = Share::from(lease);
+        Some(Box::new(move |letter: HandedIn| {
+            let (envelope, raw) = letter.into_parts();
+            let delivery = Delivery { envelope, raw, trusted: true, fetched: None, share };
+            let verdict = deliver(delivery);
+            Box::pin(async move {
+                match verdict.await {
+                    Verdict::Accepted => Said::Kept,
+                    Verdict::TryLater | Verdict::NoRoom => Said::Later,
+                    Verdict::Refused | Verdict::Loop => Said::Never,
+                }
+            })
+        }))
     })
 }
 

@@ -16,6 +16,7 @@
 //! * `KLUIS_LAB_OPEN=<64 hexadecimal digits>`: the process leaves a core dump, and keeps these 32
 //!   bytes in ordinary memory: whoever looks into it must find them.
 //! * `KLUIS_LAB_TIME=<seconds>`: for the server and the doctor it is this long after 1970, and stays so.
+//! * `KLUIS_LAB_ROOM=<bytes>`: letters may take so much memory, and not a part of the machine's.
 //! * `KLUIS_LAB_LINGER=1`: a command that is done waits for the end of its standard input.
 //! * `KLUIS_LAB_SECRETS=<file>`: append each secret that rests nowhere else, in hexadecimal.
 
@@ -69,6 +70,13 @@ pub(crate) fn clock() -> Clock {
     Clock::System
 }
 
+/// The memory that letters may take, where the lab says so.
+#[cfg(not(kluis_lab))]
+#[inline(always)]
+pub(crate) fn room() -> Option<usize> {
+    None
+}
+
 /// Tells the lab a secret that rests nowhere else.
 #[cfg(not(kluis_lab))]
 #[inline(always)]
@@ -78,7 +86,7 @@ pub(crate) fn tell(_secret: &[u8; 32]) {}
 pub const IS_LAB: bool = cfg!(kluis_lab);
 
 #[cfg(kluis_lab)]
-pub(crate) use on::{best_reach, clock, linger, stays_open, tell};
+pub(crate) use on::{best_reach, clock, linger, room, stays_open, tell};
 #[cfg(kluis_lab)]
 pub use on::{fails, sealed, skips, step};
 
@@ -112,6 +120,12 @@ mod on {
         let digits = std::env::var("KLUIS_LAB_OPEN").ok()?;
         Some(HEXLOWER.decode(digits.as_bytes()).expect("hexadecimal digits"))
     });
+
+    /// The memory that letters may take, where the lab says so.
+    pub(crate) fn room() -> Option<usize> {
+        let bytes = std::env::var("KLUIS_LAB_ROOM").ok()?;
+        Some(bytes.parse().expect("a number of bytes"))
+    }
 
     /// How far secrets may be out of reach at best.
     pub(crate) fn best_reach() -> Reach {

@@ -83,11 +83,16 @@ pub enum Said {
     Forbidden,
 }
 
-/// Takes a letter, and says `Kept`, `Later` or `Never`.
-pub type HandIn = dyn Fn(HandedIn) -> Pin<Box<dyn Future<Output = Said> + Send>> + Send + Sync;
+/// Makes room for a letter that takes so many bytes while it is read; none if there is no room now.
+pub type HandIn = dyn Fn(usize) -> Option<Box<Take>> + Send + Sync;
 
-/// Letters that are read from such connections at a time: each is in memory twice meanwhile.
+/// Takes that letter, and says `Kept`, `Later` or `Never`.
+pub type Take = dyn FnOnce(HandedIn) -> Pin<Box<dyn Future<Output = Said> + Send>> + Send;
+
+/// Letters that are read from such connections at a time.
 const AT_ONCE: usize = 4;
+/// How often a letter is in memory while it is read: as a message, and by itself.
+pub const WHILE_READ: usize = 2;
 /// Time for a letter's turn, for the letter to come, and to take an answer.
 const TURN_TIME: Duration = Duration::from_secs(60);
 const READ_TIME: Duration = Duration::from_secs(60);
@@ -108,24 +113,29 @@ pub(super) async fn serve(stream: &mut UnixStream, desk: &Arc<Desk>) -> io::Resu
         return write(stream, Said::Later).await;
     };
     write(stream, Said::Ready).await?;
-    let asked = tokio::time::timeout(READ_TIME, read(stream)).await;
-    let Ask::Take { letter } = asked.map_err(|_| io::ErrorKind::TimedOut)??;
-    let said = hand_in(letter).await;
+    let asked = tokio::time::timeout(READ_TIME, read(stream, hand_in)).await;
+    let said = match asked.map_err(|_| io::ErrorKind::TimedOut)?? {
+        Some((Ask::Take { letter }, take)) => take(letter).await,
+        None => Said::Later,
+    };
     tracing::info!(?said, "a letter was handed in");
     write(stream, said).await
 }
 
-async fn read(stream: &mut UnixStream) -> io::Result<Ask> {
+/// The letter and what takes it; none if there is no room for it.
+async fn read(stream: &mut UnixStream, hand_in: &HandIn) -> io::Result<Option<(Ask, Box<Take>)>> {
     let length = stream.read_u32().await? as usize;
     if length > MAX_MESSAGE {
         return Err(io::ErrorKind::InvalidData.into());
     }
+    let Some(take) = hand_in(WHILE_READ * length) else { return Ok(None) };
     let mut bytes = Vec::new();
     let read = stream.take(length as u64).read_to_end(&mut bytes).await?;
     if read < length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    minicbor::decode(&bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+    let asked = minicbor::decode(&bytes).map_err(|_| io::ErrorKind::InvalidData)?;
+    Ok(Some((asked, take)))
 }
 
 async fn write(stream: &mut UnixStream, said: Said) -> io::Result<()> {

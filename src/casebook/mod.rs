@@ -73,6 +73,9 @@ pub enum Error {
     /// No confined parser starts.
     #[error("no confined parser starts on this machine")]
     NoParser,
+    /// What a parser made of a letter finds no room in memory now.
+    #[error("no memory for the letter now")]
+    NoMemory,
     /// There is no such case, letter or item.
     #[error("there is no such {0}")]
     Unknown(&'static str),

@@ -114,11 +114,24 @@ impl Casebook {
     /// # Errors
     /// [`Error::NoEpoch`], or what the store says. The sender keeps the letter then.
     pub async fn receive(self: &Arc<Self>, mail: Mail) -> Result<Receipt, Error> {
+        self.receive_within(mail, &|_| true).await
+    }
+
+    /// The same where memory is counted: `room` is asked once it is known how many bytes a parser made
+    /// of the letter, which may be many times those that came.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive), and [`Error::NoMemory`] if `room` says no.
+    pub async fn receive_within(
+        self: &Arc<Self>,
+        mail: Mail,
+        room: &(dyn Fn(usize) -> bool + Send + Sync),
+    ) -> Result<Receipt, Error> {
         self.epoch()?;
         let fingerprint = fingerprint(&mail.envelope, &mail.raw);
         let turn = Arc::clone(lock(&self.turns).entry(fingerprint).or_default());
         let guard = turn.lock().await;
-        let outcome = self.receive_in_turn(mail, fingerprint).await;
+        let outcome = self.receive_in_turn(mail, fingerprint, room).await;
         drop(guard);
         let mut turns = lock(&self.turns);
         // Let go under the lock: of those who leave together the last one finds the map alone.
@@ -133,6 +146,7 @@ impl Casebook {
         self: &Arc<Self>,
         mail: Mail,
         fingerprint: Digest,
+        room: &(dyn Fn(usize) -> bool + Send + Sync),
     ) -> Result<Receipt, Error> {
         let here = Arc::clone(self);
         let announced = self.store.announce();
@@ -145,6 +159,7 @@ impl Casebook {
             // Not the letter's fault: it waits with its sender until parsers start again.
             Err(Failure::Unavailable) => return Err(Error::NoParser),
             Err(_) => None,
+            Ok(bytes) if !room(bytes.len()) => return Err(Error::NoMemory),
             Ok(bytes) => minicbor::decode::<Letter>(&bytes).ok(),
         };
         // A child may be taken over by what it reads: its answer is a proposal, checked here.

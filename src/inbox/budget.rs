@@ -1,15 +1,24 @@
-//! Memory for letters in flight: one sum for all connections.
+//! Memory for letters: one sum for all that hold one, from its first byte until its fate is known.
 //!
-//! There is no plaintext spool, so a letter lives in memory until it is sealed. Room is leased
-//! before it is allocated and given back when the letter's fate is known. Nobody waits for room: a
-//! letter that finds none is refused for now, and its sender keeps it.
+//! There is no plaintext spool, so a letter lives in memory until it is sealed. Room is leased before
+//! it is allocated, goes with the letter wherever it goes (`Delivery::share`), and is given back when
+//! nobody holds it any more. A letter weighs its own size while it comes, and [`AT_WORK`] times that,
+//! and what was taken out of it, while it is parsed, sealed and written. Nobody waits for room: a
+//! letter that finds none is refused for now, and its sender keeps it. Strangers never hold all of it.
 
+use std::fmt;
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes that all letters in flight may hold at most, whatever the machine has.
+use crate::lab;
+
+/// Bytes that all letters may hold at most, whatever the machine has.
 pub const MAX_IN_FLIGHT: usize = 512 * 1024 * 1024;
+
+/// What a letter at work takes in this process, in times of its size and of what was taken out of it:
+/// as it came, cut into items, and sealed.
+pub const AT_WORK: usize = 3;
 
 /// Room is leased in whole steps of this many bytes.
 const STEP: usize = 64 * 1024;
@@ -21,67 +30,117 @@ pub struct Budget(Arc<Pool>);
 #[derive(Debug)]
 struct Pool {
     total: usize,
-    held: AtomicUsize,
+    held: Mutex<Held>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    all: usize,
+    /// Of these, by strangers.
+    strangers: usize,
 }
 
 impl Budget {
     /// A budget of `total` bytes.
     #[must_use]
     pub fn new(total: usize) -> Self {
-        Self(Arc::new(Pool { total, held: AtomicUsize::new(0) }))
+        Self(Arc::new(Pool { total, held: Mutex::default() }))
     }
 
     /// What this machine can spare, in bytes: a quarter of its memory (or of what the control
     /// group allows), at most [`MAX_IN_FLIGHT`].
     #[must_use]
     pub fn of_this_machine() -> usize {
+        if let Some(bytes) = lab::room() {
+            return bytes;
+        }
         let bytes = [installed_memory(), allowed_memory()].into_iter().flatten().min();
         bytes.map_or(MAX_IN_FLIGHT, |bytes| (bytes / 4).min(MAX_IN_FLIGHT))
     }
 
-    /// A lease of nothing yet.
+    /// A lease of nothing yet, for a letter that comes from one of ours.
     #[must_use]
     pub fn lease(&self) -> Lease {
-        Lease { budget: self.clone(), held: 0 }
+        self.lease_of(false)
+    }
+
+    /// The same for a letter of a stranger: all of theirs together leave a quarter to the others.
+    #[must_use]
+    pub fn lease_of_stranger(&self) -> Lease {
+        self.lease_of(true)
+    }
+
+    fn lease_of(&self, is_strangers: bool) -> Lease {
+        Lease { budget: self.clone(), is_strangers, held: AtomicUsize::new(0) }
     }
 
     /// Bytes that are leased now.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.0.held.load(Ordering::Acquire)
+        self.0.lock().all
+    }
+}
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What strangers may have of it, and what one letter may: with less than this it could not be
+    /// taken though it were alone.
+    fn most_of_it(&self) -> usize {
+        self.total - self.total / 4
     }
 }
 
 /// One letter's share of a [`Budget`], given back when dropped.
-#[derive(Debug)]
 pub struct Lease {
     budget: Budget,
-    held: usize,
+    is_strangers: bool,
+    /// Changed only while the pool is locked.
+    held: AtomicUsize,
 }
 
 impl Lease {
     /// Grows the lease to at least `bytes`; `false`, and nothing changes, if there is no room.
     #[must_use]
-    pub fn cover(&mut self, bytes: usize) -> bool {
-        let wanted = bytes.next_multiple_of(STEP);
-        if wanted <= self.held {
-            return true;
-        }
+    pub fn cover(&self, bytes: usize) -> bool {
         let pool = &self.budget.0;
-        let grown = pool.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
-            let held = held + (wanted - self.held);
-            (held <= pool.total).then_some(held)
-        });
-        if grown.is_ok() {
-            self.held = wanted;
+        let mut held = pool.lock();
+        let mine = self.held.load(Ordering::Relaxed);
+        let wanted = bytes.div_ceil(STEP).saturating_mul(STEP);
+        let Some(more) = wanted.checked_sub(mine).filter(|more| *more > 0) else { return true };
+        let all = held.all.saturating_add(more);
+        let strangers = held.strangers.saturating_add(if self.is_strangers { more } else { 0 });
+        if all > pool.total || self.is_strangers && strangers > pool.most_of_it() {
+            return false;
         }
-        grown.is_ok()
+        *held = Held { all, strangers };
+        self.held.store(wanted, Ordering::Relaxed);
+        true
+    }
+
+    /// Grows the lease to what a letter of `bytes` takes while it is at work; `false`, and nothing
+    /// changes, if there is no room. One letter is never too large for an empty budget that it fits
+    /// as it came: on a machine with so little memory it is alone then.
+    #[must_use]
+    pub fn cover_work(&self, bytes: usize) -> bool {
+        let most = self.budget.0.most_of_it() / STEP * STEP;
+        self.cover(bytes.saturating_mul(AT_WORK).min(most.max(bytes)))
     }
 
     /// Gives everything back.
-    pub fn end(&mut self) {
-        self.budget.0.held.fetch_sub(self.held, Ordering::AcqRel);
-        self.held = 0;
+    pub fn end(&self) {
+        let mut held = self.budget.0.lock();
+        let mine = self.held.swap(0, Ordering::Relaxed);
+        held.all -= mine;
+        held.strangers -= if self.is_strangers { mine } else { 0 };
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lease({})", self.held.load(Ordering::Relaxed))
     }
 }
 
@@ -90,6 +149,34 @@ impl Drop for Lease {
         self.end();
     }
 }
+
+/// The lease that goes with a letter: given back when its last holder is done. The default leases
+/// nothing and grows without a bound, for letters that come from no wire.
+#[derive(Clone, Debug, Default)]
+pub struct Share(Option<Arc<Lease>>);
+
+impl From<Lease> for Share {
+    fn from(lease: Lease) -> Self {
+        Self(Some(Arc::new(lease)))
+    }
+}
+
+impl Share {
+    /// See [`Lease::cover_work`].
+    #[must_use]
+    pub fn cover_work(&self, bytes: usize) -> bool {
+        self.0.as_ref().is_none_or(|lease| lease.cover_work(bytes))
+    }
+}
+
+/// What a letter weighs is no part of what it is.
+impl PartialEq for Share {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Share {}
 
 fn installed_memory() -> Option<usize> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
@@ -112,8 +199,7 @@ mod tests {
     #[test]
     fn leases_share_one_sum_and_give_it_back() {
         let budget = Budget::new(4 * STEP);
-        let mut one = budget.lease();
-        let mut two = budget.lease();
+        let (one, two) = (budget.lease(), budget.lease());
         assert!(one.cover(STEP + 1));
         assert_eq!(budget.held(), 2 * STEP);
         assert!(one.cover(1), "a lease never shrinks by asking for less");
@@ -125,6 +211,55 @@ mod tests {
         assert!(two.cover(4 * STEP));
         drop((one, two));
         assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn strangers_leave_a_quarter_to_the_others() {
+        let budget = Budget::new(8 * STEP);
+        let (one, two) = (budget.lease_of_stranger(), budget.lease_of_stranger());
+        assert!(one.cover(4 * STEP));
+        assert!(!two.cover(3 * STEP));
+        assert!(two.cover(2 * STEP));
+        assert!(!budget.lease_of_stranger().cover(1));
+        let ours = budget.lease();
+        assert!(ours.cover(2 * STEP));
+        assert!(!ours.cover(2 * STEP + 1), "nobody has more than there is");
+        one.end();
+        assert!(ours.cover(6 * STEP), "what strangers leave is for all");
+        assert!(!two.cover(3 * STEP));
+        drop((one, two, ours));
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn a_letter_at_work_weighs_more_and_alone_it_always_fits() {
+        let budget = Budget::new(8 * STEP);
+        let (one, two) = (budget.lease(), budget.lease_of_stranger());
+        assert!(one.cover_work(STEP));
+        assert_eq!(budget.held(), AT_WORK * STEP);
+        assert!(two.cover(STEP) && !two.cover_work(2 * STEP));
+        one.end();
+        assert!(two.cover_work(5 * STEP), "alone, as far as strangers may");
+        assert_eq!(budget.held(), 6 * STEP);
+        two.end();
+        assert!(one.cover_work(8 * STEP), "all of it, if it is that large");
+        assert!(!one.cover_work(8 * STEP + 1));
+        assert!(!one.cover(usize::MAX) && !one.cover_work(usize::MAX));
+    }
+
+    #[test]
+    fn a_share_is_given_back_by_its_last_holder() {
+        let budget = Budget::new(8 * STEP);
+        let lease = budget.lease();
+        assert!(lease.cover(1));
+        let share = Share::from(lease);
+        let other = share.clone();
+        drop(share);
+        assert_eq!(budget.held(), STEP);
+        assert!(other.cover_work(STEP) && !other.cover_work(9 * STEP));
+        drop(other);
+        assert_eq!(budget.held(), 0);
+        assert!(Share::default().cover_work(usize::MAX));
     }
 
     #[test]

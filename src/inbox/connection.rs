@@ -2,7 +2,8 @@
 //!
 //! Every wait has an end. A command has `command_timeout` from our last answer, however slowly its
 //! bytes trickle; a letter has `letter_timeout` from 354, or from its first chunk, and has to keep up
-//! a minimum rate; the header of a proxy has `proxy_timeout`.
+//! a minimum rate; the header of a proxy has `proxy_timeout`; and a conversation that brings no letter
+//! has `fruitless_time`, however lively it is.
 
 use std::io;
 use std::net::IpAddr;
@@ -46,6 +47,8 @@ pub(super) struct Connection {
     came: u64,
     /// When the letter that is coming was begun.
     begun: Option<Instant>,
+    /// The beginning, or the last accepted letter.
+    fruit: Instant,
     letters: u64,
     /// Its place among those of the same client.
     _present: Option<Present>,
@@ -66,7 +69,12 @@ pub(super) async fn serve(
         behind_proxy(door, &mut wire, peer, &shared, stopped.clone(), &mut early).await
     };
     let Some(client) = named else {
-        tracing::info!(connection = id, "no header of a proxy of ours");
+        // A proxy that only looks whether we are there hangs up without a word, every few seconds.
+        if early.is_empty() {
+            tracing::debug!(connection = id, "not a word");
+        } else {
+            tracing::info!(connection = id, "no header of a proxy of ours");
+        }
         return;
     };
     let settings = Arc::clone(&shared.settings);
@@ -80,7 +88,8 @@ pub(super) async fn serve(
         }
     }
     let per_hour = settings.letters_per_hour;
-    let mut session = Session::new(door.kind, settings, shared.budget.clone(), client);
+    let room = settings.room.clone();
+    let mut session = Session::new(door.kind, settings, room, client);
     if let Some(address) = client.filter(|_| door.faces_world) {
         session = session.from_the_world(shared.clients.ration(address, per_hour));
     }
@@ -93,6 +102,7 @@ pub(super) async fn serve(
         since: Instant::now(),
         came: 0,
         begun: None,
+        fruit: Instant::now(),
         letters: 0,
         _present: present,
     };
@@ -236,7 +246,10 @@ impl Connection {
                 Action::Deliver(delivery) => {
                     self.write(wire).await?;
                     let verdict = (self.shared.deliver)(delivery).await;
-                    self.letters += u64::from(verdict == Verdict::Accepted);
+                    if verdict == Verdict::Accepted {
+                        self.letters += 1;
+                        self.fruit = Instant::now();
+                    }
                     tracing::info!(connection = self.id, ?verdict, "letter");
                     self.session.delivered(verdict);
                     if *self.stopped.borrow() {
@@ -274,7 +287,12 @@ impl Connection {
             let paid = Duration::from_secs(self.came / u64::from(settings.minimum_rate.max(1)));
             deadline = self.since + settings.letter_timeout.min(settings.rate_grace + paid);
         }
-        self.begun.map_or(deadline, |begun| deadline.min(begun + settings.letter_timeout))
+        // A letter that was begun has its own time; whoever begins none is not listened to for ever.
+        let end = match self.begun {
+            Some(begun) => begun + settings.letter_timeout,
+            None => self.fruit + settings.fruitless_time,
+        };
+        deadline.min(end)
     }
 
     async fn write(&mut self, wire: &mut Box<dyn Wire>) -> io::Result<()> {

@@ -39,10 +39,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
-use self::budget::Budget;
+use self::budget::Share;
 use self::clients::Clients;
 use self::connection::Wire;
 pub use self::settings::{BareNewlines, Network, Recipients, Settings};
@@ -63,6 +63,8 @@ pub struct Delivery {
     pub trusted: bool,
     /// From where it was fetched, if it was: then its lines are as they lay there.
     pub fetched: Option<Fetched>,
+    /// The memory that it may take, for as long as somebody holds it.
+    pub share: Share,
 }
 
 impl fmt::Debug for Delivery {
@@ -173,10 +175,20 @@ impl Socket {
 struct Shared {
     settings: Arc<Settings>,
     deliver: Deliver,
-    budget: Budget,
+    /// Places of servers of ours, and of strangers: neither takes the other's.
     places: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
     clients: Clients,
     connections: AtomicU64,
+}
+
+impl Shared {
+    /// A place for a connection from `peer`, if there is one.
+    fn place(&self, door: &Door, peer: Option<IpAddr>) -> Option<OwnedSemaphorePermit> {
+        let is_stranger = door.faces_world || !self.settings.trusts(peer);
+        let places = if is_stranger { &self.strangers } else { &self.places };
+        Arc::clone(places).try_acquire_owned().ok()
+    }
 }
 
 /// Serves the listeners until `shutdown` is done. Connections that wait are told 421 then, letters
@@ -190,8 +202,8 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) {
     let shared = Arc::new(Shared {
-        budget: Budget::new(settings.in_flight),
         places: Arc::new(Semaphore::new(settings.max_connections)),
+        strangers: Arc::new(Semaphore::new(settings.max_connections)),
         clients: Clients::default(),
         connections: AtomicU64::new(0),
         settings,
@@ -229,7 +241,7 @@ async fn accept(listener: Listener, shared: Arc<Shared>, mut stopped: watch::Rec
             },
         };
         let id = shared.connections.fetch_add(1, Ordering::Relaxed);
-        let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
+        let Some(place) = shared.place(&door, incoming.1) else {
             tracing::warn!(connection = id, "no place for a connection");
             refuse(incoming.0, replies::TOO_MANY_CONNECTIONS).await;
             continue;

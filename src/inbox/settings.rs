@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::budget::Budget;
-pub use crate::config::Network;
+pub use crate::config::{BareNewlines, Network};
 
 /// How the inbox behaves.
 #[derive(Clone)]
@@ -20,9 +20,9 @@ pub struct Settings {
     pub recipients: Recipients,
     /// Bytes of one letter, dots taken out.
     pub max_letter: usize,
-    /// Bytes of all letters in flight.
-    pub in_flight: usize,
-    /// Connections at a time, of all listeners together.
+    /// Memory for all letters, wherever they come from: whoever else takes some shares it.
+    pub room: Budget,
+    /// Connections at a time, of all listeners together: of trusted clients, and as many of others.
     pub max_connections: usize,
     /// Connections at a time of one client that is not trusted; an IPv6 client is a /64.
     pub max_connections_per_client: usize,
@@ -45,6 +45,9 @@ pub struct Settings {
     pub command_timeout: Duration,
     /// From 354 to the end of the letter.
     pub letter_timeout: Duration,
+    /// From the greeting or the last accepted letter to the beginning of the next one: however much is
+    /// said meanwhile.
+    pub fruitless_time: Duration,
     /// Bytes a second that a letter must come with, once [`rate_grace`](Self::rate_grace) is over.
     pub minimum_rate: u32,
     /// How long a letter may come slower than that.
@@ -66,7 +69,7 @@ impl Default for Settings {
             hostname: "localhost".into(),
             recipients: Recipients::default(),
             max_letter: 64 * 1024 * 1024,
-            in_flight: Budget::of_this_machine(),
+            room: Budget::new(Budget::of_this_machine()),
             max_connections: 100,
             max_connections_per_client: 10,
             letters_per_hour: 60,
@@ -78,6 +81,7 @@ impl Default for Settings {
             tarpit: Duration::from_secs(1),
             command_timeout: Duration::from_secs(300),
             letter_timeout: Duration::from_secs(600),
+            fruitless_time: Duration::from_secs(1200),
             minimum_rate: 500,
             rate_grace: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(60),
@@ -96,20 +100,9 @@ impl Settings {
     }
 }
 
-/// What happens to a letter with a CR or LF that stands alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BareNewlines {
-    /// It is refused.
-    #[default]
-    Reject,
-    /// LF becomes CRLF, CR becomes a space: for a mail server of ours that hands such letters on.
-    /// Only over LMTP from a trusted client; the bytes kept are then not the bytes sent, and a
-    /// signature over them may break. Neither ever ends a letter.
-    Normalize,
-}
-
 /// The addresses we take mail for. Compared without regard to the case of ASCII letters, the local
-/// part too: two people whose addresses differ in case alone do not exist in practice.
+/// part too: two people whose addresses differ in case alone do not exist in practice. A domain is the
+/// same in its own letters and in ASCII (RFC 5891), whichever of both was published.
 #[derive(Clone, Debug, Default)]
 pub struct Recipients {
     addresses: HashSet<String>,
@@ -121,7 +114,7 @@ impl Recipients {
     /// their domains (RFC 5321 §4.5.1).
     pub fn new<A: AsRef<str>>(addresses: impl IntoIterator<Item = A>, postmaster: bool) -> Self {
         let mut addresses: HashSet<String> =
-            addresses.into_iter().map(|address| address.as_ref().to_ascii_lowercase()).collect();
+            addresses.into_iter().map(|address| comparable(address.as_ref())).collect();
         if postmaster {
             let domains: HashSet<String> = addresses
                 .iter()
@@ -136,8 +129,20 @@ impl Recipients {
     /// Whether mail for `address` is taken.
     #[must_use]
     pub fn accept(&self, address: &str) -> bool {
-        self.addresses.contains(&address.to_ascii_lowercase())
+        self.addresses.contains(&comparable(address))
             || self.postmaster && address.eq_ignore_ascii_case("postmaster")
+    }
+}
+
+/// An address as it is compared: in lower case, its domain in ASCII. What is no domain stays as it is.
+fn comparable(address: &str) -> String {
+    let lower = address.to_ascii_lowercase();
+    match lower.rsplit_once('@') {
+        Some((local, domain)) if !domain.is_ascii() => {
+            let domain = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_owned());
+            format!("{local}@{domain}")
+        }
+        _ => lower,
     }
 }
 
@@ -164,5 +169,37 @@ mod tests {
         let without = Recipients::new(["backoffice@jobexpert.be"], false);
         assert!(!without.accept("postmaster"));
         assert!(!without.accept("postmaster@jobexpert.be"));
+    }
+
+    #[test]
+    fn a_domain_is_the_same_in_its_own_letters_and_in_ascii() {
+        let (own, ascii) = ("\u{fc}berlassung.example", "xn--berlassung-8db.example");
+        for published in [own, ascii] {
+            let ours = Recipients::new([format!("Datenschutz@{published}")], true);
+            for domain in [
+                own,
+                ascii,
+                "\u{dc}berlassung.EXAMPLE",
+                "u\u{308}berlassung.example",
+                "XN--BERLASSUNG-8DB.example",
+            ] {
+                assert!(ours.accept(&format!("datenschutz@{domain}")), "{published} {domain}");
+                assert!(ours.accept(&format!("Postmaster@{domain}")), "{published} {domain}");
+            }
+            for address in [
+                "datenschutz@uberlassung.example",
+                "datenschutz@ueberlassung.example",
+                "datenschutz@\u{fc}\u{fc}berlassung.example",
+                "d\u{e4}tenschutz@\u{fc}berlassung.example",
+                "datenschutz@\u{fc}berlassung.example.",
+                "datenschutz@\u{200d}",
+            ] {
+                assert!(!ours.accept(address), "{published} {address}");
+            }
+        }
+        // A local part has letters of its own, and they are not put into ASCII.
+        let ours = Recipients::new(["priv\u{e9}@b.example"], false);
+        assert!(ours.accept("Priv\u{e9}@B.example"));
+        assert!(!ours.accept("priv\u{c9}@b.example") && !ours.accept("xn--priv-epa@b.example"));
     }
 }

@@ -110,8 +110,8 @@ enum State {
         is_last: bool,
         receiver: Option<ChunkReceiver>,
     },
-    /// The letter is with the driver; its room is given back with the verdict.
-    Delivering(#[expect(dead_code, reason = "held until the verdict")] Lease),
+    /// The letter is with the driver.
+    Delivering,
     /// The handshake is with the driver.
     Handshake,
     Closed,
@@ -196,7 +196,7 @@ impl Session {
                     self.say(replies::INJECTED);
                     self.close();
                 }
-                State::Delivering(_) | State::Closed => return None,
+                State::Delivering | State::Closed => return None,
             }
         }
     }
@@ -225,7 +225,7 @@ impl Session {
 
     /// What became of the letter that was handed over.
     pub fn delivered(&mut self, verdict: Verdict) {
-        if !matches!(self.state, State::Delivering(_)) {
+        if !matches!(self.state, State::Delivering) {
             return;
         }
         if verdict == Verdict::Accepted {
@@ -309,9 +309,10 @@ impl Session {
 
     fn hand_over(&mut self, raw: Vec<u8>, lease: Lease) {
         let envelope = self.envelope();
-        let delivery = Delivery { envelope, raw, trusted: self.trusted, fetched: None };
+        let (trusted, share) = (self.trusted, lease.into());
+        let delivery = Delivery { envelope, raw, trusted, fetched: None, share };
         self.actions.push_back(Action::Deliver(delivery));
-        self.state = State::Delivering(lease);
+        self.state = State::Delivering;
     }
 
     /// Answers a letter that cannot be taken, and ends its transaction. LMTP answers for every
@@ -348,6 +349,11 @@ impl Session {
         } else {
             self.fail(replies::BAD_SEQUENCE);
         }
+    }
+
+    /// Room for a letter of this client.
+    fn lease(&self) -> Lease {
+        if self.trusted { self.budget.lease() } else { self.budget.lease_of_stranger() }
     }
 
     fn envelope(&self) -> Envelope {

@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::mail_client::{Client, Plan, letter, send_all, stuffed};
+use kluis::inbox::budget::{Budget, Share};
 use kluis::inbox::{
     self, BareNewlines, Deliver, Delivery, Kind, Listener, Recipients, Settings, Verdict,
 };
@@ -30,7 +31,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         hostname: "mx.example".into(),
         recipients: Recipients::new([OURS, "desk@jobexpert.be"], true),
-        in_flight: 64 << 20,
+        room: Budget::new(64 << 20),
         ..Settings::default()
     }
 }
@@ -80,8 +81,12 @@ impl Server {
             let fate = decide(&delivery);
             let kept = Arc::clone(&kept);
             Box::pin(async move {
+                // All of it, with its room.
+                let mut delivery = delivery;
                 let verdict = fate.await;
                 if verdict == Verdict::Accepted {
+                    // What is kept here takes no room any more.
+                    delivery.share = Share::default();
                     kept.lock().expect("no keeper panics").push(delivery);
                 }
                 verdict
@@ -316,7 +321,7 @@ fn letters_beyond_the_memory_for_them_are_put_off() {
     let gate = Arc::new(Semaphore::new(0));
     let at_gate = Arc::new(AtomicU64::new(0));
     let (pass, waiting) = (Arc::clone(&gate), Arc::clone(&at_gate));
-    let settings = Settings { in_flight: 300_000, ..settings() };
+    let settings = Settings { room: Budget::new(300_000), ..settings() };
     let server = Server::deciding(Kind::Smtp, None, settings, move |_| {
         let pass = Arc::clone(&pass);
         waiting.fetch_add(1, Ordering::SeqCst);
@@ -397,6 +402,98 @@ fn a_client_too_many_hears_421_and_a_free_place_is_used_again() {
     assert_eq!(code(&mut first, "NOOP"), 250);
 }
 
+/// Strangers take the places of strangers; a server of ours finds its own.
+#[test]
+fn a_crowd_of_strangers_leaves_our_own_servers_their_places() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("lmtp.sock");
+    let few = Settings { max_connections: 3, max_connections_per_client: 100, ..settings() };
+    let keep = |_: &Delivery| -> Fate { Box::pin(async { Verdict::Accepted }) };
+    // Facing the world even loopback is a stranger; on a socket of ours it is none.
+    let mx = |socket| Listener::mx(socket, Vec::new());
+    let server = Server::listening(mx, Some(&path), few.clone(), keep);
+    let crowd: Vec<Client> = (0..3).map(|_| server.client(false)).collect();
+    let full = |addr| {
+        let stream = TcpStream::connect(addr).expect("connected");
+        Client::resume(stream, false).answer().expect("an answer").code == 421
+    };
+    assert!(full(server.addr));
+    let ours: Vec<_> = (0..3)
+        .map(|_| {
+            let stream = UnixStream::connect(&path).expect("connected");
+            let mut client = Client::over(stream, true).expect("a place");
+            client.hello().expect("an answer");
+            assert_eq!(client.send(SENDER, &[OURS], b"x\r\n").expect("answers")[0].code, 250);
+            client
+        })
+        .collect();
+    let stream = UnixStream::connect(&path).expect("connected");
+    assert_eq!(Client::resume(stream, true).answer().expect("an answer").code, 421);
+    drop(crowd);
+    let mut tries = 0;
+    while full(server.addr) {
+        tries += 1;
+        assert!(tries < 100, "ours take no place of theirs");
+        thread::sleep(Duration::from_millis(20));
+    }
+    drop(ours);
+
+    // Who is none of ours counts as a stranger at a socket for ours, too.
+    let few = Settings { trusted: vec!["127.0.0.2".parse().expect("a network")], ..few };
+    let server = Server::deciding(Kind::Smtp, Some(&dir.path().join("other.sock")), few, keep);
+    let crowd: Vec<Client> = (0..3).map(|_| server.client(false)).collect();
+    assert!(full(server.addr));
+    let stream = UnixStream::connect(dir.path().join("other.sock")).expect("connected");
+    assert!(Client::over(stream, true).is_ok());
+    drop(crowd);
+}
+
+#[test]
+fn whoever_never_sends_a_letter_is_not_listened_to_for_ever() {
+    let short = Settings { fruitless_time: Duration::from_millis(700), ..settings() };
+    let server = Server::start(Kind::Smtp, short);
+    let timed_out = |client: &mut Client, word: &str| {
+        let start = Instant::now();
+        loop {
+            match client.say(word) {
+                Ok(answer) if answer.code < 400 => thread::sleep(Duration::from_millis(30)),
+                Ok(answer) => break assert_eq!(answer.text, "421 4.4.2 Timeout, closing\r\n"),
+                // The answer may cross with what we say.
+                Err(_) => break,
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "it listens for ever");
+        }
+        start.elapsed()
+    };
+    for word in ["NOOP", "RSET", "EHLO x"] {
+        let mut client = server.client(false);
+        let listened = timed_out(&mut client, word);
+        assert!(listened >= Duration::from_millis(400), "{word}: {listened:?}");
+    }
+    // Each letter gives as much time again, and one that was begun has its own.
+    let mut client = server.client(false);
+    for _ in 0..4 {
+        thread::sleep(Duration::from_millis(350));
+        assert_eq!(client.send(SENDER, &[OURS], b"x\r\n").expect("answers")[0].code, 250);
+    }
+    for command in [format!("MAIL FROM:<{SENDER}>"), format!("RCPT TO:<{OURS}>")] {
+        assert_eq!(code(&mut client, &command), 250);
+    }
+    assert_eq!(code(&mut client, "DATA"), 354);
+    thread::sleep(Duration::from_millis(1_000));
+    client.write(b"slow\r\n.\r\n").expect("written");
+    assert_eq!(client.answer().expect("an answer").code, 250);
+    let mut chunks = server.client(false);
+    for command in [format!("MAIL FROM:<{SENDER}>"), format!("RCPT TO:<{OURS}>")] {
+        assert_eq!(code(&mut chunks, &command), 250);
+    }
+    assert_eq!(code(&mut chunks, "BDAT 0"), 250);
+    thread::sleep(Duration::from_millis(1_000));
+    assert_eq!(code(&mut chunks, "BDAT 0 LAST"), 250);
+    assert_eq!(server.letters().len(), 6);
+    assert_eq!(Settings::default().fruitless_time, Duration::from_secs(20 * 60));
+}
+
 #[test]
 fn strangers_wait_for_bad_news_and_trusted_peers_do_not() {
     let patience = |trusted| {
@@ -470,7 +567,7 @@ fn a_stop_does_not_wait_long_for_a_handshake_or_half_a_letter() {
 #[test]
 fn a_keeper_that_panics_costs_one_connection_and_no_letter() {
     let calls = AtomicU64::new(0);
-    let settings = Settings { in_flight: 300_000, ..settings() };
+    let settings = Settings { room: Budget::new(300_000), ..settings() };
     let server = Server::deciding(Kind::Smtp, None, settings, move |_| {
         let first = calls.fetch_add(1, Ordering::SeqCst) == 0;
         Box::pin(async move {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use kluis::casebook::Filter;
 use kluis::identity::origin::{Origin, Outcome, Policy, Witness};
 use kluis::inbox::Delivery;
+use kluis::inbox::budget::Share;
 use kluis::inbox::origin::{Checker, Settings};
 use kluis::ledger::entry::Fact;
 use kluis::letter::{Envelope, Source};
@@ -42,6 +43,7 @@ fn delivery(client: Option<&str>, mail_from: &str, raw: &[u8]) -> Delivery {
         raw: raw.to_vec(),
         trusted: client.is_none(),
         fetched: None,
+        share: Share::default(),
     }
 }
 

@@ -123,6 +123,37 @@ fn what_may_go_better_later_is_75_and_nothing_else_is() {
     drop(listener);
     std::fs::remove_file(world.state().join("kluis.sock")).expect("is removed");
 
+    // A command line that nobody can follow: somebody mends it, and no letter goes back for it.
+    for arguments in [
+        &[state, "--colour"][..],
+        &[state, "more"],
+        &["--from"],
+        &[state, "--json=1"],
+        &["--to", "--from", "x"],
+        &["--json", "--nonsense"],
+        &[""],
+    ] {
+        let said = pipe(arguments, &[], &raw);
+        assert_eq!(code(&said), 75, "{arguments:?}");
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(said.contains("hint"), "{arguments:?}: {said}");
+    }
+    // Nothing comes: a mail server pipes something.
+    assert_eq!(code(&pipe(&[state], &[], b"")), 75);
+    // Not a file, not readable, not a folder.
+    for odd in ["/dev/null", "/proc/self/mem", "/etc/passwd", "\u{1b}[1m", &"x".repeat(5_000)] {
+        assert_eq!(code(&pipe(&[odd], &[], &raw)), 75, "{odd}");
+    }
+    // Nobody listens to what it says.
+    let mut child = Command::new(KLUIS)
+        .args(["receive", nowhere.to_str().expect("UTF-8")])
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::open("/dev/null").expect("opens"))
+        .stderr(std::fs::File::open("/dev/null").expect("opens"))
+        .spawn()
+        .expect("starts");
+    assert_eq!(child.wait().expect("ends").code(), Some(75));
+
     // Nothing can be sealed.
     let unproven = World::found_unproven();
     let place = unproven.state();
@@ -132,16 +163,11 @@ fn what_may_go_better_later_is_75_and_nothing_else_is() {
 }
 
 #[test]
-fn what_no_second_try_would_change_is_64_or_65() {
+fn a_letter_that_no_second_try_would_change_is_65() {
     let world = World::found();
     let state = world.state();
     let state = state.to_str().expect("UTF-8");
     let raw = letter(33, 1, 2_000);
-    for arguments in [&[state, "--colour"][..], &[state, "more"], &["--from"], &[state, "--json=1"]]
-    {
-        assert_eq!(code(&pipe(arguments, &[], &raw)), 64, "{arguments:?}");
-    }
-    assert_eq!(code(&pipe(&[state], &[], b"")), 64, "no letter at all");
     assert_eq!(code(&pipe(&["--help"], &[], b"")), 0);
 
     let circles = [&b"Received: by x\n".repeat(51)[..], &stored(&raw)].concat();
@@ -202,4 +228,22 @@ fn many_pipes_at_once_lose_nothing_and_double_nothing() {
     sent.sort();
     assert!(got == sent);
     runtime.block_on(server.stop());
+}
+
+#[cfg(kluis_lab)]
+#[test]
+fn a_pipe_finds_no_memory_where_there_is_none() {
+    let world = World::found();
+    let state = world.state();
+    let state = state.to_str().expect("UTF-8");
+    let server = world.spawn(&[("KLUIS_LAB_ROOM", "300000")]);
+    let large = letter(35, 1, 400_000);
+    assert_eq!(code(&pipe(&[state], &[], &stored(&large))), 75);
+    assert_eq!(code(&pipe(&[state], &[], &stored(&letter(35, 2, 20_000)))), 0);
+    let mut client =
+        crate::mail_client::Client::greet(server.smtp.expect("listens"), false).expect("greets");
+    let answers = client.send("a@b.example", &[MAILBOX], &large).expect("answers");
+    assert_eq!(answers[0].text, "452 4.3.1 No room now, try again later\r\n");
+    assert_eq!(letters(&world).len(), 1);
+    server.kill();
 }

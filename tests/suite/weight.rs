@@ -1,10 +1,15 @@
 //! What a letter weighs: a large one takes at most four times its size in memory, in the server and
-//! in the confined child together; with an archive in it, in each of them.
+//! in the confined child together; with an archive in it, in each of them. And many at once: those
+//! that find no room are told to come back, and the server takes no more than it may.
 
+#[cfg(kluis_lab)]
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::containers::{Entry, letter_with, zip};
 use crate::mail_client::{Client as Sender, letter};
+#[cfg(kluis_lab)]
+use crate::mail_client::{Plan, send_all, send_each, stuffed};
 use crate::world::{MAILBOX, World};
 
 /// Bytes of the letter.
@@ -65,4 +70,90 @@ fn a_large_archive_takes_at_most_five_times_its_letter_in_each_process() {
     let each = grown_by(&letter_with("application/zip", "a.zip", &archive));
     println!("times its size, in the server and in children: {each:.2?}");
     assert!(each.iter().all(|times| *times <= 5.0), "{each:?}");
+}
+
+/// What letters may take together in these tests, in bytes.
+#[cfg(kluis_lab)]
+const ROOM: usize = 192 << 20;
+/// What the server may have grown by at its peak: beside the room stand buffers of connections and of
+/// the store, the answers of two parsers that are being read, and what the allocator keeps. Without
+/// the bound, as many letters as are sent here take more.
+#[cfg(kluis_lab)]
+const BOUND: usize = 2 * ROOM;
+
+/// What a server of so much room grew by at its peak while `send` sent, in bytes.
+#[cfg(kluis_lab)]
+fn grown_within(world: &World, room: usize, send: impl FnOnce(std::net::SocketAddr)) -> usize {
+    let server = world.spawn(&[("KLUIS_LAB_ROOM", &room.to_string())]);
+    let addr = server.smtp.expect("it listens");
+    let mut sender = Sender::greet(addr, false).expect("greets");
+    let small = letter(63, 1000, 1_000);
+    let answers = sender.send("lotte@client.example", &[MAILBOX], &small).expect("answers");
+    assert_eq!(answers[0].code, 250);
+    let pid = server.child.id();
+    let before = status(pid, "VmHWM");
+    send(addr);
+    status(pid, "VmHWM") - before
+}
+
+#[cfg(kluis_lab)]
+fn crowd(addr: std::net::SocketAddr, size: usize) -> Plan {
+    Plan {
+        addr,
+        lmtp: false,
+        from: "lotte@client.example".into(),
+        to: MAILBOX.into(),
+        seed: 63,
+        letters: 12,
+        size,
+        connections: 12,
+        tries: 200,
+    }
+}
+
+#[cfg(kluis_lab)]
+#[test]
+fn many_large_letters_at_once_are_put_off_and_take_no_more_than_they_may() {
+    let grown = grown_within(&World::found(), ROOM, |addr| {
+        let outcome = send_all(&crowd(addr, 16 << 20));
+        assert!(outcome.failed.is_empty(), "all of them come in, in the end");
+        assert!(outcome.retries > 0, "some were told to come back");
+    });
+    println!("letters of 16 MiB: {} MiB of {} MiB", grown >> 20, ROOM >> 20);
+    assert!(grown <= BOUND, "{} MiB", grown >> 20);
+}
+
+/// Small on the wire, and large once they are open; and a virus scanner that does not answer holds them
+/// up where they are largest.
+#[cfg(kluis_lab)]
+#[test]
+fn many_archives_at_once_take_no_more_than_they_may() {
+    // As dense as an archive may be without being refused as a bomb.
+    let mut content = vec![0; 15 << 20];
+    let noise = letter(64, 1, 1 << 20);
+    for (block, noise) in content.chunks_mut(32 << 10).zip(noise.chunks(700)) {
+        block[..noise.len()].copy_from_slice(noise);
+    }
+    let archive = zip(&[Entry::new(b"a.bin", &content)]);
+    let wire = |n: u64| -> Cow<'_, [u8]> {
+        let name = format!("{n}.zip");
+        Cow::Owned(stuffed(&letter_with("application/zip", &name, &archive)))
+    };
+    let world = World::found();
+    let place = world.root.path().join("clamd.sock");
+    let _silent = std::os::unix::net::UnixListener::bind(&place).expect("binds");
+    let file = world.state().join("kluis.toml");
+    let config = std::fs::read_to_string(&file).expect("is read");
+    let scan = format!("[scan]\nclamd = {place:?}\nseconds = 2\n");
+    let (before, after) = config.split_once("[scan]\n").expect("the table");
+    let after = after.split_once("seconds = 10\n").expect("its end").1;
+    std::fs::write(&file, format!("{before}{scan}{after}")).expect("is written");
+    let grown = grown_within(&world, ROOM, |addr| {
+        assert!(wire(0).len() < 2 << 20, "it is small");
+        let outcome = send_each(&crowd(addr, 0), wire);
+        assert!(outcome.failed.is_empty(), "all of them come in, in the end");
+        assert!(outcome.retries > 0, "some were told to come back");
+    });
+    println!("archives of 15 MiB: {} MiB of {} MiB", grown >> 20, ROOM >> 20);
+    assert!(grown <= BOUND, "{} MiB", grown >> 20);
 }

@@ -363,8 +363,8 @@ impl Poller<'_> {
             return Ok(Taken::TooLong);
         }
         let is_alone = self.room.held() == 0;
-        let mut share = self.room.lease();
-        let raw = match self.fetch(source, mail, &mut share).await {
+        let share = self.room.lease();
+        let raw = match self.fetch(source, mail, &share).await {
             Ok(Some(raw)) => raw,
             // It will not have more than all.
             Ok(None) if is_alone => return Err(Fault::TooLong),
@@ -388,9 +388,9 @@ impl Poller<'_> {
         }
         let fetched = Fetched { mail: self.id(mail.uid), arrived: mail.arrived };
         let envelope = self.envelope(&raw);
-        let delivery = Delivery { envelope, raw, trusted: true, fetched: Some(fetched) };
+        let (fetched, share) = (Some(fetched), share.into());
+        let delivery = Delivery { envelope, raw, trusted: true, fetched, share };
         let verdict = self.keeper.deliver(delivery).await;
-        drop(share);
         Ok(match verdict {
             Verdict::Accepted => Taken::Kept,
             Verdict::TryLater | Verdict::NoRoom => Taken::Later,
@@ -404,7 +404,7 @@ impl Poller<'_> {
         &self,
         source: &mut S,
         mail: &Listed,
-        share: &mut Lease,
+        share: &Lease,
     ) -> Result<Option<Vec<u8>>, Fault> {
         let size = mail.size.unwrap_or(0) as usize;
         let mut raw = Vec::new();

@@ -148,7 +148,7 @@ impl Session {
             let reply = if alone { replies::BAD_SEQUENCE } else { replies::BAD_ARGUMENTS };
             return self.fail(reply);
         }
-        let (limit, lease) = (self.settings.max_letter, self.budget.lease());
+        let (limit, lease) = (self.settings.max_letter, self.lease());
         self.say(replies::GO_ON);
         self.state = State::Letter(DotReceiver::new(limit, self.newlines(), lease));
     }
@@ -180,7 +180,7 @@ impl Session {
             }
         } else {
             let mut letter = self.chunked.take().unwrap_or_else(|| {
-                let (limit, lease) = (self.settings.max_letter, self.budget.lease());
+                let (limit, lease) = (self.settings.max_letter, self.lease());
                 ChunkReceiver::new(limit, self.newlines(), lease)
             });
             letter.announce(size);

@@ -25,14 +25,14 @@ fn settings() -> Settings {
     Settings {
         hostname: "mx.example".into(),
         recipients: Recipients::new([OURS, "desk@jobexpert.be", "priv\u{e9}@jobexpert.be"], true),
-        in_flight: 1 << 30,
+        room: Budget::new(1 << 30),
         ..Settings::default()
     }
 }
 
 fn session(kind: Kind, settings: &Settings, client: Option<&str>) -> Session {
     let client = client.map(|client| client.parse().expect("an address"));
-    Session::new(kind, Arc::new(settings.clone()), Budget::new(settings.in_flight), client)
+    Session::new(kind, Arc::new(settings.clone()), settings.room.clone(), client)
 }
 
 /// Feeds the pieces; every letter gets the verdict.
@@ -441,7 +441,7 @@ fn from_the_world_nobody_is_trusted_whatever_the_address() {
 /// Everything that ends a letter or a chunk badly, with what comes before and what is said.
 fn failures() -> Vec<(Settings, Vec<u8>, Verdict)> {
     let small = Settings { max_letter: 100, ..settings() };
-    let broke = Settings { in_flight: 0, ..settings() };
+    let broke = Settings { room: Budget::new(0), ..settings() };
     let long = vec![b'x'; MAX_TEXT_LINE + 1];
     let mut failures = Vec::new();
     for (settings, letter, verdict) in [
@@ -631,19 +631,41 @@ fn only_a_trusted_lmtp_peer_may_have_its_line_ends_mended() {
 }
 
 #[test]
-fn the_room_of_a_letter_is_given_back_with_its_verdict() {
+fn the_room_of_a_letter_is_given_back_when_nobody_holds_it() {
     let budget = Budget::new(1 << 20);
     let client = STRANGER.parse().ok();
     let mut session = Session::new(Kind::Smtp, Arc::new(settings()), budget.clone(), client);
     let said = format!("{BEGIN}DATA\r\nx\r\n.\r\nNOOP\r\n");
     let mut rest = said.as_bytes();
-    while !matches!(session.receive(&mut rest), Some(Action::Deliver(_))) {}
+    let letter = loop {
+        if let Some(Action::Deliver(letter)) = session.receive(&mut rest) {
+            break letter;
+        }
+    };
     assert!(budget.held() > 0);
     assert_eq!(session.receive(&mut rest), None, "what follows waits for the verdict");
     assert_eq!(rest, b"NOOP\r\n");
     session.delivered(Verdict::Accepted);
+    assert!(budget.held() > 0, "whoever has the letter still has its room");
+    drop(letter);
     assert_eq!(budget.held(), 0);
     assert_eq!(codes(&actions(&mut session, &[rest], Verdict::Accepted)), "250 250");
+}
+
+#[test]
+fn strangers_find_no_memory_where_one_of_ours_does() {
+    let budget = Budget::new(8 << 16);
+    let others = budget.lease_of_stranger();
+    assert!(others.cover(6 << 16));
+    for (client, answer) in [(Some(STRANGER), "452"), (None, "+ 250"), (Some("127.0.0.1"), "+ 250")]
+    {
+        let client = client.map(|client| client.parse().expect("an address"));
+        let connect = || Session::new(Kind::Smtp, Arc::new(settings()), budget.clone(), client);
+        let said = heard(&mut connect(), &format!("{BEGIN}DATA\r\nx\r\n.\r\n"));
+        assert_eq!(said, format!("220 250 250 250 354 {answer}"), "{client:?}");
+        let said = heard(&mut connect(), &format!("{BEGIN}BDAT 3 LAST\r\nx\r\n"));
+        assert_eq!(said, format!("220 250 250 250 {answer}"), "{client:?}");
+    }
 }
 
 fn fragment() -> impl Strategy<Value = Vec<u8>> {
