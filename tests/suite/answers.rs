@@ -120,7 +120,7 @@ fn parse(mail: &[u8]) -> Message<'_> {
 }
 
 /// A part of a mail by its name.
-fn part(mail: &[u8], name: &str) -> Vec<u8> {
+pub(crate) fn part(mail: &[u8], name: &str) -> Vec<u8> {
     let read = parse(mail);
     let found = read.parts.iter().find(|part| part.attachment_name() == Some(name));
     found.expect("has the part").contents().to_vec()

@@ -19,6 +19,7 @@ mod dovecot;
 mod forget;
 mod full;
 mod fuzzed;
+mod haproxy;
 mod hostile;
 mod imap;
 mod import;
@@ -35,6 +36,8 @@ mod log_in;
 mod memory;
 #[cfg(kluis_lab)]
 mod months;
+mod names;
+mod next_hop;
 mod notices;
 mod opened;
 mod openpgp;
@@ -74,6 +77,8 @@ mod disks;
 mod dovecot_server;
 #[path = "../support/fuzz/mod.rs"]
 mod fuzz;
+#[path = "../support/haproxy.rs"]
+mod haproxy_of_ours;
 #[path = "../support/imap_server.rs"]
 mod imap_server;
 #[path = "../support/mail_client.rs"]

@@ -379,9 +379,8 @@ fn the_cost_of_commands_grows_with_their_number() {
 
 /// How long a session takes for these bytes.
 fn talk(settings: Settings, bytes: &[u8]) -> Duration {
-    use kluis::inbox::budget::Budget;
     use kluis::inbox::smtp::{Action, Session};
-    let budget = Budget::new(settings.in_flight);
+    let budget = settings.room.clone();
     let mut session = Session::new(Kind::Smtp, std::sync::Arc::new(settings), budget, None);
     let began = Instant::now();
     for mut piece in bytes.chunks(64 * 1024) {
@@ -392,6 +391,233 @@ fn talk(settings: Settings, bytes: &[u8]) -> Duration {
         }
     }
     began.elapsed()
+}
+
+/// A byte now and then, inside one chunk or one letter: the rate counts, however it was begun.
+#[test]
+fn a_slow_loris_in_a_letter_or_in_a_chunk_is_cut_off() {
+    let fast = Settings {
+        rate_grace: Duration::from_millis(300),
+        letter_timeout: Duration::from_secs(60),
+        command_timeout: Duration::from_secs(60),
+        ..settings()
+    };
+    let server = Server::start(Kind::Smtp, fast);
+    let begin = format!("EHLO x\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{OURS}>\r\n");
+    for (last, answers) in [("DATA\r\n", 5), ("BDAT 100000\r\n", 4), ("BDAT 100000 LAST\r\n", 4)] {
+        let mut stream = TcpStream::connect(server.addr).expect("connects");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time limit");
+        stream.write_all(format!("{begin}{last}").as_bytes()).expect("written");
+        let mut reader = Client::resume(stream.try_clone().expect("a clone"), false);
+        for _ in 0..answers {
+            assert!(reader.answer().expect("an answer").code < 400);
+        }
+        let began = Instant::now();
+        let writer = std::thread::spawn(move || {
+            while stream.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let said = reader.answer().expect("an answer");
+        assert_eq!(said.text, "421 4.4.2 Timeout, closing\r\n", "{last}");
+        assert!(began.elapsed() < Duration::from_secs(30), "{last}");
+        drop(reader);
+        writer.join().expect("the writer ends when we are gone");
+    }
+    assert!(server.letters().is_empty());
+    serves(&server);
+}
+
+/// The other side is gone and nobody says so: wherever it stopped, its place is free again.
+#[test]
+fn a_half_open_connection_is_given_up_wherever_it_stopped() {
+    let fast = Settings {
+        max_connections: 6,
+        command_timeout: Duration::from_millis(400),
+        rate_grace: Duration::from_millis(400),
+        ..settings()
+    };
+    let server = Server::start(Kind::Smtp, fast);
+    let begin = format!("EHLO x\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{OURS}>\r\n");
+    let silent: Vec<TcpStream> = [
+        "",
+        "DATA\r\n",
+        "DATA\r\nSubject: x\r\n\r\nhalf",
+        "BDAT 100\r\nhalf",
+        "BDAT 100 LAST\r\nhalf",
+        "BDAT 4\r\nhalf",
+    ]
+    .iter()
+    .map(|rest| {
+        let mut stream = TcpStream::connect(server.addr).expect("connects");
+        stream.write_all(format!("{begin}{rest}").as_bytes()).expect("written");
+        stream
+    })
+    .collect();
+    let mut tries = 0;
+    loop {
+        let sent = Client::greet(server.addr, false)
+            .and_then(|mut client| client.send(SENDER, &[OURS], b"x\r\n"));
+        if sent.is_ok_and(|answers| answers[0].code == 250) {
+            break;
+        }
+        tries += 1;
+        assert!(tries < 1_000, "their places are never free again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // They are still there, as far as anybody can know.
+    for stream in silent {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
+        let mut client = Client::resume(stream, false);
+        while client.answer().is_ok_and(|answer| answer.code != 421) {}
+        assert!(client.is_closed());
+    }
+    assert_eq!(server.letters().len(), 1);
+}
+
+/// Whoever is cut off, after whichever byte, leaves no letter, takes no place and holds no memory.
+#[test]
+fn a_reset_after_every_byte_leaves_nothing_behind() {
+    let places = 8;
+    let few = Settings { max_connections: places, ..settings() };
+    let room = few.room.clone();
+    let server = Server::start(Kind::Smtp, few);
+    let begin = format!("EHLO x\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{OURS}>\r\n");
+    for end in [
+        "DATA\r\nSubject: x\r\n\r\nwhole\r\n.\r\n",
+        "BDAT 16 LAST\r\nSubject: x\r\n\r\n\r\n",
+        "BDAT 12\r\nSubject: x\r\nBDAT 4 LAST\r\n\r\n\r\n",
+    ] {
+        let said = format!("{begin}{end}");
+        for at in 0..said.len() {
+            let mut stream = TcpStream::connect(server.addr).expect("connects");
+            // Without a linger time a close is a reset.
+            rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("is set");
+            stream.write_all(&said.as_bytes()[..at]).expect("written");
+            // Most of it is read before the reset comes.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    let end = Instant::now() + Duration::from_secs(30);
+    while room.held() > 0 {
+        assert!(Instant::now() < end, "memory of letters that are gone");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut all = Vec::new();
+    while all.len() < places {
+        assert!(Instant::now() < end, "places of clients that are gone");
+        match Client::greet(server.addr, false) {
+            Ok(client) => all.push(client),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    assert!(server.letters().is_empty());
+}
+
+#[test]
+fn a_letter_that_comes_byte_by_byte_is_the_same_letter() {
+    let server = Server::start(Kind::Smtp, settings());
+    let raw = letter(66, 0, 1_500);
+    let begin = format!("EHLO x\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{OURS}>\r\n");
+    let chunk = format!("BDAT {} LAST\r\n", raw.len());
+    for (bytes, answers) in [
+        ([begin.as_bytes(), b"DATA\r\n", &crate::mail_client::stuffed(&raw)].concat(), 6),
+        ([begin.as_bytes(), chunk.as_bytes(), &raw].concat(), 5),
+    ] {
+        let mut stream = TcpStream::connect(server.addr).expect("connects");
+        stream.set_nodelay(true).expect("is set");
+        for byte in bytes {
+            stream.write_all(&[byte]).expect("written");
+        }
+        let mut client = Client::resume(stream, false);
+        let codes: Vec<u16> =
+            (0..answers).map(|_| client.answer().expect("an answer").code).collect();
+        assert_eq!(codes.last(), Some(&250), "{codes:?}");
+    }
+    assert!(server.letters().len() == 2 && server.letters().iter().all(|one| one.raw == raw));
+}
+
+#[test]
+fn line_ends_are_mended_where_the_settings_say_so() {
+    let (world, runtime) = (crate::world::World::found(), crate::way::runtime());
+    let odd = b"From: a@b.example\r\nSubject: x\r\n\r\na\nb\r\n";
+    let to = [crate::world::MAILBOX];
+    for (word, answers) in [("reject", [[550], [550]]), ("normalize", [[250], [550]])] {
+        let file = world.state().join("kluis.toml");
+        let config = std::fs::read_to_string(&file).expect("is read");
+        let config =
+            config.replace("bare_newlines = \"reject\"", &format!("bare_newlines = \"{word}\""));
+        std::fs::write(&file, config).expect("is written");
+        let server = runtime.block_on(world.serve());
+        let said = [true, false].map(|lmtp| crate::way::deliver(&server, lmtp, &to, odd));
+        assert_eq!(said, answers.map(|codes| codes.to_vec()), "{word}");
+        runtime.block_on(server.stop());
+    }
+}
+
+/// The last answer is lost, and the letter is brought again, by DATA and by BDAT: it is there once.
+#[test]
+fn who_vanishes_after_the_end_and_comes_again_has_one_letter() {
+    use kluis::casebook::Filter;
+    use kluis::ledger::entry::Fact;
+
+    let (world, runtime) = (crate::world::World::found(), crate::way::runtime());
+    let server = runtime.block_on(world.serve());
+    let mailbox = crate::world::MAILBOX;
+    let begin = format!("EHLO x\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{mailbox}>\r\n");
+    let mut sent = Vec::new();
+    for n in 0..4 {
+        let raw = letter(62, n, 40_000);
+        let by_chunk = n % 2 == 1;
+        let mut said = begin.clone().into_bytes();
+        if by_chunk {
+            said.extend_from_slice(format!("BDAT {} LAST\r\n", raw.len()).as_bytes());
+            said.extend_from_slice(&raw);
+        } else {
+            said.extend_from_slice(b"DATA\r\n");
+            said.extend_from_slice(&crate::mail_client::stuffed(&raw));
+        }
+        // Gone with the last byte; with answers unread, that is a reset.
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(server.smtp()).expect("connects");
+            stream.read_exact(&mut [0; 3]).expect("a greeting");
+            stream.write_all(&said).expect("written");
+            drop(stream);
+        }
+        let mut stream = TcpStream::connect(server.smtp()).expect("connects");
+        stream.write_all(&said).expect("written");
+        let mut client = Client::resume(stream, false);
+        let codes: Vec<u16> = (0..if by_chunk { 5 } else { 6 })
+            .map(|_| client.answer().expect("an answer").code)
+            .collect();
+        assert_eq!(codes.last(), Some(&250), "{codes:?}");
+        sent.push(raw);
+    }
+    // Those that vanished may still be at it.
+    let end = Instant::now() + Duration::from_secs(20);
+    let settled = || {
+        let received = crate::way::count(&server, Fact::LetterReceived);
+        let again = crate::way::count(&server, Fact::Redelivered);
+        (received, again)
+    };
+    let mut last = settled();
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = settled();
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    assert_eq!(last.0, 4, "{last:?}");
+    let mut anna = world.log_in("anna").expect("logs in");
+    let cases = anna.queue(Filter::All).expect("lists");
+    let mut kept: Vec<_> = cases.iter().map(|case| crate::way::raw(&mut anna, case)).collect();
+    kept.sort();
+    sent.sort();
+    assert!(kept == sent);
+    drop(anna);
+    runtime.block_on(server.stop());
 }
 
 #[test]

@@ -41,6 +41,18 @@ impl Postfix {
     /// Starts one that hands all mail for `jobexpert.be` on by `transport`; `services` are lines of its
     /// master.cf beside the usual ones.
     pub(crate) fn start(dir: tempfile::TempDir, transport: &str, services: &str) -> Self {
+        let postfix = Self::prepare(dir, transport, services, "");
+        postfix.begin();
+        postfix
+    }
+
+    /// The same, not started yet; `settings` are lines of its main.cf that come last and win.
+    pub(crate) fn prepare(
+        dir: tempfile::TempDir,
+        transport: &str,
+        services: &str,
+        settings: &str,
+    ) -> Self {
         let place = dir.path();
         // Its daemons run as users of their own, and have to get there.
         std::fs::set_permissions(place, Permissions::from_mode(0o711)).expect("permissions");
@@ -65,7 +77,7 @@ impl Postfix {
              hopcount_limit = 100\nmessage_size_limit = 67108864\n\
              minimal_backoff_time = 1s\nmaximal_backoff_time = 2s\nqueue_run_delay = 1s\n\
              relay_destination_concurrency_failed_cohort_limit = 0\n\
-             maillog_file = {shown}/log\nmaillog_file_prefixes = {shown}\n"
+             maillog_file = {shown}/log\nmaillog_file_prefixes = {shown}\n{settings}"
         );
         std::fs::write(place.join("etc/main.cf"), main).expect("is written");
         let master = format!(
@@ -82,10 +94,13 @@ impl Postfix {
              scache unix - - n - 1 scache\npostlog unix-dgram n - n - 1 postlogd\n{services}"
         );
         std::fs::write(place.join("etc/master.cf"), master).expect("is written");
-        let postfix = Self { dir, addr };
-        let started = postfix.command("start");
-        assert!(started.status.success(), "{}\n{}", shown_of(&started), postfix.log());
-        postfix
+        Self { dir, addr }
+    }
+
+    /// Starts it.
+    pub(crate) fn begin(&self) {
+        let started = self.command("start");
+        assert!(started.status.success(), "{}\n{}", shown_of(&started), self.log());
     }
 
     fn command(&self, verb: &str) -> Output {
