@@ -153,6 +153,7 @@ fn a_real_systemd_installs_starts_restarts_upgrades_and_removes_it() {
         "removed",
     ];
     assert_eq!(steps, wanted, "{errors}");
+}
 
 /// The children of a process.
 fn children(of: u32) -> Vec<i32> {
