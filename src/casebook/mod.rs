@@ -24,6 +24,7 @@ mod read;
 mod receive;
 mod record;
 pub mod recovery;
+mod scanning;
 pub mod socket;
 pub mod state;
 mod sweep;

@@ -3,11 +3,9 @@
 //! Nothing of it rests unsealed. A letter that the parser cannot take is sealed whole, with a
 //! finding; one that was delivered before is recognised and only noted.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::civil::Date;
 
@@ -21,9 +19,7 @@ use crate::ids::{CaseId, Digest, EpochId, ItemId, LetterId};
 use crate::keys::epoch::EpochPublic;
 use crate::ledger::entry::{Entry, Fact, REPORT_FAILED, REPORT_OTHER};
 use crate::letter::skeleton::{self, Skeleton};
-use crate::letter::{
-    self, DeliveryReport, Envelope, Finding, Item, Letter, Marks, Role, Scan, Source,
-};
+use crate::letter::{DeliveryReport, Envelope, Finding, Item, Letter, Marks, Role, Source};
 use crate::request::deadline;
 use crate::sandbox::Failure;
 use crate::secret::Personal;
@@ -32,8 +28,6 @@ use crate::vault::chunk::{self, Base, CONVERGES_FROM, ChunkKey, SealedChunk};
 use crate::vault::manifest::Manifest;
 use crate::vault::seal::{self, Inner, Kind, Place};
 
-/// For scanning one letter; what is left then was not scanned.
-const SCAN_TIME: Duration = Duration::from_secs(20);
 /// Minutes for which reports that belong to no case are kept together.
 const REPORTS_TOGETHER: u64 = 31 * 24 * 60;
 
@@ -88,9 +82,9 @@ pub(super) struct Sealed {
 
 /// A raw letter cut into what is sealed.
 pub(super) struct Cut {
-    letter: Letter,
+    pub(super) letter: Letter,
     skeleton: Skeleton,
-    contents: Vec<Vec<u8>>,
+    pub(super) contents: Vec<Vec<u8>>,
 }
 
 impl Cut {
@@ -98,7 +92,9 @@ impl Cut {
         &self.letter
     }
 
-    pub(super) fn of(parsed: Option<Letter>, raw: &[u8]) -> Self {
+    /// From what a child answered, if it did.
+    pub(super) fn of(answer: Option<&[u8]>, raw: &[u8]) -> Self {
+        let parsed = answer.and_then(|bytes| minicbor::decode::<Letter>(bytes).ok());
         let (mut letter, skeleton, contents) = skeleton::cut_or_whole(parsed, raw);
         // A leaf is in no container, whatever the child says; and what the header says of answers is
         // read here, since much hangs on it.
@@ -155,66 +151,21 @@ impl Casebook {
             let again = move || here.receive_again(&mail.envelope, fetched, fingerprint, announced);
             return blocking(again).await;
         }
-        let parsed = match self.sandbox.run(&mail.raw).await {
+        let answer = match self.sandbox.run(&mail.raw).await {
             // Not the letter's fault: it waits with its sender until parsers start again.
             Err(Failure::Unavailable) => return Err(Error::NoParser),
-            Err(_) => None,
-            Ok(bytes) if !room(bytes.len()) => return Err(Error::NoMemory),
-            Ok(bytes) => minicbor::decode::<Letter>(&bytes).ok(),
+Ok(bytes) if !room(bytes.len()) => return Err(Error::NoMemory),
+            answer => answer.ok(),
         };
         // A child may be taken over by what it reads: its answer is a proposal, checked here.
         let (mail, mut cut) = blocking(move || {
-            let cut = Cut::of(parsed, &mail.raw);
+            let cut = Cut::of(answer.as_deref(), &mail.raw);
             (mail, cut)
         })
         .await;
         self.scan(&mut cut).await;
         self.note_canary(&mail, &cut.letter);
         blocking(move || here.seal_and_commit(mail, &cut, fingerprint, announced)).await
-    }
-
-    /// Asks the virus scanner about every item, as it was sent and as it was taken out.
-    pub(super) async fn scan(&self, cut: &mut Cut) {
-        let Cut { letter, contents, .. } = cut;
-        let leaves = letter.items.iter_mut().zip(contents.iter().map(Vec::as_slice));
-        let contained =
-            letter.contained.iter_mut().map(|one| (&mut one.item, one.content.as_slice()));
-        let (mut infected, mut not_scanned) = (false, false);
-        let end = tokio::time::Instant::now() + SCAN_TIME;
-        for (item, stored) in leaves.chain(contained) {
-            // What the child proposed is not what a scanner said.
-            item.scan = None;
-            let Some(scan) = &self.scanner else { continue };
-            let content = if letter::is_stored_as_content(item) {
-                Cow::Borrowed(stored)
-            } else {
-                Cow::Owned(letter::content(item, stored))
-            };
-            let asked = tokio::time::timeout_at(end, scan(&content)).await;
-            let said = asked.unwrap_or(Scan::NotScanned);
-            infected |= said == Scan::Infected;
-            not_scanned |= said == Scan::NotScanned;
-            item.scan = Some(said);
-        }
-        // What is in a container is in what holds it, whether the scanner could open that or not.
-        let leaves = letter.items.len();
-        for at in (0..letter.contained.len()).rev() {
-            let Item { scan, container, .. } = letter.contained[at].item;
-            let Some(outer) = container.map(|nr| nr as usize) else { continue };
-            if !matches!(scan, Some(Scan::Infected | Scan::NotScanned)) {
-                continue;
-            }
-            let outer = match outer.checked_sub(leaves) {
-                None => letter.items.get_mut(outer),
-                Some(nr) => letter.contained.get_mut(nr).map(|one| &mut one.item),
-            };
-            if let Some(outer) = outer.filter(|outer| outer.scan != Some(Scan::Infected)) {
-                outer.scan = scan;
-            }
-        }
-        letter.findings.retain(|one| !matches!(one, Finding::Infected | Finding::NotScanned));
-        letter.findings.extend(infected.then_some(Finding::Infected));
-        letter.findings.extend(not_scanned.then_some(Finding::NotScanned));
     }
 
     pub(super) fn delivered_before(&self, fingerprint: &Digest) -> bool {

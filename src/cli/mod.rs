@@ -29,6 +29,7 @@ mod receive;
 mod recover;
 mod recovery;
 mod restore;
+mod scanner;
 mod serve;
 mod session;
 mod show;

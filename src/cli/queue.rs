@@ -5,10 +5,10 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use super::session::{self, Connection};
-use super::{Error, Report, print};
+use super::{Error, Report, print, scanner};
 use crate::casebook::{CaseCard, Filter};
 use crate::ids::CaseId;
-use crate::letter::{Finding, Protection, Role};
+use crate::letter::{Finding, Protection, Role, Scan};
 use crate::request::deadline;
 use crate::staff::client::{self, CaseView, Client, LetterView};
 use crate::staff::letters::{self, Outcome};
@@ -98,10 +98,13 @@ pub(super) fn open_and_list(
         return Ok((cases, Vec::new()));
     }
     let sandbox = session::parser()?;
+    let scanner = scanner::Here::find()?;
+    let ask = |content: &[u8]| scanner.as_ref().map_or(Scan::NotScanned, |here| here.ask(content));
+    let ask = scanner.as_ref().map(|_| &ask as &letters::AskScanner<'_>);
     let mut closed = Vec::new();
     let mut opened = false;
     for case in encrypted {
-        let outcomes = match letters::open_encrypted(client, &sandbox, case, session::now()) {
+        let outcomes = match letters::open_encrypted(client, &sandbox, ask, case, session::now()) {
             Ok(outcomes) => outcomes,
             // Who may read and not answer is not given the mailbox's key.
             Err(client::Error::Refused(why)) => {

@@ -24,6 +24,7 @@ pub mod media_type;
 mod mime;
 mod params;
 mod protection;
+mod scanned;
 pub mod skeleton;
 mod transfer;
 mod unpack;

@@ -10,10 +10,10 @@ use super::client::{CaseView, Client, Error, LetterView};
 use super::openpgp::{self, Signature, Undecryptable};
 use super::sealing::Sealing;
 use crate::casebook::Act;
-use crate::casebook::detail::{LetterDetail, NoteSubject};
+use crate::casebook::detail::{ItemDetail, LetterDetail, NoteSubject};
 use crate::ids::{CaseId, ItemId, LetterId};
 use crate::letter::skeleton::{self, Skeleton};
-use crate::letter::{Finding, Letter, Protection};
+use crate::letter::{self, Finding, Letter, Protection, Scan};
 use crate::reply::openpgp::{Certificate, MailboxKey};
 use crate::sandbox::Sandbox;
 
@@ -24,6 +24,9 @@ pub enum Outcome {
     /// It stays closed, and why.
     Closed(Undecryptable),
 }
+
+/// What a virus scanner of this machine says.
+pub type AskScanner<'a> = dyn Fn(&[u8]) -> Scan + 'a;
 
 /// The item that holds the ciphertext, if the letter is encrypted and was not opened yet.
 #[must_use]
@@ -36,7 +39,7 @@ pub fn ciphertext(letter: &LetterView) -> Option<ItemId> {
 }
 
 /// Opens every encrypted letter of a case that was not opened yet. Gives the outcomes with the
-/// outer letters.
+/// outer letters. `scanner` is asked about what was inside, which no scanner could see before.
 ///
 /// Runs children of `sandbox` in a runtime of its own: call it outside of any.
 ///
@@ -45,6 +48,7 @@ pub fn ciphertext(letter: &LetterView) -> Option<ItemId> {
 pub fn open_encrypted(
     client: &mut Client,
     sandbox: &Sandbox,
+    scanner: Option<&AskScanner<'_>>,
     case: &CaseView,
     now: u64,
 ) -> Result<Vec<(LetterId, Outcome)>, Error> {
@@ -58,7 +62,7 @@ pub fn open_encrypted(
     }
     let keys = client.mailbox_keys()?;
     let senders = confirmed_keys(client, case.card.case)?;
-    let parser = Parser::new(sandbox);
+    let parser = Parser::new(sandbox, scanner);
     let mut outcomes = Vec::with_capacity(closed.len());
     for (letter, item) in closed {
         let outcome =
@@ -87,7 +91,8 @@ fn open_letter(
         }
     };
     let heading = heading(outer, &view.media_type, &decrypted.plaintext);
-    let (inner, skeleton, contents) = parser.parse(heading, &decrypted.plaintext);
+    let (mut inner, skeleton, contents) = parser.parse(heading, &decrypted.plaintext);
+    parser.scan(&mut inner, &contents, &view.detail);
     let mut sealing = Sealing::new(case, Act::OpenLetter, client.sealing()?);
     let signature = in_words(&decrypted.signature);
     let opened = sealing.letter(item, outer, &inner, &skeleton, &contents, &signature);
@@ -130,16 +135,33 @@ fn is_entity(content: &[u8]) -> bool {
     is_about_content
 }
 
-/// The confined children, and a runtime for as long as letters are opened.
+/// The confined children and a runtime for as long as letters are opened, and who is asked about
+/// what they find.
 struct Parser<'a> {
     sandbox: &'a Sandbox,
     runtime: Option<Runtime>,
+    scanner: Option<&'a AskScanner<'a>>,
 }
 
 impl<'a> Parser<'a> {
-    fn new(sandbox: &'a Sandbox) -> Self {
+    fn new(sandbox: &'a Sandbox, scanner: Option<&'a AskScanner<'a>>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Self { sandbox, runtime: runtime.ok() }
+        Self { sandbox, runtime: runtime.ok(), scanner }
+    }
+
+    /// Asks the virus scanner about what was inside. Where none is at hand it was not scanned, if
+    /// one is asked about what comes in: about `outer`, the ciphertext, at least one was.
+    fn scan(&self, inner: &mut Letter, contents: &[Vec<u8>], outer: &ItemDetail) {
+        let is_due = matches!(outer, ItemDetail::Leaf(leaf) if leaf.scan.is_some());
+        let leaves = inner.items.iter().zip(contents.iter().map(Vec::as_slice));
+        let contained = inner.contained.iter().map(|one| (&one.item, one.content.as_slice()));
+        let said = leaves.chain(contained).map(|(item, stored)| match self.scanner {
+            Some(ask) if letter::is_stored_as_content(item) => Some(ask(stored)),
+            Some(ask) => Some(ask(&Zeroizing::new(letter::content(item, stored)))),
+            None => is_due.then_some(Scan::NotScanned),
+        });
+        let said: Vec<Option<Scan>> = said.collect();
+        inner.scanned(&said);
     }
 
     /// Parses under `heading`; whole if that fails.
@@ -154,6 +176,8 @@ impl<'a> Parser<'a> {
             .and_then(|bytes| minicbor::decode::<Letter>(&bytes).ok())
             .and_then(|mut letter| {
                 for item in &mut letter.items {
+                    // A leaf is in no container, whatever the child says.
+                    item.container = None;
                     item.start = item.start.checked_sub(heading.len())?;
                     item.end = item.end.checked_sub(heading.len())?;
                 }

@@ -57,6 +57,7 @@ mod rotation;
 #[cfg(kluis_lab)]
 mod sandbox;
 mod scan;
+mod scanned;
 mod scrub;
 mod secrecy;
 mod status;

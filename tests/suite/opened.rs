@@ -35,9 +35,19 @@ pub(crate) fn gpg(world: &World, test: &str) -> Option<Gpg> {
     Some(gpg)
 }
 
-/// Opens what is encrypted in a case, as the desk does.
+/// Opens what is encrypted in a case, as the desk does that has this virus scanner.
+pub(crate) fn open_with(
+    client: &mut Client,
+    scanner: Option<&letters::AskScanner<'_>>,
+    case: &CaseView,
+) -> Result<Vec<(LetterId, Outcome)>, Error> {
+    let sandbox = kluis::gateway::parser(Path::new(KLUIS), 1);
+    letters::open_encrypted(client, &sandbox, scanner, case, now())
+}
+
+/// As a desk does that has none.
 fn open(client: &mut Client, case: &CaseView) -> Result<Vec<(LetterId, Outcome)>, Error> {
-    letters::open_encrypted(client, &kluis::gateway::parser(Path::new(KLUIS), 1), case, now())
+    open_with(client, None, case)
 }
 
 /// The one case there is.
@@ -47,14 +57,14 @@ pub(crate) fn only_case(client: &mut Client) -> CaseView {
     cases.remove(0)
 }
 
-fn armored(gpg: &Gpg, how: &[&str], content: &[u8]) -> String {
+pub(crate) fn armored(gpg: &Gpg, how: &[&str], content: &[u8]) -> String {
     let armor = gpg.run(&[&["--armor", "--encrypt"], how].concat(), content);
     let armor = String::from_utf8(armor).expect("is ASCII");
     armor.replace('\n', "\r\n")
 }
 
 /// PGP/MIME as RFC 3156 §4 wants it.
-fn pgp_mime(subject: &str, armor: &str) -> Vec<u8> {
+pub(crate) fn pgp_mime(subject: &str, armor: &str) -> Vec<u8> {
     format!(
         "From: Lotte <{PERSON}>\r\nTo: {MAILBOX}\r\nSubject: {subject}\r\n\
          Message-ID: <{}@client.example>\r\nMIME-Version: 1.0\r\n\
@@ -220,7 +230,8 @@ fn every_encrypted_letter_is_opened_at_one_go() {
         }
         let case = only_case(&mut anna);
         let before = case.letters.len();
-        let outcomes = letters::open_encrypted(&mut anna, &sandbox, &case, now()).expect("opens");
+        let outcomes =
+            letters::open_encrypted(&mut anna, &sandbox, None, &case, now()).expect("opens");
         assert_eq!(outcomes.len(), 3);
         for letter in &only_case(&mut anna).letters[before..] {
             let detail = letter.detail.as_ref().expect("opens");

@@ -16,17 +16,17 @@ use crate::way::{count, deliver, runtime, skipped};
 use crate::world::{MAILBOX, World};
 
 /// What the signature knows: nothing that any other scanner knows.
-const BAD: &[u8] = b"kluis-test-of-a-virus-scanner-4d1f";
+pub(crate) const BAD: &[u8] = b"kluis-test-of-a-virus-scanner-4d1f";
 
 /// A clamd of our own, ended when dropped.
-struct Clamd {
+pub(crate) struct Clamd {
     child: Child,
     place: tempfile::TempDir,
 }
 
 impl Clamd {
     /// Starts it, and waits until it answers.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let program = ["/usr/sbin/clamd", "/usr/bin/clamd", "/usr/local/sbin/clamd"];
         let program = program.into_iter().find(|path| Path::new(path).exists())?;
         let place = tempfile::tempdir().expect("a directory");
@@ -60,7 +60,7 @@ impl Clamd {
         Some(Self { child, place })
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.place.path().join("clamd.ctl")
     }
 }
@@ -72,7 +72,7 @@ impl Drop for Clamd {
     }
 }
 
-fn scan_with(world: &World, socket: &Path) {
+pub(crate) fn scan_with(world: &World, socket: &Path) {
     let file = world.state().join("kluis.toml");
     let text = std::fs::read_to_string(&file).expect("is read");
     let line = "# clamd = \"/run/clamav/clamd.ctl\"";
@@ -125,7 +125,7 @@ fn findings(case: &CaseView) -> Vec<Finding> {
 }
 
 /// The exit code of the program as anna runs it, and what it said in JSON.
-fn run(world: &World, arguments: &[&str]) -> (i32, serde_json::Value) {
+pub(crate) fn run(world: &World, arguments: &[&str]) -> (i32, serde_json::Value) {
     let output = kluis(world, "anna", arguments);
     let said = if output.status.success() { &output.stdout } else { &output.stderr };
     (output.status.code().expect("ends"), serde_json::from_slice(said).unwrap_or_default())

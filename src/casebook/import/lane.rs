@@ -69,7 +69,8 @@ enum Put {
 
 impl Run {
     /// Takes one document as a letter; `name` is the name of its file. Gives nothing if it is longer
-    /// than a few chunks, which is for [`Run::paper`] or [`Run::long_paper`].
+    /// than a few chunks, or a virus scanner is to see it first: that is for [`Run::paper`] or
+    /// [`Run::long_paper`].
     ///
     /// # Errors
     /// It cannot be read; or as [`Run::mail`], as an error of the casebook.
@@ -79,6 +80,9 @@ impl Run {
         name: &[u8],
         source: &dyn Source,
     ) -> Result<Result<Option<Taken>, std::io::Error>, Error> {
+        if self.casebook.scans() && !self.is_dry {
+            return Ok(Ok(None));
+        }
         let lane = self.lane();
         let mut taken = self.on_lane(&mut lock(&lane), about, name, source, true);
         if let Err(Refusal::Elsewhere(number)) = taken {

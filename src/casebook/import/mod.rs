@@ -28,7 +28,7 @@ use super::receive::{Arrival, Cut, Sealed, fingerprint};
 use super::{Casebook, Error, blocking, lock};
 use crate::ids::{Address, CaseId, Digest, random};
 use crate::ledger::entry::Entry;
-use crate::letter::{Envelope, Letter, Source};
+use crate::letter::{Envelope, Source};
 use crate::request::deadline;
 use crate::sandbox::Failure;
 use crate::secret::Personal;
@@ -169,12 +169,15 @@ impl Run {
         if self.is_dry {
             return Ok(place.only_counted());
         }
-        let parsed = match self.casebook.sandbox.run(&raw).await {
+        let answer = match self.casebook.sandbox.run(&raw).await {
             Err(Failure::Unavailable) => return Err(Error::NoParser),
-            Err(_) => None,
-            Ok(bytes) => minicbor::decode::<Letter>(&bytes).ok(),
+            answer => answer.ok(),
         };
-        let mut cut = Cut::of(parsed, &raw);
+        let (raw, mut cut) = blocking(move || {
+            let cut = Cut::of(answer.as_deref(), &raw);
+            (raw, cut)
+        })
+        .await;
         self.casebook.scan(&mut cut).await;
         let (this, arrival) = (Arc::clone(self), self.arrival(about, place.case));
         place.keep(
@@ -244,10 +247,7 @@ impl Run {
             return Err(Error::Unknown("case"));
         }
         let mut under_way = lock(&self.under_way);
-        // In this order: what is committed meanwhile is remembered before it leaves `under_way`.
-        if under_way.fingerprints.contains(&fingerprint)
-            || self.casebook.delivered_before(&fingerprint)
-        {
+        if self.is_there(&under_way, &fingerprint) {
             return Ok(None);
         }
         let mut case = self.casebook.fresh_case();
@@ -256,6 +256,12 @@ impl Run {
         }
         under_way.fingerprints.insert(fingerprint);
         Ok(Some(Place { run: self, fingerprint, case, is_kept: false }))
+    }
+
+    /// Whether a letter came before, in this run or another.
+    fn is_there(&self, under_way: &UnderWay, fingerprint: &Digest) -> bool {
+        // In this order: what is committed meanwhile is remembered before it leaves `under_way`.
+        under_way.fingerprints.contains(fingerprint) || self.casebook.delivered_before(fingerprint)
     }
 
     /// Lays a sealed letter on the pile, and commits the pile if it is high enough.

@@ -2,12 +2,12 @@
 
 use std::num::NonZeroUsize;
 
-use super::{About, Run, into_case};
+use super::{About, Run, into_case, lock};
 use crate::casebook::detail::{ContactDetail, ItemCard, ItemDetail, LetterDetail};
 use crate::casebook::receive::{Arrival, Sealed, SealedItem, Sealing, converges};
 use crate::casebook::{Casebook, Error};
 use crate::ids::{Digest, ItemId, LetterId};
-use crate::letter::{self, Envelope, Finding, Headers, Item, Protection};
+use crate::letter::{self, Envelope, Finding, Headers, Item, Protection, Scan};
 use crate::secret::Personal;
 use crate::store::{Batch, PutError, Repeats, Source, Staged, Staging};
 use crate::vault::chunk::{self, Base, ChunkKey, SealedChunk};
@@ -59,6 +59,29 @@ impl Run {
         paper.staged = Some(staging.take()?);
         (paper.length, paper.keys) = (stored.length, stored.keys);
         Ok(paper)
+    }
+}
+
+impl Run {
+    /// Asks the virus scanner about documents, if there is one and they did not come before.
+    /// `contents` are theirs, in their order; a long one has none here, and is not scanned.
+    pub async fn scan(&self, about: About, papers: &mut [Paper], contents: &[Option<&[u8]>]) {
+        if self.is_dry || !self.casebook.scans() {
+            return;
+        }
+        let fingerprint = Fingerprint::of(papers, about);
+        if self.is_there(&lock(&self.under_way), &fingerprint) {
+            return;
+        }
+        for (paper, content) in papers.iter_mut().zip(contents) {
+            let said = self.casebook.scan_document(*content).await;
+            paper.item.scan = said;
+            match said {
+                Some(Scan::Infected) => paper.findings.push(Finding::Infected),
+                Some(Scan::NotScanned) => paper.findings.push(Finding::NotScanned),
+                Some(Scan::Clean) | None => {}
+            }
+        }
     }
 }
 

@@ -158,11 +158,15 @@ async fn answer(run: &Arc<Run>, asked: Ask) -> Said {
             run.mail(about.into(), mail_from.into_exposed(), raw).await.map(taken)
         }
         Ask::Papers { about, papers } => {
-            blocking(move || {
-                let papers = papers.iter().map(|(name, content)| here.paper(name, content));
-                here.papers(about.into(), papers.collect()).map(taken)
+            let (mut sealed, papers) = blocking(move || {
+                let sealed = papers.iter().map(|(name, content)| here.paper(name, content));
+                (sealed.collect::<Vec<_>>(), papers)
             })
-            .await
+            .await;
+            let contents: Vec<_> = papers.iter().map(|(_, content)| Some(&content[..])).collect();
+            run.scan(about.into(), &mut sealed, &contents).await;
+            let here = Arc::clone(run);
+            blocking(move || here.papers(about.into(), sealed).map(taken)).await
         }
         Ask::Finish => blocking(move || here.finish().map(|kept| Said::Finished { kept })).await,
     };

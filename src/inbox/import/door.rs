@@ -140,7 +140,7 @@ impl Taker<'_> {
         about: About,
         papers: &[(&[u8], &File)],
     ) -> Result<Result<Taken, (usize, io::Error)>, Failure> {
-        let Taker::Here { run, .. } = self else { return Err(Failure::Unexpected) };
+        let Taker::Here { run, runtime } = self else { return Err(Failure::Unexpected) };
         let mut sealed = Vec::with_capacity(papers.len());
         for (nr, (name, file)) in papers.iter().enumerate() {
             let mut beginning = Vec::new();
@@ -155,6 +155,7 @@ impl Taker<'_> {
                 Err(PutError::Store(error)) => return Err(casebook::Error::from(error).into()),
             }
         }
+        runtime.block_on(run.scan(about, &mut sealed, &vec![None; papers.len()]));
         Ok(Ok(run.papers(about, sealed)?))
     }
 
@@ -179,9 +180,12 @@ impl Taker<'_> {
         papers: &[(&[u8], &[u8])],
     ) -> Result<Taken, Failure> {
         match self {
-            Taker::Here { run, .. } => {
-                let papers = papers.iter().map(|(name, content)| run.paper(name, content));
-                Ok(run.papers(about, papers.collect())?)
+            Taker::Here { run, runtime } => {
+                let sealed = papers.iter().map(|(name, content)| run.paper(name, content));
+                let mut sealed: Vec<_> = sealed.collect();
+                let contents: Vec<_> = papers.iter().map(|(_, content)| Some(*content)).collect();
+                runtime.block_on(run.scan(about, &mut sealed, &contents));
+                Ok(run.papers(about, sealed)?)
             }
             Taker::There(stream) => {
                 let bytes = |bytes: &[u8]| ByteVec::from(bytes.to_vec());
