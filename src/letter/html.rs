@@ -2,10 +2,12 @@
 //!
 //! One pass over the bytes, no tree, nothing recurses and nothing is fetched, so the depth of the
 //! page costs nothing. What a browser would run or not show (scripts, styles, comments, the title)
-//! is dropped; what it hides by a style is shown, for staff must see what was written.
+//! is dropped; what it hides by a style is shown, for staff must see what was written. For the same
+//! reason what has no end ends at once: a browser takes the rest of the page for a quote, a comment or
+//! a script that nothing closes, and here the rest is read.
 
 use mail_parser::decoders::html::add_html_token;
-use memchr::{memchr, memchr2, memmem};
+use memchr::{memchr, memchr_iter, memchr2};
 
 /// The longest entity that is looked for, with its ampersand and semicolon.
 const MAX_ENTITY: usize = 34;
@@ -14,7 +16,7 @@ const MAX_ADDRESS: usize = 2048;
 
 /// The text of a page.
 pub(super) fn to_text(html: &str) -> String {
-    let mut page = Page { html, at: 0, out: Lines::default(), link: None };
+    let mut page = Page::new(html);
     while page.at < html.len() {
         page.step();
     }
@@ -28,9 +30,30 @@ struct Page<'a> {
     out: Lines,
     /// The address of the open link, and where its text begins in what is written.
     link: Option<(String, usize)>,
+    missing: Missing,
 }
 
-impl Page<'_> {
+/// What was looked for up to the end of the page and is not there: nobody looks for it again, so that
+/// a page costs what it is long.
+#[derive(Default)]
+struct Missing {
+    /// The end of a tag or of anything else in angle brackets.
+    bracket: bool,
+    comment_end: bool,
+    single_quote: bool,
+    double_quote: bool,
+    /// The ends of [`SILENT`] elements.
+    ends: [bool; SILENT.len()],
+}
+
+/// Elements whose content is no text of the page.
+const SILENT: [&str; 4] = ["script", "style", "title", "template"];
+
+impl<'a> Page<'a> {
+    fn new(html: &'a str) -> Self {
+        Self { html, at: 0, out: Lines::default(), link: None, missing: Missing::default() }
+    }
+
     fn bytes(&self) -> &[u8] {
         &self.html.as_bytes()[self.at..]
     }
@@ -63,30 +86,29 @@ impl Page<'_> {
     }
 
     fn markup(&mut self) {
-        let rest = self.bytes();
+        let rest = &self.html.as_bytes()[self.at..];
         if rest.starts_with(b"<!--") {
-            // `<!-->` is a whole comment (HTML §13.2.5.43).
-            // One that is closed by `--!>` is closed, too.
-            let ends = [(&b"-->"[..], 5), (b"--!>", 6)];
-            let ends =
-                ends.map(|(end, length)| memmem::find(&rest[2..], end).map(|at| at + length));
-            return self.pass(ends.into_iter().flatten().min());
+            return self.comment();
         }
         if matches!(rest.get(1), Some(b'!' | b'?')) {
-            return self.pass(memchr(b'>', rest).map(|at| at + 1));
+            let end = if self.missing.bracket { None } else { memchr(b'>', rest) };
+            return match end {
+                Some(end) => self.at += end + 1,
+                None => self.bracket(),
+            };
         }
         let closes = rest.get(1) == Some(&b'/');
         let start = 1 + usize::from(closes);
         let name = rest[start..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-        if !rest.get(start).is_some_and(u8::is_ascii_alphabetic) {
+        if self.missing.bracket || !rest.get(start).is_some_and(u8::is_ascii_alphabetic) {
             self.out.write("<");
             self.at += 1;
             return;
         }
+        let Some(length) = self.end_of_tag(&rest[start + name..]) else { return self.bracket() };
         let tag = String::from_utf8_lossy(&rest[start..start + name]).to_ascii_lowercase();
-        let tag_end = end_of_tag(&rest[start + name..]).map(|end| start + name + end);
-        let inside = self.at + start + name..self.at + tag_end.unwrap_or(rest.len());
-        let attributes = &self.html[inside];
+        let inside = self.at + start + name;
+        let attributes = &self.html[inside..inside + length - 1];
         match (tag.as_str(), closes) {
             ("a", false) => {
                 let address = attribute(attributes, "href");
@@ -110,27 +132,74 @@ impl Page<'_> {
             ("td" | "th", false) => self.out.write("  "),
             _ => self.out.end_line(lines_after(&tag)),
         }
-        self.pass(tag_end);
-        if !closes && matches!(tag.as_str(), "script" | "style" | "title" | "template") {
-            self.pass_to_end_of(&tag);
+        self.at = inside + length;
+        if let Some(nr) = SILENT.iter().position(|silent| !closes && *silent == tag) {
+            self.pass_to_end_of(nr);
         }
     }
 
-    /// Goes on `length` bytes further, or to the end.
-    fn pass(&mut self, length: Option<usize>) {
-        self.at = length.map_or(self.html.len(), |length| self.at + length);
+    /// A bracket that nothing closes, and so none after it: they are text.
+    fn bracket(&mut self) {
+        self.missing.bracket = true;
+        self.out.write("<");
+        self.at += 1;
     }
 
-    /// Passes over what is no text, up to the tag that ends it.
-    fn pass_to_end_of(&mut self, tag: &str) {
+    /// Passes over a comment; if it has no end, over its beginning.
+    fn comment(&mut self) {
         let rest = self.bytes();
+        // `<!-->` is a whole comment, and one that is closed by `--!>` is closed, too (HTML
+        // §13.2.5.43 and after).
+        let is_end = |at: &usize| {
+            let body = rest.get(2..*at).unwrap_or_default();
+            body.ends_with(b"--") || body.ends_with(b"--!")
+        };
+        let end =
+            if self.missing.comment_end { None } else { memchr_iter(b'>', rest).find(is_end) };
+        self.missing.comment_end = end.is_none();
+        self.at += end.map_or(4, |end| end + 1);
+    }
+
+    /// Where a tag ends whose name was passed over: behind its `>`, one in quotes not counted. A quote
+    /// that nothing closes is none.
+    fn end_of_tag(&mut self, rest: &[u8]) -> Option<usize> {
+        let (mut at, mut before) = (0, b' ');
+        while let Some(&byte) = rest.get(at) {
+            let quote = match byte {
+                b'>' => return Some(at + 1),
+                // It is one only where a value begins.
+                b'"' if before == b'=' => Some(&mut self.missing.double_quote),
+                b'\'' if before == b'=' => Some(&mut self.missing.single_quote),
+                _ => None,
+            };
+            if let Some(is_missing) = quote.filter(|is_missing| !**is_missing) {
+                match memchr(byte, &rest[at + 1..]) {
+                    Some(length) => at += length + 1,
+                    None => *is_missing = true,
+                }
+            }
+            if !byte.is_ascii_whitespace() {
+                before = byte;
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// Passes over what is no text, up to the tag that ends it; if there is none, it is text.
+    fn pass_to_end_of(&mut self, nr: usize) {
+        if self.missing.ends[nr] {
+            return;
+        }
+        let (rest, tag) = (self.bytes(), SILENT[nr]);
         let is_end = |at: &usize| {
             let name = rest.get(at + 2..at + 2 + tag.len());
             rest.get(at + 1) == Some(&b'/')
                 && name.is_some_and(|name| name.eq_ignore_ascii_case(tag.as_bytes()))
         };
-        let end = memchr::memchr_iter(b'<', rest).find(is_end);
-        self.pass(end);
+        let end = memchr_iter(b'<', rest).find(is_end);
+        self.missing.ends[nr] = end.is_none();
+        self.at += end.unwrap_or(0);
     }
 
     fn end_link(&mut self) {
@@ -142,25 +211,6 @@ impl Page<'_> {
             self.out.write(&format!(" <{address}>"));
         }
     }
-}
-
-/// Where the tag ends whose name was passed over: behind its `>`, one in quotes not counted.
-fn end_of_tag(rest: &[u8]) -> Option<usize> {
-    let mut quote = None;
-    let mut before = b' ';
-    for (at, &byte) in rest.iter().enumerate() {
-        match (quote, byte) {
-            (None, b'>') => return Some(at + 1),
-            // A quote is one only where a value begins.
-            (None, b'"' | b'\'') if before == b'=' => quote = Some(byte),
-            (Some(open), _) if open == byte => quote = None,
-            _ => {}
-        }
-        if !byte.is_ascii_whitespace() {
-            before = byte;
-        }
-    }
-    None
 }
 
 /// The value of an attribute, its entities decoded, cut at [`MAX_ADDRESS`] bytes.
@@ -185,7 +235,7 @@ fn attribute(attributes: &str, name: &str) -> Option<String> {
         };
         if found.eq_ignore_ascii_case(name) {
             let value = &value[..value.floor_char_boundary(MAX_ADDRESS)];
-            let mut page = Page { html: value.trim(), at: 0, out: Lines::default(), link: None };
+            let mut page = Page::new(value.trim());
             while page.at < page.html.len() {
                 match page.bytes() {
                     [b'&', ..] => page.entity(),
@@ -296,6 +346,27 @@ mod tests {
         {
             let _ = to_text(odd);
             assert!(to_text(&format!("a {odd}")).starts_with('a'));
+        }
+    }
+
+    #[test]
+    fn what_nothing_closes_takes_no_text_with_it() {
+        for (html, text) in [
+            ("<p class=\"x>een</p><p>twee</p>", "een\n\ntwee"),
+            ("<a href='http://a.example>een</a> twee", "een <http://a.example> twee"),
+            ("<a href=\"http://a.example>een</a> \"twee\" <b>x", "x <http://a.example>een</a>>"),
+            ("een <!-- twee <b>drie</b>", "een twee drie"),
+            ("<!-- nul -->een <!-- twee", "een twee"),
+            ("<style>een <b>twee</b>", "een twee"),
+            ("<script>nul</script>een <script>twee", "een twee"),
+            ("<title>een <title>twee", "een twee"),
+            ("een <b twee drie", "een <b twee drie"),
+            ("een <b title='>' twee <i drie", "een <b title='>' twee <i drie"),
+            ("een <!doctype twee <b", "een <!doctype twee <b"),
+            ("een <!-- > <!-- twee > <i>drie</i>", "een > twee > drie"),
+            ("een &amp; <b &eacute;", "een & <b é"),
+        ] {
+            assert_eq!(to_text(html), text, "{html}");
         }
     }
 

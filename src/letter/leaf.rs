@@ -110,7 +110,8 @@ impl Part {
             }
             for text in texts {
                 let name = Personal::new(text.trim().to_owned());
-                if !name.expose().is_empty() && !names.contains(&name) {
+                let is_new = !name.expose().is_empty() && !names.contains(&name);
+                if is_new && findings.keeps(name.expose().len()) {
                     names.push(name);
                 }
             }
@@ -224,7 +225,11 @@ pub(super) fn read(
         names: part.names(findings),
         storage: recipe.unwrap_or(Storage::AsItCame),
         transfer: part.transfer.clone(),
-        text: part.is_text().then(|| Personal::new(part.text(body, findings))),
+        text: part
+            .is_text()
+            .then(|| part.text(body, findings))
+            .filter(|text| findings.keeps(text.len()))
+            .map(Personal::new),
         depth: place.depth,
         content_id: part.content_id.clone().map(Personal::new),
         container: None,

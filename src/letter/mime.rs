@@ -14,7 +14,9 @@ use super::leaf::{self, Packing, Part};
 use super::marks;
 use super::protection::{self, Group, Trace};
 use super::transfer::line_end;
-use super::{Finding, Item, Letter, MAX_DEPTH, MAX_HEADER, MAX_ITEMS, MAX_SAME_FINDING, unpack};
+use super::{
+    Finding, Item, Letter, MAX_DEPTH, MAX_HEADER, MAX_ITEMS, MAX_SAME_FINDING, MAX_TEXTS, unpack,
+};
 
 /// Parses a raw message. Total, linear in its length; see [`Letter::parse`].
 pub(super) fn parse(raw: &[u8]) -> Letter {
@@ -36,11 +38,13 @@ pub(super) fn leaves(raw: &[u8], findings: &mut Findings) -> (Vec<Item>, Vec<Pac
     (splitter.items, packings)
 }
 
-/// What was odd so far.
+/// What was odd so far, and how much is kept beside the message.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     list: Vec<Finding>,
-    counts: [usize; Finding::NotScanned as usize + 1],
+    counts: [usize; Finding::AmbiguousArchive as usize + 1],
+    /// Bytes of the texts and names that are kept.
+    kept: usize,
 }
 
 impl Findings {
@@ -51,6 +55,17 @@ impl Findings {
             *count += 1;
             self.list.push(finding);
         }
+    }
+
+    /// Whether a text or a name may be kept, by its length; notes that it may not.
+    pub(super) fn keeps(&mut self, length: usize) -> bool {
+        let fits = length <= MAX_TEXTS - self.kept;
+        if fits {
+            self.kept += length;
+        } else {
+            self.add(Finding::OverLimit);
+        }
+        fits
     }
 
     /// In the order they were met.

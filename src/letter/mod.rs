@@ -361,12 +361,19 @@ pub enum Finding {
     /// The virus scanner did not answer: something in it was not scanned.
     #[n(31)]
     NotScanned,
+    /// An archive that two programs may read differently: an entry is not what the directory says of
+    /// it, two have one name, or one is not in the directory. What was taken out is what the
+    /// directory says; the archive is kept beside it.
+    #[n(32)]
+    AmbiguousArchive,
 }
 
 /// The same finding is listed this often at most.
 pub const MAX_SAME_FINDING: usize = 8;
 /// Bytes of decoded text kept beside an item.
 pub const MAX_TEXT: usize = 256 * 1024;
+/// Bytes of decoded texts and names kept of one letter; what is more can be read in its item.
+pub const MAX_TEXTS: usize = 16 << 20;
 /// Leaf bodies in one letter; what follows becomes one item.
 pub const MAX_ITEMS: usize = 1000;
 /// Nesting of multiparts and enclosed messages.

@@ -146,6 +146,16 @@ fn pages_cost_what_they_are_long() {
         "<img alt=' '",
         "x ",
         "<a / / /x=/>",
+        "<a b='>' ",
+        "<a b=\"",
+        "<a b='x\" c=\"y'",
+        "<!-- -->",
+        "<!-- --!",
+        "<!--> <!-",
+        "<script></scrip",
+        "<title><style>",
+        "<?",
+        "<template>x</template><template>",
     ] {
         climb(&format!("page of {piece}"), 1500, |n| {
             body("Content-Type: text/html", &piece.repeat(n))
@@ -185,6 +195,19 @@ fn containers_cost_what_they_are_long() {
         let mut stream = Tnef::default().write();
         (0..n).for_each(|_| stream.extend([1, 6, 0x90, 8, 0, 0, 0, 0, 0, 0, 0]));
         letter_with("application/ms-tnef", "winmail.dat", &stream)
+    });
+    climb("names and texts in an encoded letter", 100, |n| {
+        let part = format!(
+            "--b\r\nContent-Type: text/html; name=\"{}\"\r\n\r\n{}\r\n",
+            "é".repeat(200),
+            "<p>caf&eacute; <a href='x'>".repeat(20)
+        );
+        let inner = body("Content-Type: multipart/mixed; boundary=b", &part.repeat(n));
+        letter_with("message/rfc822", "a.eml", &inner)
+    });
+    climb("entries that say something else before their bytes", 200, |n| {
+        let entry = Entry { local: &[(30, b"b")], ..Entry::new(b"a.txt", b"some text") };
+        letter_with("application/zip", "a.zip", &zip(&vec![entry; n]))
     });
     climb("letters in an encoded letter", 200, |n| {
         let inner = body(

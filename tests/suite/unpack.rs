@@ -3,9 +3,10 @@
 
 use kluis::letter::skeleton::cut_or_whole;
 use kluis::letter::{
-    Contained, Finding, Letter, MAX_CONTAINED, MAX_LAYERS, MAX_NAME, MAX_TNEF_ATTRIBUTES,
-    MAX_UNPACKED, Role,
+    Contained, Finding, Letter, MAX_CONTAINED, MAX_LAYERS, MAX_NAME, MAX_SAME_FINDING, MAX_TEXTS,
+    MAX_TNEF_ATTRIBUTES, MAX_UNPACKED, Role,
 };
+use kluis::sandbox::Limits;
 
 use super::containers::{Attached, Entry, Text, Tnef, letter_with, zip};
 
@@ -74,6 +75,135 @@ fn names_in_an_archive_keep_every_byte() {
     let twice = archive(&[Entry::new(b"a", b"one"), Entry::new(b"a", b"two")]);
     let contents: Vec<_> = twice.contained.iter().map(|one| one.content.as_slice()).collect();
     assert_eq!(contents, [b"one", b"two"], "none hides behind another of its name");
+    assert_eq!(twice.findings, [Finding::AmbiguousArchive]);
+}
+
+#[test]
+fn where_two_programs_may_see_two_archives_the_directory_is_shown_and_it_is_told() {
+    let second = |change: fn(&mut Entry)| {
+        let mut entries = vec![Entry::new(b"a.txt", b"aaaa"), Entry::new(b"b.txt", b"bbbb")];
+        change(&mut entries[1]);
+        zip(&entries)
+    };
+    // Where each field stands before the bytes: flags 6, method 8, sum 14, sizes 18 and 22, name 30.
+    let with_end = |comment: &[u8]| {
+        let mut bytes = second(|_| ());
+        let at = bytes.len() - 2;
+        bytes[at..].copy_from_slice(&(comment.len() as u16).to_le_bytes());
+        [&bytes, comment].concat()
+    };
+    let first_alone = zip(&[Entry::new(b"x", b"x")]);
+    let end = &first_alone[first_alone.len() - 22..];
+    let mut other_end = end.to_vec();
+    // An end before the true one whose comment is the rest of the file.
+    other_end[20..].copy_from_slice(&22u16.to_le_bytes());
+    let two_ends = {
+        let entry = Entry { deflated: false, ..Entry::new(b"b.txt", &other_end) };
+        let mut bytes = zip(&[Entry::new(b"a.txt", b"aaaa"), entry]);
+        let at = bytes.windows(4).position(|four| four == b"PK\x05\x06").expect("the false end");
+        let rest = u16::try_from(bytes.len() - at - 22).expect("short");
+        let mut changed = other_end.clone();
+        changed[20..].copy_from_slice(&rest.to_le_bytes());
+        bytes = zip(&[
+            Entry::new(b"a.txt", b"aaaa"),
+            Entry { deflated: false, ..Entry::new(b"b.txt", &changed) },
+        ]);
+        bytes
+    };
+    for (what, bytes, is_told, shown) in [
+        ("nothing", second(|_| ()), false, &["a.txt", "b.txt"][..]),
+        ("a comment", with_end(b"PK and more"), false, &["a.txt", "b.txt"]),
+        ("a name", second(|e| e.local = &[(30, b"x.exe")]), true, &["a.txt", "b.txt x.exe"]),
+        ("a size", second(|e| e.local = &[(18, &[1, 0, 0, 0])]), true, &["a.txt", "b.txt"]),
+        ("a length", second(|e| e.local = &[(22, &[9, 0, 0, 0])]), true, &["a.txt", "b.txt"]),
+        ("a method", second(|e| e.local = &[(8, &[0, 0])]), true, &["a.txt", "b.txt"]),
+        ("a sum", second(|e| e.local = &[(14, &[9, 9, 9, 9])]), true, &["a.txt", "b.txt"]),
+        ("a password", second(|e| e.local = &[(6, &[1, 0])]), true, &["a.txt", "b.txt"]),
+        (
+            "sizes that stand behind the bytes",
+            second(|e| e.local = &[(6, &[8, 0]), (14, &[0; 12])]),
+            false,
+            &["a.txt", "b.txt"],
+        ),
+        (
+            "sizes that are said behind the bytes and otherwise before them",
+            second(|e| e.local = &[(6, &[8, 0]), (18, &[1, 0, 0, 0])]),
+            true,
+            &["a.txt", "b.txt"],
+        ),
+        (
+            "sizes in the way of zip64",
+            second(|e| e.local = &[(18, &[0xff; 8])]),
+            false,
+            &["a.txt", "b.txt"],
+        ),
+        ("an entry that the directory hides", second(|e| e.hidden = true), true, &["a.txt"]),
+        (
+            "an archive before the archive",
+            [&first_alone, &second(|_| ())[..]].concat(),
+            true,
+            &["a.txt", "b.txt"],
+        ),
+        ("two ends", two_ends, true, &["a.txt", "b.txt"]),
+    ] {
+        let letter = parse(&letter_with("application/zip", "a.zip", &bytes));
+        let names: Vec<String> = names(&letter).iter().map(|names| names.join(" ")).collect();
+        assert_eq!(names, shown, "{what}");
+        let told = letter.findings.contains(&Finding::AmbiguousArchive);
+        assert_eq!(told, is_told, "{what}: {:?}", letter.findings);
+    }
+}
+
+/// Overlapping entries: a bomb of the kind that is small, flat and quotes its own bytes.
+#[test]
+fn entries_that_overlap_in_part_are_one_bomb() {
+    // The second entry lies inside the stored bytes of the first.
+    let inner = zip(&[Entry::new(b"b.txt", &vec![0; 100_000])]);
+    let local = inner.windows(4).position(|four| four == b"PK\x01\x02").expect("a directory");
+    let mut bytes = zip(&[
+        Entry { deflated: false, ..Entry::new(b"a.txt", &inner[..local]) },
+        Entry { shares: true, ..Entry::new(b"b.txt", &vec![0; 100_000]) },
+    ]);
+    let line = bytes.windows(4).rposition(|four| four == b"PK\x01\x02").expect("its line");
+    bytes[line + 42..line + 46].copy_from_slice(&35u32.to_le_bytes());
+    let letter = parse(&letter_with("application/zip", "a.zip", &bytes));
+    assert_eq!(letter.contained, []);
+    assert_eq!(letter.findings, [Finding::NotUnpacked, Finding::SwollenArchive]);
+}
+
+/// What the texts and names of a letter take in memory is bounded for the letter as a whole, and its
+/// answer is one that the parent takes.
+#[test]
+fn texts_and_names_are_counted_and_what_is_too_much_stays_in_its_item() {
+    let kept = |letter: &Letter| {
+        let contained = letter.contained.iter().map(|one| &one.item);
+        let items = letter.items.iter().chain(contained);
+        let texts = items.flat_map(|item| item.names.iter().chain(&item.text));
+        texts.map(|text| text.expose().len()).sum::<usize>()
+    };
+    // A byte of this charset is three of UTF-8.
+    let part = |times: usize| {
+        let head = b"--b\r\nContent-Type: text/plain; charset=windows-1252\r\n\r\n";
+        [&head[..], &b"\x80".repeat(80_000), b"\r\n"].concat().repeat(times)
+    };
+    let raw = |times: usize| {
+        let head = b"From: a@b.example\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n";
+        [&head[..], &part(times), b"--b--\r\n"].concat()
+    };
+    let few = parse(&raw(60));
+    assert_eq!((few.items.len(), kept(&few)), (60, 60 * 240_000));
+    assert_eq!(few.findings, []);
+    let many = parse(&raw(120));
+    assert!(kept(&many) <= MAX_TEXTS, "{}", kept(&many));
+    assert_eq!((many.items.len(), many.findings.len()), (120, MAX_SAME_FINDING));
+    assert!(many.findings.iter().all(|finding| *finding == Finding::OverLimit));
+    assert_eq!(many.items[119].text, None);
+    assert_eq!(many.items[119].role, Role::Body, "it is read from its item");
+    // The same inside of an encoded message, where it counts against what may be taken out, too.
+    let letter = parse(&letter_with("message/rfc822", "a.eml", &raw(120)));
+    assert!(kept(&letter) <= MAX_TEXTS);
+    let answer = minicbor::to_vec(&letter).expect("is written").len();
+    assert!(answer <= Limits::default().answer, "{answer}");
 }
 
 #[test]

@@ -168,6 +168,10 @@ pub(crate) struct Entry {
     pub(crate) spoil_crc: bool,
     /// Its bytes are those of the first entry: nothing of its own is written.
     pub(crate) shares: bool,
+    /// The directory does not name it.
+    pub(crate) hidden: bool,
+    /// What stands before its bytes instead of what should, and where in there.
+    pub(crate) local: &'static [(usize, &'static [u8])],
 }
 
 impl Entry {
@@ -180,6 +184,8 @@ impl Entry {
             says: None,
             spoil_crc: false,
             shares: false,
+            hidden: false,
+            local: &[],
         }
     }
 }
@@ -207,7 +213,14 @@ pub(crate) fn zip(entries: &[Entry]) -> Vec<u8> {
             archive.extend(b"PK\x03\x04");
             archive.extend(&common);
             archive.extend(&entry.name);
+            for (offset, bytes) in entry.local {
+                let from = at as usize + offset;
+                archive[from..from + bytes.len()].copy_from_slice(bytes);
+            }
             archive.extend(&packed);
+        }
+        if entry.hidden {
+            continue;
         }
         directory.extend(b"PK\x01\x02\x14\0");
         directory.extend(&common);
@@ -215,7 +228,8 @@ pub(crate) fn zip(entries: &[Entry]) -> Vec<u8> {
         directory.extend(at.to_le_bytes());
         directory.extend(&entry.name);
     }
-    let count = u16::try_from(entries.len()).expect("few entries");
+    let count = entries.iter().filter(|entry| !entry.hidden).count();
+    let count = u16::try_from(count).expect("few entries");
     let end = u32::try_from(archive.len()).expect("a small archive");
     let size = u32::try_from(directory.len()).expect("a small archive");
     archive.extend(directory);

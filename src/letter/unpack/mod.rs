@@ -127,15 +127,14 @@ impl Work {
         };
         let taken = match packing {
             _ if outer.layer >= MAX_LAYERS || self.refused >= MAX_REFUSED => Err(Refused::Swollen),
-            Packing::Zip => zip::take(content, &room).map(|taken| files(taken, outer, findings)),
+            Packing::Zip => {
+                zip::take(content, &room, findings).map(|taken| files(taken, outer, findings))
+            }
             Packing::Tnef => tnef::take(content, &room).map(|taken| files(taken, outer, findings)),
             Packing::Message => message(content, outer, &room, findings),
             Packing::None | Packing::Other => Err(Refused::Broken),
         };
         let taken = taken.and_then(|taken| {
-            // Both go over the pipe to the parent, which takes so much and no more.
-            let text = |item: &Item| item.text.as_ref().map_or(0, |text| text.expose().len());
-            let size = |one: &Contained| one.content.len() + text(&one.item);
             let bytes: usize = taken.iter().map(|(one, _)| size(one)).sum();
             let fits = bytes <= room.bytes && taken.len() <= room.items;
             self.bytes += if fits { bytes } else { 0 };
@@ -161,6 +160,12 @@ impl Work {
     }
 }
 
+/// Bytes of what goes over the pipe to the parent, which takes so much and no more.
+fn size(one: &Contained) -> usize {
+    let texts = one.item.names.iter().chain(&one.item.text).map(|text| text.expose().len());
+    one.content.len() + texts.sum::<usize>()
+}
+
 /// Items of what was taken out of an archive or a TNEF stream.
 fn files(taken: Vec<Taken>, outer: Outer, findings: &mut Findings) -> Vec<(Contained, Packing)> {
     taken.into_iter().map(|one| file(one, outer, findings)).collect()
@@ -179,10 +184,11 @@ fn file(taken: Taken, outer: Outer, findings: &mut Findings) -> (Contained, Pack
         "message/rfc822" => Packing::Message,
         _ => Packing::of(look, magic),
     };
-    let text = text.map(|text| Personal::new(leaf::readable(declared, text)));
+    let text = text.map(|text| leaf::readable(declared, text));
+    let text = text.filter(|text| findings.keeps(text.len())).map(Personal::new);
     let mut kept: Vec<Personal<String>> = Vec::with_capacity(names.len());
     for name in names.into_iter().filter(|name| !name.is_empty()).map(Personal::new) {
-        if !kept.contains(&name) {
+        if !kept.contains(&name) && findings.keeps(name.expose().len()) {
             kept.push(name);
         }
     }
@@ -243,7 +249,7 @@ fn message(
 /// Whether what is said to be taken out of `items` items can be that: each names what came before
 /// it, all of it is within the limits.
 pub(super) fn is_plausible(items: usize, contained: &[Contained]) -> bool {
-    let bytes: usize = contained.iter().map(|one| one.content.len()).sum();
+    let bytes: usize = contained.iter().map(size).sum();
     let each = contained.iter().enumerate().all(|(nr, one)| {
         let item = &one.item;
         item.container.is_some_and(|outer| (outer as usize) < items + nr)

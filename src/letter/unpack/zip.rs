@@ -1,13 +1,18 @@
 //! Zip archives (APPNOTE 6.3), read in memory.
 //!
-//! By the directory at the end, which is where every other program looks. Whatever lets two programs see two
-//! archives in the same bytes is refused: entries that share bytes, a directory that does not fill
-//! its place. Stored and deflated entries only; no zip64, which no letter is large enough for.
+//! By the directory at the end, which is where most other programs look; some read entry after entry.
+//! Entries that share bytes are refused, and a directory that does not fill its place. Where the two
+//! ways of reading may give two archives, what the directory says is taken out and a finding tells: what
+//! stands before an entry's bytes says something else of it, two entries have one name, an entry is not in
+//! the directory, an end is found in two places. Stored and deflated entries only; no zip64, which
+//! no letter is large enough for.
+
+use std::collections::HashSet;
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 use memchr::memmem;
 
-use super::{MAX_NAME, Refused, Room, Taken, array};
+use super::{Finding, Findings, MAX_NAME, Refused, Room, Taken, array};
 
 const END: &[u8] = b"PK\x05\x06";
 const END_LENGTH: usize = 22;
@@ -20,6 +25,8 @@ const END_WITHIN: usize = END_LENGTH + u16::MAX as usize;
 
 /// Encrypted, by the old way or the strong one.
 const LOCKED: u16 = 1 | 1 << 6;
+/// Sizes and sum stand behind the bytes, not before them.
+const BEHIND: u16 = 1 << 3;
 /// The name is UTF-8.
 const UTF8: u16 = 1 << 11;
 const STORED: u16 = 0;
@@ -29,6 +36,8 @@ const AES: u16 = 99;
 
 struct Entry<'a> {
     name: &'a [u8],
+    /// The name that stands before its bytes, if it is another one.
+    other_name: Option<&'a [u8]>,
     flags: u16,
     method: u16,
     crc: u32,
@@ -37,8 +46,12 @@ struct Entry<'a> {
 }
 
 /// Takes every file out of an archive, or nothing.
-pub(super) fn take(archive: &[u8], room: &Room) -> Result<Vec<Taken>, Refused> {
-    let entries = entries(archive, room)?;
+pub(super) fn take(
+    archive: &[u8],
+    room: &Room,
+    findings: &mut Findings,
+) -> Result<Vec<Taken>, Refused> {
+    let (entries, is_ambiguous) = entries(archive, room)?;
     if entries.iter().any(|entry| entry.flags & LOCKED != 0 || entry.method == AES) {
         return Err(Refused::Locked);
     }
@@ -48,10 +61,17 @@ pub(super) fn take(archive: &[u8], room: &Room) -> Result<Vec<Taken>, Refused> {
         return Err(Refused::Swollen);
     }
     let files = entries.iter().filter(|entry| !(entry.name.ends_with(b"/") && entry.length == 0));
-    files.map(|entry| Ok(Taken::file(vec![name(entry)], None, unpack(entry)?))).collect()
+    let taken: Vec<Taken> = files
+        .map(|entry| Ok(Taken::file(names(entry), None, unpack(entry)?)))
+        .collect::<Result<_, Refused>>()?;
+    if is_ambiguous {
+        findings.add(Finding::AmbiguousArchive);
+    }
+    Ok(taken)
 }
 
-fn entries<'a>(archive: &'a [u8], room: &Room) -> Result<Vec<Entry<'a>>, Refused> {
+/// Every entry of the directory, and whether another program may see others.
+fn entries<'a>(archive: &'a [u8], room: &Room) -> Result<(Vec<Entry<'a>>, bool), Refused> {
     let tail = archive.len().saturating_sub(END_WITHIN);
     let end = tail + memmem::rfind(&archive[tail..], END).ok_or(Refused::Broken)?;
     let (count, size) = (u16_at(archive, end + 10)?, u32_at(archive, end + 12)? as usize);
@@ -68,8 +88,10 @@ fn entries<'a>(archive: &'a [u8], room: &Room) -> Result<Vec<Entry<'a>>, Refused
     let mut entries = Vec::with_capacity(usize::from(count));
     let mut places = Vec::with_capacity(usize::from(count));
     let mut at = start;
+    let mut is_ambiguous = has_other_end(archive, tail, end);
     for _ in 0..count {
-        let (entry, place, length) = entry(&archive[..end], at, base, start)?;
+        let (entry, place, length, differs) = entry(&archive[..end], at, base, start)?;
+        is_ambiguous |= differs;
         entries.push(entry);
         places.push(place);
         at += length;
@@ -81,16 +103,32 @@ fn entries<'a>(archive: &'a [u8], room: &Room) -> Result<Vec<Entry<'a>>, Refused
     if places.windows(2).any(|pair| pair[0].1 > pair[1].0) {
         return Err(Refused::Swollen);
     }
-    Ok(entries)
+    let mut from = 0;
+    for (begins, ends) in places.into_iter().chain([(start, end)]) {
+        is_ambiguous |= memmem::find(&archive[from..begins], LOCAL).is_some();
+        from = ends;
+    }
+    let mut seen = HashSet::with_capacity(entries.len());
+    is_ambiguous |= !entries.iter().all(|entry| seen.insert(entry.name));
+    Ok((entries, is_ambiguous))
 }
 
-/// The entry whose line of the directory begins at `at`, the place of its bytes, the length of the line.
+/// Whether an end stands somewhere else, too, whose comment fills the rest as it should.
+fn has_other_end(archive: &[u8], tail: usize, end: usize) -> bool {
+    memmem::find_iter(&archive[tail..], END).map(|at| tail + at).any(|at| {
+        let comment = u16_at(archive, at + 20).map_or(usize::MAX, usize::from);
+        at != end && archive.len() - at == END_LENGTH.saturating_add(comment)
+    })
+}
+
+/// The entry whose line of the directory begins at `at`, the place of its bytes, the length of the
+/// line, and whether something else stands before the bytes.
 fn entry(
     archive: &[u8],
     at: usize,
     base: usize,
     directory: usize,
-) -> Result<(Entry<'_>, (usize, usize), usize), Refused> {
+) -> Result<(Entry<'_>, (usize, usize), usize, bool), Refused> {
     let line = archive.get(at..).filter(|line| line.starts_with(CENTRAL)).ok_or(Refused::Broken)?;
     let name_length = usize::from(u16_at(line, 28)?);
     if name_length > MAX_NAME {
@@ -109,8 +147,28 @@ fn entry(
         return Err(Refused::Swollen);
     }
     let (flags, method, crc) = (u16_at(line, 8)?, u16_at(line, 10)?, u32_at(line, 16)?);
-    let entry = Entry { name, flags, method, crc, length, packed };
-    Ok((entry, (from, to), CENTRAL_LENGTH + name_length + more))
+    let local_name = local.get(LOCAL_LENGTH..).and_then(|rest| rest.get(..skip - LOCAL_LENGTH));
+    let local_name =
+        local_name.and_then(|rest| Some(&rest[..usize::from(u16_at(local, 26).ok()?)]));
+    let other_name = local_name.filter(|other| *other != name);
+    let differs = other_name.is_some() || differs(line, local)?;
+    let entry = Entry { name, other_name, flags, method, crc, length, packed };
+    Ok((entry, (from, to), CENTRAL_LENGTH + name_length + more, differs))
+}
+
+/// Whether what stands before the bytes of an entry says something else than its line of the directory,
+/// its name aside.
+fn differs(line: &[u8], local: &[u8]) -> Result<bool, Refused> {
+    let flags = u16_at(local, 6)?;
+    let mut differs = (flags ^ u16_at(line, 8)?) & LOCKED != 0;
+    differs |= u16_at(local, 8)? != u16_at(line, 10)?;
+    for (here, there) in [(14, 16), (18, 20), (22, 24)] {
+        let (here, there) = (u32_at(local, here)?, u32_at(line, there)?);
+        // Said behind the bytes, or in the way of zip64.
+        let is_unsaid = here == 0 && flags & BEHIND != 0 || here == u32::MAX;
+        differs |= here != there && !is_unsaid;
+    }
+    Ok(differs)
 }
 
 fn unpack(entry: &Entry<'_>) -> Result<Vec<u8>, Refused> {
@@ -152,12 +210,18 @@ fn inflate(packed: &[u8], length: usize) -> Result<Vec<u8>, Refused> {
     }
 }
 
-/// The name, UTF-8 if it is that, else as DOS wrote it, in which every byte is some character.
-fn name(entry: &Entry<'_>) -> String {
-    match std::str::from_utf8(entry.name) {
+/// Every name, that of the directory first.
+fn names(entry: &Entry<'_>) -> Vec<String> {
+    let other = entry.other_name.filter(|name| name.len() <= MAX_NAME);
+    [entry.name].into_iter().chain(other).map(|name| in_words(name, entry.flags)).collect()
+}
+
+/// A name, UTF-8 if it is that, else as DOS wrote it, in which every byte is some character.
+fn in_words(name: &[u8], flags: u16) -> String {
+    match std::str::from_utf8(name) {
         Ok(name) => name.to_owned(),
-        Err(_) if entry.flags & UTF8 != 0 => String::from_utf8_lossy(entry.name).into_owned(),
-        Err(_) => entry.name.iter().map(|&byte| dos(byte)).collect(),
+        Err(_) if flags & UTF8 != 0 => String::from_utf8_lossy(name).into_owned(),
+        Err(_) => name.iter().map(|&byte| dos(byte)).collect(),
     }
 }
 
