@@ -1,8 +1,11 @@
 //! Forgetting: the entry is durable, then the key is dropped (design §8, §9).
 //!
 //! Nothing is opened for it. Forgetting an item forgets what it was taken out of, too, for that
-//! holds it still. A certificate says so to others (`ledger::certificate`); it can be had again at any
+//! holds it still, and what was taken out of it, for that is of it: no box that can be opened holds
+//! its bytes then. What lay beside it in the same container stays. A certificate says so to others (`ledger::certificate`); it can be had again at any
 //! time, and says more once the cabinet has a new key.
+
+use std::collections::HashSet;
 
 use super::record::{Act, Recording};
 use super::state::BoxRecord;
@@ -19,8 +22,8 @@ use crate::vault::{self, seal::Kind};
 pub(super) const ROTATION_AGAIN: u64 = 60;
 
 impl Casebook {
-    /// Forgets items of one case, what they were taken out of included, after the reason was
-    /// recorded. With `now` the cabinet key is rotated at once: by a rotation that began after the
+    /// Forgets items of one case, what they were taken out of and what was taken out of them included,
+    /// after the reason was recorded. With `now` the cabinet key is rotated at once: by a rotation that began after the
     /// keys were dropped.
     ///
     /// # Errors
@@ -59,19 +62,33 @@ impl Casebook {
         let state = self.state();
         let known = state.cases.get(&case).ok_or(Error::Unknown("case"))?;
         case::may_forget(&known.case, approval)?;
+        let find = |item: ItemId| {
+            let record = state.boxed(Kind::Item, item).filter(|record| record.case == case);
+            record.copied().ok_or(Error::Unknown("item"))
+        };
         let mut records: Vec<BoxRecord> = Vec::new();
-        let mut wanted: Vec<ItemId> = items.to_vec();
-        while let Some(item) = wanted.pop() {
-            let record = state
-                .boxed(Kind::Item, item)
-                .filter(|record| record.case == case)
-                .ok_or(Error::Unknown("item"))?;
-            if record.forgotten || records.iter().any(|r| r.slot == record.slot) {
-                continue;
+        let mut seen: HashSet<ItemId> = HashSet::new();
+        for &asked in items {
+            let mut next = Some(asked);
+            while let Some(item) = next.filter(|item| seen.insert(*item)) {
+                let record = find(item)?;
+                next = record.container;
+                records.push(record);
             }
-            wanted.extend(record.container);
-            records.push(*record);
         }
+        // In the order of the ledger, in which a container comes before what it holds.
+        let mut inside: HashSet<ItemId> = items.iter().copied().collect();
+        let letters = known.letters.iter().filter_map(|letter| state.letters.get(letter));
+        for &item in letters.flat_map(|letter| &letter.items) {
+            let Ok(record) = find(item) else { continue };
+            if record.container.is_some_and(|outer| inside.contains(&outer)) {
+                inside.insert(item);
+                if seen.insert(item) {
+                    records.push(record);
+                }
+            }
+        }
+        records.retain(|record| !record.forgotten);
         if records.is_empty() {
             return Err(Error::Unknown("item that is not forgotten yet"));
         }

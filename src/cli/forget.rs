@@ -1,6 +1,6 @@
 //! Forgetting: the one thing that cannot be undone, so the plan is shown and the proof handed out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -18,8 +18,8 @@ use crate::staff::sealing::Sealing;
 
 /// Forget items: their keys are dropped, and nobody can open them any more
 ///
-/// What an item was taken out of is forgotten with it, for it still holds the item; the rest of
-/// that, too, can then not be taken out again. Each item gives a certificate, a file that proves by
+/// What an item was taken out of is forgotten with it, for it still holds the item, and so is what was
+/// taken out of it; what was beside it in there is kept, an item by itself. Each item gives a certificate, a file that proves by
 /// itself what was forgotten, when and by whom, and says until when that is provisional; `kluis audit
 /// certificate` fetches it again. A legal hold forbids it.
 #[derive(Args)]
@@ -54,8 +54,17 @@ pub(super) struct Forget {
 #[derive(Debug, PartialEq, Eq)]
 struct Doomed {
     item: ItemId,
-    /// What was asked for and is taken out of it; none if it was asked for itself.
-    because_of: Option<ItemId>,
+    why: Why,
+}
+
+/// Why an item goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Asked,
+    /// It holds this one.
+    Holds(ItemId),
+    /// It was taken out of this one.
+    OutOf(ItemId),
 }
 
 impl Forget {
@@ -92,7 +101,8 @@ impl Forget {
         let mut sealing = Sealing::new(self.case, Act::Note, client.sealing()?);
         sealing.note(NoteSubject::Reason, &reason, None, Vec::new());
         let items: Vec<ItemId> = plan.iter().map(|doomed| doomed.item).collect();
-        let certificates = client.forget(items.clone(), sealing.finish(), self.now)?;
+        // Named is what was asked for: what holds it is not asked to take all of its content along.
+        let certificates = client.forget(wanted, sealing.finish(), self.now)?;
         let certificates = verified(certificates, &items, &client.checkpoint_key)?;
         self.report(&certificates, &files, &left)
     }
@@ -144,31 +154,56 @@ impl Forget {
     }
 }
 
-/// What goes: the items asked for, and what they were taken out of. What was forgotten before is
-/// left out.
+/// What goes: the items asked for, what they were taken out of, and what was taken out of them. What
+/// was forgotten before is left out.
 fn plan(case: &CaseView, wanted: &[ItemId]) -> Vec<Doomed> {
+    let containers = containers(case);
     let mut plan: Vec<Doomed> = Vec::new();
     let mut seen = BTreeSet::new();
-    let mut queue: Vec<Doomed> =
-        wanted.iter().rev().map(|&item| Doomed { item, because_of: None }).collect();
-    while let Some(doomed) = queue.pop() {
-        if !seen.insert(doomed.item) {
-            continue;
-        }
-        let letter = case.letters.iter().find_map(|letter| {
-            let item = letter.card.items.iter().find(|item| item.0 == doomed.item)?;
-            Some((letter, item.2))
-        });
-        let Some((letter, is_forgotten)) = letter else { continue };
-        if let Some(container) = container(letter, doomed.item) {
-            queue.push(Doomed { item: container, because_of: Some(doomed.item) });
-        }
-        if !is_forgotten {
-            plan.push(doomed);
+    for &asked in wanted {
+        let (mut item, mut why) = (asked, Why::Asked);
+        while seen.insert(item) {
+            plan.push(Doomed { item, why });
+            let Some(container) = containers.get(&item).copied().flatten() else { break };
+            (item, why) = (container, Why::Holds(item));
         }
     }
+    for (&item, &container) in &containers {
+        let outer = |item: &ItemId| containers.get(item).copied().flatten();
+        let mut around = around(container, outer);
+        if around.any(|outer| wanted.contains(&outer)) && seen.insert(item) {
+            let why = container.map_or(Why::Asked, Why::OutOf);
+            plan.push(Doomed { item, why });
+        }
+    }
+    let is_forgotten = |item: ItemId| {
+        let mut all = case.letters.iter().flat_map(|letter| &letter.card.items);
+        all.any(|(id, _, is_forgotten)| *id == item && *is_forgotten)
+    };
+    plan.retain(|doomed| !is_forgotten(doomed.item));
     plan
 }
+
+/// Every item of a case, and what it was taken out of.
+fn containers(case: &CaseView) -> BTreeMap<ItemId, Option<ItemId>> {
+    let of_letter = |letter: &LetterView| {
+        let items = letter.card.items.iter();
+        items.map(|(item, ..)| (*item, container(letter, *item))).collect::<Vec<_>>()
+    };
+    case.letters.iter().flat_map(of_letter).collect()
+}
+
+/// What is around an item, from what it was taken out of outwards.
+fn around(
+    container: Option<ItemId>,
+    outer: impl Fn(&ItemId) -> Option<ItemId>,
+) -> impl Iterator<Item = ItemId> {
+    // Nothing is in itself: a list that says so ends nowhere else.
+    std::iter::successors(container, outer).take(MOST_AROUND)
+}
+
+/// Containers in each other: those of an encrypted letter around those of what was in it.
+const MOST_AROUND: usize = 64;
 
 /// What an item was taken out of: another of its letter, or what the letter was encrypted in.
 fn container(letter: &LetterView, item: ItemId) -> Option<ItemId> {
@@ -178,14 +213,16 @@ fn container(letter: &LetterView, item: ItemId) -> Option<ItemId> {
     outer.map(|card| card.id).or(letter.card.boxed.container)
 }
 
-/// What was taken out of something that goes, and stays: an item by itself.
+/// What was taken out of something that goes, however deep it was in it, and stays: an item by itself.
 fn left(case: &CaseView, plan: &[Doomed]) -> Vec<ItemId> {
     let goes = |item: ItemId| plan.iter().any(|doomed| doomed.item == item);
+    let containers = containers(case);
     let mut left = Vec::new();
     for letter in &case.letters {
         for (item, _, is_forgotten) in &letter.card.items {
-            let out_of = container(letter, *item);
-            if !is_forgotten && !goes(*item) && out_of.is_some_and(goes) {
+            let outer = |item: &ItemId| containers.get(item).copied().flatten();
+            let mut around = around(outer(item), outer);
+            if !is_forgotten && !goes(*item) && around.any(goes) {
                 left.push(*item);
             }
         }
@@ -205,13 +242,17 @@ fn stays(left: &[ItemId]) -> String {
 fn planned(case: CaseId, plan: &[Doomed], left: &[ItemId]) -> Report {
     let mut text = String::from("Would be forgotten:\n");
     let mut values: Vec<Value> = Vec::new();
-    for Doomed { item, because_of } in plan {
-        let why = because_of
-            .map_or_else(String::new, |inner| format!("  holds {}", print::brief(&inner)));
-        text.push_str(&format!("  {}{why}\n", print::brief(item)));
+    for Doomed { item, why } in plan {
+        let (words, holds, out_of) = match why {
+            Why::Asked => (String::new(), None, None),
+            Why::Holds(inner) => (format!("  holds {}", print::brief(inner)), Some(inner), None),
+            Why::OutOf(outer) => (format!("  out of {}", print::brief(outer)), None, Some(outer)),
+        };
+        text.push_str(&format!("  {}{words}\n", print::brief(item)));
         values.push(json!({
             "item": item.to_string(),
-            "because_of": because_of.map(|item| item.to_string()),
+            "because_of": holds.map(ToString::to_string),
+            "out_of": out_of.map(ToString::to_string),
         }));
     }
     text.push_str(&stays(left));

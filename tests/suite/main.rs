@@ -26,6 +26,7 @@ mod import;
 mod imports;
 mod inbox;
 mod index;
+mod inside;
 mod install;
 mod keyring;
 mod keys;
