@@ -39,7 +39,8 @@ pub fn child_main(mut args: impl Iterator<Item = String>) -> ! {
 /// What a letter that poisons the parser does to it: tests send one whose first line names it.
 pub fn poison(letter: &[u8]) {
     let line = letter.split(|&byte| byte == b'\r').next().unwrap_or_default();
-    if let Some(how @ (b"abort" | b"overflow" | b"hang")) = line.strip_prefix(b"X-Kluis-Lab: ") {
+    let how = line.strip_prefix(b"X-Kluis-Lab: ");
+    if let Some(how @ (b"abort" | b"panic" | b"overflow" | b"allocate" | b"hang")) = how {
         answer(how);
     }
 }
@@ -136,6 +137,32 @@ fn connect_abstract() -> Result<(), i32> {
     call(libc::SYS_connect, [3, name.as_ptr() as usize, name.len(), 0, 0, 0])
 }
 
+/// A socket, and a connection of it to where staff talk to the server.
+fn connect_server() -> Result<(), i32> {
+    socket(libc::AF_UNIX, libc::SOCK_STREAM)?;
+    let name = *b"\x01\0/run/kluis/kluis.sock\0";
+    call(libc::SYS_connect, [3, name.as_ptr() as usize, name.len(), 0, 0, 0])
+}
+
+/// A descriptor of the child's, on its way to whoever reads what it writes (SCM_RIGHTS).
+fn send_descriptor() -> Result<(), i32> {
+    // cmsghdr: length 20, level and kind 1, and one descriptor; msghdr: that, and nothing else.
+    let control = [20u64, 1 | 1 << 32, 0];
+    let message = [0, 0, 0, 0, control.as_ptr() as u64, 24, 0];
+    call(libc::SYS_sendmsg, [1, message.as_ptr() as usize, 0, 0, 0, 0])
+}
+
+/// Runs a program that is in memory alone.
+fn execute_memfd() -> Result<(), i32> {
+    call(libc::SYS_memfd_create, [text(c"x"), 0, 0, 0, 0, 0])?;
+    let flags = libc::AT_EMPTY_PATH as usize;
+    call(libc::SYS_execveat, [3, text(c""), 0, 0, flags, 0])
+}
+
+fn own() -> usize {
+    std::process::id() as usize
+}
+
 /// Children of children, as many as there can be.
 fn fork_bomb() -> Result<(), i32> {
     (0..64).try_for_each(|_| fork())
@@ -226,20 +253,36 @@ pub const PROBES: &[Probe] = probes! {
     "open-root-path" WORKS open(c"/", libc::O_PATH);
     "open-own-environ" WORKS open(c"/proc/self/environ", RD);
     "open-own-maps" WORKS open(c"/proc/self/maps", RD);
+    "open-by-symlink" WORKS open(c"/proc/self/cwd/../../../../../../../../etc/passwd", RD);
+    "open-program" WORKS open(c"/proc/self/exe", RD);
     "open-own-mem" WORKS open(c"/proc/self/mem", libc::O_RDWR);
     "open-own-fd" WORKS open(c"/proc/self/fd", libc::O_DIRECTORY);
     "open-of-parent" WORKS open_of_parent("environ", RD);
     "open-memory-of-parent" VARIES open_of_parent("mem", RD);
     "open-files-of-parent" VARIES open_of_parent("fd/0", libc::O_WRONLY);
     "open-root-of-parent" VARIES open_of_parent("root/etc/passwd", RD);
+    "open-folder-of-parent" VARIES open_of_parent("cwd", libc::O_PATH);
+    "open-memory-map-of-parent" VARIES open_of_parent("maps", RD);
+    "open-socket-of-parent" VARIES open_of_parent("fd/1", libc::O_PATH);
     "open-state" VARIES open(c"/var/lib/kluis/cabinet.1", RD);
     "open-own-socket" VARIES open(c"/proc/self/fd/0", libc::O_PATH);
     "open-init" VARIES open(c"/proc/1/environ", RD);
     "open-dev-null" WORKS open(c"/dev/null", libc::O_WRONLY);
     "open-dev-mem" VARIES open(c"/dev/mem", RD);
+    "open-dev-tty" VARIES open(c"/dev/tty", libc::O_RDWR);
+    "open-dev-shm" VARIES open(c"/dev/shm/kluis-probe", libc::O_CREAT | libc::O_RDWR);
     "open-tmpfile" VARIES open(c"/tmp", libc::O_TMPFILE | libc::O_RDWR);
     "openat2" VARIES call!(SYS_openat2, HERE, text(c"/etc/passwd"), [0u64; 3].as_ptr() as usize, 24);
     "open-by-handle" VARIES call!(SYS_open_by_handle_at, HERE, 0, 0);
+    "name-to-handle" VARIES call!(SYS_name_to_handle_at, HERE, text(c"/etc/passwd"), [0u32; 40].as_mut_ptr() as usize, [0i32; 1].as_mut_ptr() as usize, 0);
+    "stat" WORKS call!(SYS_statx, HERE, text(c"/etc/passwd"), 0, 0xfff, [0u64; 64].as_mut_ptr() as usize);
+    "readlink" WORKS call!(SYS_readlinkat, HERE, text(c"/proc/self/exe"), [0u8; 64].as_mut_ptr() as usize, 64);
+    "list" VARIES call!(SYS_getdents64, 0, [0u8; 512].as_mut_ptr() as usize, 512);
+    "make-device" VARIES call!(SYS_mknodat, HERE, text(c"/nonexistent/a"), 0o20600, 0x103);
+    "change-mode" VARIES call!(SYS_fchmodat, HERE, text(c"/nonexistent/a"), 0o777);
+    "change-owner" VARIES call!(SYS_fchownat, HERE, text(c"/nonexistent/a"), 0, 0, 0);
+    "set-attribute" VARIES call!(SYS_setxattr, text(c"/nonexistent/a"), text(c"user.x"), text(c"x"), 1, 0);
+    "watch" VARIES call!(SYS_fanotify_init, 0, 0);
     #[cfg(target_arch = "x86_64")]
     "old-open" WORKS call!(SYS_open, text(c"/etc/passwd"));
     "access" WORKS call!(SYS_faccessat, HERE, text(c"/etc/passwd"));
@@ -255,6 +298,9 @@ pub const PROBES: &[Probe] = probes! {
     "pivot-root" VARIES call!(SYS_pivot_root, text(c"/nonexistent"), text(c"/nonexistent"));
     "mount" VARIES call!(SYS_mount, 0, text(c"/nonexistent"), text(c"tmpfs"));
     "fsopen" VARIES call!(SYS_fsopen, text(c"tmpfs"), 0);
+    "open-tree" VARIES call!(SYS_open_tree, HERE, text(c"/"), 1);
+    "move-mount" VARIES call!(SYS_move_mount, HERE, text(c"/nonexistent"), HERE, text(c"/nonexistent"), 0);
+    "unmount" VARIES call!(SYS_umount2, text(c"/nonexistent"), 0);
 
     "inherited" WORKS inherited();
     "write-inherited" VARIES call!(SYS_write, 3, text(c"x"), 1);
@@ -264,6 +310,14 @@ pub const PROBES: &[Probe] = probes! {
     "pipe" WORKS call!(SYS_pipe2, [0i32; 2].as_mut_ptr() as usize, 0);
     "sendmsg" VARIES call!(SYS_sendmsg, 1, 0, 0);
     "recvmsg" VARIES call!(SYS_recvmsg, 0, 0, 0);
+    "send-descriptor" VARIES send_descriptor();
+    "read-at" VARIES call!(SYS_pread64, 3, [0u8; 8].as_mut_ptr() as usize, 8, 0);
+    "readv" VARIES call!(SYS_readv, 3, 0, 0);
+    "send-file" VARIES call!(SYS_sendfile, 1, 0, 0, 1);
+    "copy-range" VARIES call!(SYS_copy_file_range, 0, 0, 1, 0, 1, 0);
+    "tee" VARIES call!(SYS_tee, 0, 1, 1, libc::SPLICE_F_NONBLOCK as usize);
+    "seek" VARIES call!(SYS_lseek, 0, 0, 0);
+    "close" VARIES call!(SYS_close, 2);
     "sendto" VARIES call!(SYS_sendto, 1, text(c"x"), 1, 0, 0, 0);
     "writev" VARIES call!(SYS_writev, 1, 0, 0);
     "fcntl" WORKS call!(SYS_fcntl, 0, libc::F_GETFL as usize);
@@ -280,6 +334,9 @@ pub const PROBES: &[Probe] = probes! {
     "socketpair" WORKS call!(SYS_socketpair, libc::AF_UNIX as usize, libc::SOCK_STREAM as usize, 0, [0i32; 2].as_mut_ptr() as usize);
     "connect" VARIES call!(SYS_connect, 1, 0, 0);
     "connect-abstract" VARIES connect_abstract();
+    "connect-server" VARIES connect_server();
+    "listen" VARIES call!(SYS_listen, 0, 1);
+    "accept" VARIES call!(SYS_accept4, 0, 0, 0, 0);
     "bind" VARIES call!(SYS_bind, 1, 0, 0);
 
     "kill-parent" WORKS call!(SYS_kill, parent(), 0);
@@ -289,6 +346,13 @@ pub const PROBES: &[Probe] = probes! {
     "sigqueue-parent" VARIES call!(SYS_rt_sigqueueinfo, parent(), 0, 0);
     "pidfd-open" WORKS call!(SYS_pidfd_open, parent(), 0);
     "pidfd-getfd" VARIES call!(SYS_pidfd_getfd, 3, 0, 0);
+    "pidfd-signal" VARIES call!(SYS_pidfd_send_signal, 3, 0, 0, 0);
+    "tgkill-other-signal" VARIES call!(SYS_tgkill, own(), own(), libc::SIGSTOP as usize);
+    "tgkill-parent-abort" VARIES call!(SYS_tgkill, parent(), parent(), libc::SIGABRT as usize);
+    "ptrace-me" VARIES call!(SYS_ptrace, libc::PTRACE_TRACEME as usize);
+    "ptrace-seize" VARIES call!(SYS_ptrace, 0x4206, parent(), 0, 0);
+    "madvise-of-parent" VARIES call!(SYS_process_madvise, 3, 0, 0, 0, 0);
+    "wait-for-child" VARIES call!(SYS_wait4, usize::MAX, 0, 1, 0);
     "ptrace" VARIES call!(SYS_ptrace, libc::PTRACE_ATTACH as usize, parent(), 0, 0);
     "vm-readv" VARIES call!(SYS_process_vm_readv, parent(), 0, 0, 0, 0, 0);
     "vm-writev" VARIES call!(SYS_process_vm_writev, parent(), 0, 0, 0, 0, 0);
@@ -302,8 +366,12 @@ pub const PROBES: &[Probe] = probes! {
     "unshare" VARIES call!(SYS_unshare, NEW_USER);
     "unshare-pid" VARIES call!(SYS_unshare, libc::CLONE_NEWPID as usize);
     "unshare-net" VARIES call!(SYS_unshare, libc::CLONE_NEWNET as usize);
+    "unshare-mount" VARIES call!(SYS_unshare, libc::CLONE_NEWNS as usize);
     "setns" VARIES call!(SYS_setns, 0, 0);
+    "session" VARIES call!(SYS_setsid);
     "execve" VARIES call!(SYS_execve, text(c"/nonexistent"), 0, 0);
+    "execve-shell" VARIES call!(SYS_execve, text(c"/bin/sh"), 0, 0);
+    "execveat-memfd" VARIES execute_memfd();
     "execveat" VARIES call!(SYS_execveat, 0, text(c""), 0, 0, libc::AT_EMPTY_PATH as usize);
     "memfd" WORKS call!(SYS_memfd_create, text(c"x"), 0);
     "memfd-secret" VARIES call!(SYS_memfd_secret, 0);
@@ -311,6 +379,9 @@ pub const PROBES: &[Probe] = probes! {
     "mmap-exec" WORKS map(libc::PROT_READ | libc::PROT_EXEC);
     "mmap-write-exec" WORKS map(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
     "mprotect-exec" WORKS protect();
+    "mmap-exec-grows" VARIES map(libc::PROT_EXEC | libc::PROT_GROWSDOWN);
+    "protect-by-key" VARIES call!(SYS_pkey_mprotect, 0, 0, libc::PROT_EXEC as usize, usize::MAX);
+    "remap-pages" VARIES call!(SYS_remap_file_pages, 0, 0, 0, 0, 0);
     "personality" WORKS call!(SYS_personality, 0xffff_ffff);
     #[cfg(target_arch = "x86_64")]
     "int80" VARIES int80();
@@ -320,6 +391,9 @@ pub const PROBES: &[Probe] = probes! {
     "ldt" VARIES call!(SYS_modify_ldt, 0, 0, 0);
 
     "io-uring" VARIES call!(SYS_io_uring_setup, 1, [0u8; 256].as_mut_ptr() as usize);
+    "io-uring-enter" VARIES call!(SYS_io_uring_enter, 3, 1, 1, 0, 0, 0);
+    "io-uring-register" VARIES call!(SYS_io_uring_register, 3, 0, 0, 0);
+    "old-async-io" VARIES call!(SYS_io_setup, 1, [0usize; 1].as_mut_ptr() as usize);
     "bpf" VARIES call!(SYS_bpf, 0, 0, 0);
     "perf-event" VARIES call!(SYS_perf_event_open, 0, 0, usize::MAX, usize::MAX, 0);
     "userfaultfd" VARIES call!(SYS_userfaultfd, 1);
@@ -328,24 +402,37 @@ pub const PROBES: &[Probe] = probes! {
     "add-key" VARIES call!(SYS_add_key, text(c"user"), text(c"x"), text(c"x"), 1, usize::MAX);
     "request-key" VARIES call!(SYS_request_key, text(c"user"), text(c"x"), 0, 0);
     "shmget" VARIES call!(SYS_shmget, 0, 4096, 0o600);
+    "shmat" VARIES call!(SYS_shmat, 0, 0, 0);
+    "keyring-of-session" VARIES call!(SYS_keyctl, 1, 0);
     "msgget" VARIES call!(SYS_msgget, 1, 0);
     "semget" VARIES call!(SYS_semget, 1, 1, 0);
     "mq-open" VARIES call!(SYS_mq_open, text(c"x"), 0);
     "inotify" WORKS call!(SYS_inotify_init1, 0);
     "eventfd" WORKS call!(SYS_eventfd2, 0, 0);
     "epoll" WORKS call!(SYS_epoll_create1, 0);
+    "timerfd" WORKS call!(SYS_timerfd_create, 0, 0);
     "init-module" VARIES call!(SYS_init_module, 0, 0, 0);
+    "load-module" VARIES call!(SYS_finit_module, 0, 0, 0);
+    "reboot" VARIES call!(SYS_reboot, 0, 0, 0, 0);
+    "swap" VARIES call!(SYS_swapon, text(c"/nonexistent"), 0);
+    "host-name" VARIES call!(SYS_sethostname, 0, 0);
+    "clock" VARIES call!(SYS_clock_settime, 99, 0);
+    "accounting" VARIES call!(SYS_acct, text(c"/nonexistent"));
     "kexec" VARIES call!(SYS_kexec_load, 0, 0, 0, 0xffff);
     "syslog" VARIES call!(SYS_syslog, 3, 0, 0);
     "uname" WORKS call!(SYS_uname, [0u8; 512].as_mut_ptr() as usize);
     "sysinfo" WORKS call!(SYS_sysinfo, [0u8; 256].as_mut_ptr() as usize);
 
+    "landlock-again" VARIES call!(SYS_landlock_create_ruleset, 0, 0, 1);
     "seccomp-again" VARIES call!(SYS_seccomp, 1, 0, 0);
     "prctl-dumpable" WORKS call!(SYS_prctl, libc::PR_SET_DUMPABLE as usize, 1);
     "prctl-deathsig" WORKS call!(SYS_prctl, libc::PR_SET_PDEATHSIG as usize, 0);
     "setuid" VARIES call!(SYS_setuid, 0);
     "capset" VARIES call!(SYS_capset, 0, 0);
     "raise-limit" WORKS call!(SYS_prlimit64, 0, libc::RLIMIT_AS as usize, 0, [0u64; 2].as_mut_ptr() as usize);
+    "set-limit" VARIES call!(SYS_setrlimit, libc::RLIMIT_NPROC as usize, [u64::MAX; 2].as_ptr() as usize);
+    "setgroups" VARIES call!(SYS_setgroups, 0, 0);
+    "scheduler-of-parent" VARIES call!(SYS_sched_setparam, parent(), [0i32; 1].as_ptr() as usize);
     "setpriority" WORKS call!(SYS_setpriority, 0, 0, 5);
     "scheduler" VARIES call!(SYS_sched_setscheduler, 0, 1, [1i32].as_ptr() as usize);
     "affinity" WORKS call!(SYS_sched_getaffinity, 0, 128, [0u8; 128].as_mut_ptr() as usize);

@@ -5,6 +5,7 @@ mod answers;
 mod attacks;
 mod audit;
 mod backup;
+mod bombs;
 mod bulk;
 mod canaries;
 mod cli;
