@@ -19,19 +19,19 @@ const KLUIS: &str = env!("CARGO_BIN_EXE_kluis");
 const WORDS: &str = "four words are good";
 
 /// A folder with everything of one test in it, the member's home among it.
-struct Office {
+pub(crate) struct Office {
     root: tempfile::TempDir,
 }
 
 impl Office {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let root = tempfile::tempdir().expect("a folder");
         std::fs::write(root.path().join("words"), format!("{WORDS}\n")).expect("written");
         std::fs::write(root.path().join("wrong"), "not these words\n").expect("written");
         Self { root }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
@@ -46,7 +46,7 @@ impl Office {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("kluis runs")
     }
 
@@ -56,7 +56,7 @@ impl Office {
     }
 
     /// Runs what must succeed; gives its JSON.
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let arguments = [arguments, &["--json"]].concat();
         let output = self.run(&arguments);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -87,7 +87,7 @@ impl Office {
     }
 
     /// Founds a vault with every key made, one passphrase for all; SMTP on a port of the kernel's.
-    fn found(&self) -> Value {
+    pub(crate) fn found(&self) -> Value {
         let made = self.json(&[
             "init",
             "vault",
@@ -105,7 +105,7 @@ impl Office {
         made
     }
 
-    fn serve(&self) -> Server {
+    pub(crate) fn serve(&self) -> Server {
         let mut child = self
             .command(&["serve", "vault", "--json"])
             .stdout(Stdio::piped())
@@ -125,18 +125,18 @@ impl Office {
 }
 
 /// A serving process, stopped when dropped.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     listens: Value,
 }
 
 impl Server {
-    fn smtp(&self) -> SocketAddr {
+    pub(crate) fn smtp(&self) -> SocketAddr {
         self.listens["smtp"][0].as_str().expect("listens").parse().expect("an address")
     }
 
     /// Asks it to stop as a service manager does; gives its log.
-    fn stop(mut self) -> String {
+    pub(crate) fn stop(mut self) -> String {
         let id = i32::try_from(self.child.id()).expect("a process id");
         let id = rustix::process::Pid::from_raw(id).expect("a process id");
         rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("is told");

@@ -50,6 +50,7 @@ mod postfix;
 #[cfg(kluis_lab)]
 mod powercut;
 mod receive;
+mod recipes;
 mod recovery;
 mod reload;
 mod remanence;
@@ -62,6 +63,7 @@ mod scan;
 mod scanned;
 mod scrub;
 mod secrecy;
+mod shown;
 mod status;
 mod store;
 mod sweep;
