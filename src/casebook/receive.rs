@@ -154,7 +154,7 @@ impl Casebook {
         let answer = match self.sandbox.run(&mail.raw).await {
             // Not the letter's fault: it waits with its sender until parsers start again.
             Err(Failure::Unavailable) => return Err(Error::NoParser),
-Ok(bytes) if !room(bytes.len()) => return Err(Error::NoMemory),
+            Ok(bytes) if !room(bytes.len()) => return Err(Error::NoMemory),
             answer => answer.ok(),
         };
         // A child may be taken over by what it reads: its answer is a proposal, checked here.
