@@ -5,7 +5,7 @@
 //! takes anew, `outsiders` mails them checkpoints, `fetching` gets letters from mailboxes elsewhere. Left to others: all the work.
 
 mod canaries;
-mod fetching;
+pub mod fetching;
 mod live;
 mod outsiders;
 mod sockets;

@@ -723,6 +723,9 @@ pub struct Mailbox {
     /// Letters that are sealed and could not be deleted or moved there.
     #[n(4)]
     pub left: u64,
+    /// What its server cannot do, and what that means.
+    #[n(5)]
+    pub remark: Option<String>,
 }
 
 /// The longest message before the log-in, in bytes.

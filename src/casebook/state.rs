@@ -260,8 +260,9 @@ impl State {
                     self.letters.entry(letter).or_default().redelivered += 1;
                 }
             }
+            Fact::MailboxBound | Fact::MailboxNamesClosed => self.mailboxes.note(entry),
             Fact::MailFetched | Fact::MailSetAside => {
-                self.mailboxes.apply(entry);
+                self.mailboxes.note(entry);
                 if let Some(letter) = entry.letter {
                     self.letters.entry(letter).or_default().fetched = true;
                 }

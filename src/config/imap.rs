@@ -13,7 +13,7 @@ use super::{SEE_SAMPLE, fields, is_hostname};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Imap {
-    /// What it is called in the log and, hashed with the folder, in the ledger.
+    /// What it is called in the log and, hashed with host, port, user and folder, in the ledger.
     pub name: String,
     /// The server's name or address.
     pub host: String,

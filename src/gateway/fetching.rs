@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::casebook::fetched::MailId;
+use crate::casebook::fetched::{MailId, Place};
 use crate::casebook::{self, Casebook, protocol};
 use crate::config::{After, Config, Imap, ImapTls};
 use crate::ids::Digest;
@@ -15,7 +15,7 @@ use crate::inbox::{Deliver, Delivery, Verdict};
 use crate::secret::Personal;
 
 /// The mailboxes of the settings.
-pub(super) fn accounts(config: &Config) -> Vec<Account> {
+pub fn accounts(config: &Config) -> Vec<Account> {
     config.imap.iter().map(|mailbox| account(config, mailbox)).collect()
 }
 
@@ -84,7 +84,7 @@ pub(super) fn warn(accounts: &[Account]) {
 
 /// The mailboxes to watch.
 pub(super) fn watch(accounts: &[Account]) -> Watch {
-    Watch::of(accounts.iter().map(|account| (account.name.clone(), account.mailbox())))
+    Watch::of(accounts.iter().map(|account| (account.name.clone(), account.place())))
 }
 
 /// How it stands with them, for whoever asks.
@@ -93,8 +93,9 @@ pub(super) fn standing(casebook: &Casebook, watch: &Watch) -> Vec<protocol::Mail
         name: state.name,
         polled: state.polled,
         fault: state.fault.map(|fault| fault.to_string()),
-        aside: casebook.count_set_aside(state.mailbox),
+        aside: casebook.count_set_aside(casebook.mailbox(state.place)),
         left: state.left,
+        remark: state.remark.map(|remark| remark.to_string()),
     };
     watch.states().into_iter().map(standing).collect()
 }
@@ -106,25 +107,41 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    fn enter(
+    fn enter<T: Send + 'static>(
         &self,
-        entry: impl FnOnce(&Casebook) -> Result<(), casebook::Error> + Send + 'static,
-    ) -> Task<bool> {
+        entry: impl FnOnce(&Casebook) -> Result<T, casebook::Error> + Send + 'static,
+    ) -> Task<Option<T>> {
         let casebook = Arc::clone(&self.casebook);
         Box::pin(async move {
             match tokio::task::spawn_blocking(move || entry(&casebook)).await {
-                Ok(Ok(())) => true,
+                Ok(Ok(entered)) => Some(entered),
                 Ok(Err(error)) => {
                     tracing::error!(%error, "what was fetched could not be entered");
-                    false
+                    None
                 }
-                Err(_) => false,
+                Err(_) => None,
             }
         })
+    }
+
+    fn is_entered(
+        &self,
+        entry: impl FnOnce(&Casebook) -> Result<(), casebook::Error> + Send + 'static,
+    ) -> Task<bool> {
+        let entered = self.enter(entry);
+        Box::pin(async move { entered.await.is_some() })
     }
 }
 
 impl Keeper for Shelf {
+    fn bind(&self, places: Vec<Place>) -> Task<Option<Vec<Digest>>> {
+        self.enter(move |casebook| casebook.bind_mailboxes(&places))
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        self.casebook.store().expect_room(bytes).is_ok()
+    }
+
     fn deliver(&self, delivery: Delivery) -> Task<Verdict> {
         (self.deliver)(delivery)
     }
@@ -141,16 +158,20 @@ impl Keeper for Shelf {
         self.casebook.is_letter(mail)
     }
 
+    fn letters(&self, mailbox: Digest, validity: u32) -> Vec<u32> {
+        self.casebook.letters_in(mailbox, validity)
+    }
+
     fn aside(&self, mailbox: Digest, validity: u32) -> Vec<(u32, u64)> {
         self.casebook.set_aside_in(mailbox, validity)
     }
 
     fn pass_over(&self, mail: MailId) -> Task<bool> {
-        self.enter(move |casebook| casebook.pass_over(mail))
+        self.is_entered(move |casebook| casebook.pass_over(mail))
     }
 
     fn set_aside(&self, mail: MailId) -> Task<bool> {
-        self.enter(move |casebook| casebook.set_aside(mail))
+        self.is_entered(move |casebook| casebook.set_aside(mail))
     }
 
     fn now(&self) -> u64 {

@@ -183,6 +183,13 @@ pub enum Fact {
     /// A member insisted on having an item in spite of the virus scanner, or without its word.
     #[n(54)]
     WarningOverridden,
+    /// What was entered of a mailbox by its name alone, as older versions did, is about the mailbox of
+    /// these settings: `hash` is the name's, `count` the start of the settings'.
+    #[n(55)]
+    MailboxBound,
+    /// From here on no name of a mailbox is bound any more.
+    #[n(56)]
+    MailboxNamesClosed,
 }
 
 /// `count` of a [`Fact::ServerKey`] entry: the key that signs checkpoints.

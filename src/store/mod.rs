@@ -47,7 +47,7 @@ pub use error::{Error, KEEPS_ITS_KEY};
 pub use get::{Files, GetError};
 pub use opening::Opening;
 pub use packs::{PackId, Spot};
-pub use peek::newest;
+pub use peek::{each, newest};
 pub use plan_file::PlanFile;
 pub use removal::{ClosedPack, Listed, REMOVE_STEPS, Removal, Removed, State};
 pub use report::{Harmed, Problem, Remedy, Report};

@@ -16,35 +16,15 @@ use crate::ledger::{Entry, Fact};
 /// # Errors
 /// There is no vault, the system does not let its files be read, or one before the newest is damaged.
 pub fn newest<const N: usize>(dir: &Path, kinds: [Fact; N]) -> Result<[Option<Entry>; N], Error> {
-    let disk = Disk::Machine;
-    let dir = dir.join("ledger");
-    let place = Place { vault: log::vault_of(&disk, &dir)?, disk, dir };
+    let place = place(dir)?;
     let mut newest = [const { None }; N];
     for (back, first) in place.files()?.into_iter().rev().enumerate() {
-        let bytes = place.disk.read(&place.path(first))?;
-        let mut walk = Walk::new(&bytes);
         let mut found = [const { None }; N];
-        loop {
-            let frame = match walk.next() {
-                Ok(Some(frame)) => frame,
-                Ok(None) => break,
-                // Only where something may just be written can the end of a file say nothing.
-                Err(_) if back == 0 => break,
-                Err(_) => {
-                    let what = "a frame that is not whole";
-                    return Err(Error::damaged(&place.path(first), walk.at(), what));
-                }
-            };
-            if frame.header.kind != Type::Entries {
-                continue;
+        read(&place, first, back == 0, |entry| {
+            if let Some(at) = kinds.iter().position(|kind| *kind == entry.kind) {
+                found[at] = Some(entry);
             }
-            for bytes in log::decode_frame(frame.payload).unwrap_or_default() {
-                let Ok(entry) = Entry::from_bytes(bytes) else { continue };
-                if let Some(at) = kinds.iter().position(|kind| *kind == entry.kind) {
-                    found[at] = Some(entry);
-                }
-            }
-        }
+        })?;
         for (newest, found) in newest.iter_mut().zip(found) {
             *newest = newest.take().or(found);
         }
@@ -53,6 +33,57 @@ pub fn newest<const N: usize>(dir: &Path, kinds: [Fact; N]) -> Result<[Option<En
         }
     }
     Ok(newest)
+}
+
+/// Shows every entry of the vault in `dir`, oldest first.
+///
+/// # Errors
+/// As [`newest`].
+pub fn each(dir: &Path, mut see: impl FnMut(&Entry)) -> Result<(), Error> {
+    let place = place(dir)?;
+    let files = place.files()?;
+    let last = files.last().copied();
+    for first in files {
+        read(&place, first, Some(first) == last, |entry| see(&entry))?;
+    }
+    Ok(())
+}
+
+fn place(dir: &Path) -> Result<Place, Error> {
+    let disk = Disk::Machine;
+    let dir = dir.join("ledger");
+    Ok(Place { vault: log::vault_of(&disk, &dir)?, disk, dir })
+}
+
+/// The entries of the file that begins with entry `first`; `is_newest` if it may just be written.
+fn read(
+    place: &Place,
+    first: u64,
+    is_newest: bool,
+    mut see: impl FnMut(Entry),
+) -> Result<(), Error> {
+    let bytes = place.disk.read(&place.path(first))?;
+    let mut walk = Walk::new(&bytes);
+    loop {
+        let frame = match walk.next() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(()),
+            // Only where something may just be written can the end of a file say nothing.
+            Err(_) if is_newest => return Ok(()),
+            Err(_) => {
+                let what = "a frame that is not whole";
+                return Err(Error::damaged(&place.path(first), walk.at(), what));
+            }
+        };
+        if frame.header.kind != Type::Entries {
+            continue;
+        }
+        for bytes in log::decode_frame(frame.payload).unwrap_or_default() {
+            if let Ok(entry) = Entry::from_bytes(bytes) {
+                see(entry);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_fi
 use serde_json::Value;
 
 use crate::disks::has_program;
+use crate::imap_server::{ImapServer, Twist};
 use crate::outsiders::send_checkpoints_to;
 use crate::way::skipped;
 use crate::world::{KLUIS, World};
@@ -41,6 +42,8 @@ struct Patient {
     refused: Option<(i64, i32)>,
     /// The state directory is named.
     names_vault: bool,
+    /// A server of mailboxes that runs as long as this is here.
+    mail_server: Option<ImapServer>,
 }
 
 impl Patient {
@@ -68,6 +71,7 @@ impl Patient {
             variables: Vec::new(),
             refused: None,
             names_vault: true,
+            mail_server: None,
         }
     }
 
@@ -404,7 +408,41 @@ const PROVOCATIONS: &[Provocation] = &[
         mend: "after = \"delete\" in its [[imap]] part of kluis.toml",
         past: FRESH,
         missing: never,
-        provoke: |patient| crate::imap::add_account(&patient.world, "office", 143, ""),
+        provoke: |patient| {
+            let there = ImapServer::start(|_, _| Twist::Usual);
+            crate::imap::add_account(&patient.world, "office", there.port, "");
+            patient.mail_server = Some(there);
+        },
+    },
+    Provocation {
+        check: "mailboxes",
+        level: "problem",
+        what: "office: the server refused the log-in",
+        mend: "username and password_file in its [[imap]] part; are passwords allowed?",
+        past: FRESH,
+        missing: never,
+        provoke: |patient| {
+            let there = ImapServer::start(|_, command| match command.starts_with("LOGIN") {
+                true => Twist::Say(b"TAG NO\r\n".to_vec()),
+                false => Twist::Usual,
+            });
+            crate::imap::add_account(&patient.world, "office", there.port, "after = \"delete\"\n");
+            patient.mail_server = Some(there);
+        },
+    },
+    Provocation {
+        check: "mailboxes",
+        level: "warning",
+        what: "office: its server has no UIDPLUS: *",
+        mend: "keep everybody else out of that mailbox",
+        past: FRESH,
+        missing: never,
+        provoke: |patient| {
+            let there = ImapServer::start(|_, _| Twist::Usual);
+            there.mailbox().capabilities = "IDLE";
+            crate::imap::add_account(&patient.world, "office", there.port, "after = \"delete\"\n");
+            patient.mail_server = Some(there);
+        },
     },
     Provocation {
         check: "mail-secrets",

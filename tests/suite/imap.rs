@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use kluis::casebook::Filter;
-use kluis::casebook::fetched::mailbox;
+use kluis::casebook::fetched::{Mailboxes, Place};
 use kluis::ledger::Fact;
 use kluis::ledger::entry::Entry;
 
@@ -43,10 +43,16 @@ pub(crate) fn add_account(world: &World, name: &str, port: u16, more: &str) {
     std::fs::write(world.state().join("imap.password"), "secret words\n").expect("is written");
 }
 
+/// Which mailbox [`add_account`] adds.
+pub(crate) fn place(name: &str, port: u16) -> Place {
+    Place::of(name, "127.0.0.1", port, "office", "INBOX")
+}
+
 /// What the ledger says of a mailbox: UIDs that are letters, with how many letters, and those set
 /// aside.
-pub(crate) fn fetched(entries: &[Entry], name: &str, folder: &str) -> (Vec<u32>, usize, Vec<u32>) {
-    let ours = entries.iter().filter(|entry| entry.hash == Some(mailbox(name, folder)));
+pub(crate) fn fetched(entries: &[Entry], place: Place) -> (Vec<u32>, usize, Vec<u32>) {
+    let mailbox = Mailboxes::of(entries).named(place);
+    let ours = entries.iter().filter(|entry| entry.hash == Some(mailbox));
     let (mut uids, mut letters, mut aside) = (Vec::new(), BTreeSet::new(), Vec::new());
     for entry in ours {
         let uid = entry.count.expect("a UID") as u32;
@@ -72,7 +78,7 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Waits until a mailbox was asked for its folder twice more: whatever a poll does is done.
-fn two_polls(server: &ImapServer) {
+pub(crate) fn two_polls(server: &ImapServer) {
     for _ in 0..2 {
         let before = server.mailbox().count("SELECT");
         server.mailbox().wake();
@@ -151,7 +157,7 @@ fn list_with(mailbox: &mut Mailbox, command: &str, other: fn(u32) -> Option<Stri
     Twist::Say(said)
 }
 
-fn as_usual(_: &mut Mailbox, _: &str) -> Twist {
+pub(crate) fn as_usual(_: &mut Mailbox, _: &str) -> Twist {
     Twist::Usual
 }
 
@@ -351,11 +357,15 @@ fn whatever_a_server_does_nothing_is_lost_and_nothing_comes_twice() {
         add_account(&world, name, server.port, row.more);
     }
     let server = runtime.block_on(world.serve());
-    let folder = |row: &Row| if row.more.contains("R&D") { "R&D &-&AOk" } else { "INBOX" };
-    for (row, name) in ROWS.iter().zip(&names) {
+    let place = |row: &Row, name: &str, port| {
+        let folder = if row.more.contains("R&D") { "R&D &-&AOk" } else { "INBOX" };
+        Place::of(name, "127.0.0.1", port, "office", folder)
+    };
+    for ((row, there), name) in ROWS.iter().zip(&servers).zip(&names) {
+        let place = place(row, name, there.port);
         let mut last = None;
         let is_so = || {
-            let (letters, _, aside) = fetched(&entries(&server), name, folder(row));
+            let (letters, _, aside) = fetched(&entries(&server), place);
             let all = letters == row.letters && aside == row.aside;
             last = Some((letters, aside));
             all
@@ -387,8 +397,9 @@ fn whatever_a_server_does_nothing_is_lost_and_nothing_comes_twice() {
             assert_eq!(mailbox.count("UID COPY"), 1);
         }
     }
-    for (row, name) in ROWS.iter().zip(&names) {
-        let (uids, letters, aside) = fetched(&entries(&server), name, folder(row));
+    for ((row, there), name) in ROWS.iter().zip(&servers).zip(&names) {
+        let place = place(row, name, there.port);
+        let (uids, letters, aside) = fetched(&entries(&server), place);
         assert_eq!((&uids[..], letters, &aside[..]), (row.letters, row.letters.len(), row.aside));
     }
     let mut got: Vec<Vec<u8>> = letters(&world);
@@ -402,7 +413,7 @@ fn whatever_a_server_does_nothing_is_lost_and_nothing_comes_twice() {
 }
 
 /// A world with one mailbox of these mails, and its server.
-fn office(more: &str, twisted: Twisted, mails: u32) -> (World, ImapServer) {
+pub(crate) fn office(more: &str, twisted: Twisted, mails: u32) -> (World, ImapServer) {
     let (world, there) = (World::found(), ImapServer::start(twisted));
     for number in 1..=mails {
         there.mailbox().add(mail("office", number));
@@ -411,8 +422,8 @@ fn office(more: &str, twisted: Twisted, mails: u32) -> (World, ImapServer) {
     (world, there)
 }
 
-fn letters_of(server: &Server) -> Vec<u32> {
-    fetched(&entries(server), "office", "INBOX").0
+pub(crate) fn letters_of(server: &Server, there: &ImapServer) -> Vec<u32> {
+    fetched(&entries(server), place("office", there.port)).0
 }
 
 #[test]
@@ -427,7 +438,7 @@ fn a_second_look_fetches_no_byte_after_a_restart_and_without_the_index_neither()
         let sent = there.mailbox().sent;
         let selects = there.mailbox().count("SELECT");
         let server = runtime.block_on(world.serve());
-        eventually("the letters", || letters_of(&server) == [1, 2, 3, 4]);
+        eventually("the letters", || letters_of(&server, &there) == [1, 2, 3, 4]);
         eventually("a poll", || there.mailbox().count("SELECT") > selects);
         two_polls(&there);
         if again {
@@ -455,7 +466,7 @@ fn a_new_uidvalidity_with_new_mail_loses_nothing_and_hits_no_other_mail() {
         }
     }
     eventually("all are gone again", || there.mailbox().mails.is_empty());
-    let (uids, letters, aside) = fetched(&entries(&server), "office", "INBOX");
+    let (uids, letters, aside) = fetched(&entries(&server), place("office", there.port));
     assert_eq!((uids, letters, aside), (vec![1, 2, 3, 1, 2, 3], 4, vec![]));
     let mut got = self::letters(&world);
     got.sort();
@@ -488,7 +499,7 @@ fn what_could_not_be_deleted_is_deleted_later_and_not_sealed_again() {
     );
     let runtime = runtime();
     let server = runtime.block_on(world.serve());
-    eventually("both are letters", || letters_of(&server) == [1, 2]);
+    eventually("both are letters", || letters_of(&server, &there) == [1, 2]);
     eventually("both are gone", || {
         there.mailbox().wake();
         there.mailbox().mails.is_empty()
@@ -502,7 +513,7 @@ fn the_law_counts_from_when_the_mailbox_got_a_letter() {
     let (world, there) = office("", as_usual, 1);
     let runtime = runtime();
     let server = runtime.block_on(world.serve());
-    eventually("the letter", || letters_of(&server) == [1]);
+    eventually("the letter", || letters_of(&server, &there) == [1]);
     let opened = entries(&server).into_iter().find(|entry| entry.kind == Fact::CaseOpened);
     let day = opened.expect("a case").count.expect("another day than today's");
     // 2 November 2026.

@@ -23,6 +23,8 @@ mod fuzzed;
 mod haproxy;
 mod hostile;
 mod imap;
+mod imap_vault;
+mod imap_worker;
 mod import;
 mod imports;
 mod inbox;
@@ -102,5 +104,7 @@ mod smtp_body;
 mod tally;
 #[path = "../support/thief.rs"]
 mod thief;
+#[path = "../support/imap_worker.rs"]
+mod worker;
 #[path = "../support/world.rs"]
 mod world;

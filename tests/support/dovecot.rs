@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
@@ -32,6 +32,14 @@ impl Dovecot {
     /// Starts one, or says why there can be none. Access tokens are shown to `tokens`, if there is
     /// one.
     pub(crate) fn start(tokens: Option<&TokenServer>) -> Result<Self, &'static str> {
+        Self::start_that_can(tokens, None)
+    }
+
+    /// The same; it says that it can do nothing but this.
+    pub(crate) fn start_that_can(
+        tokens: Option<&TokenServer>,
+        capabilities: Option<&str>,
+    ) -> Result<Self, &'static str> {
         if Command::new("dovecot").arg("--version").output().is_err() {
             return Err("dovecot is not installed");
         }
@@ -52,7 +60,9 @@ impl Dovecot {
         open_to_all(&dir.path().join("users"));
         let [imap, imaps] = [free_port(), free_port()];
         let mut dovecot = Self { dir, imap, imaps, child: None };
-        std::fs::write(dovecot.path("dovecot.conf"), dovecot.settings(tokens)).expect("is written");
+        let mut settings = dovecot.settings(tokens);
+        settings.extend(capabilities.map(|can| format!("imap_capability = {can}\n")));
+        std::fs::write(dovecot.path("dovecot.conf"), settings).expect("is written");
         dovecot.run();
         Ok(dovecot)
     }
@@ -168,6 +178,17 @@ impl Dovecot {
         std::fs::rename(&partial, maildir.join("new").join(&name)).expect("is moved");
     }
 
+    /// Puts a mail of the year 2020 into the mailbox that somebody marked as deleted; gives its file.
+    pub(crate) fn deliver_marked(&self, raw: &[u8]) -> PathBuf {
+        let file = self.maildir().join("cur/1577836800.marked.here:2,T");
+        std::fs::write(&file, raw).expect("is written");
+        chown(&file, Some(OWNER), Some(OWNER)).expect("is given away");
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_577_836_800);
+        let opened = std::fs::File::options().append(true).open(&file).expect("opens");
+        opened.set_modified(then).expect("is dated");
+        file
+    }
+
     /// The mails that lie in a folder: `` is the mailbox, `.Done` another.
     pub(crate) fn mails(&self, folder: &str) -> usize {
         let folder = self.maildir().join(folder);
@@ -222,6 +243,8 @@ pub(crate) struct TokenServer {
 /// What a token endpoint gave, and was asked.
 #[derive(Default)]
 pub(crate) struct Given {
+    /// How often a token was asked for.
+    pub(crate) asked: u32,
     /// Tokens given so far; the newest is good.
     pub(crate) tokens: u32,
     /// The newest is not good any more, either.
@@ -292,6 +315,7 @@ fn answer(mut stream: TcpStream, state: &Mutex<Given>) {
         }
         let form = String::from_utf8_lossy(&form).into_owned();
         let mut given = state.lock().expect("no holder panics");
+        given.asked += u32::from(!first.contains("/introspect"));
         let (status, body) = if first.contains("/introspect") {
             let newest = format!("access-{}", given.tokens);
             let good = !given.is_expired && form.contains(&newest);

@@ -19,6 +19,11 @@ pub(crate) enum Twist {
     Say(Vec<u8>),
     /// The connection is closed.
     Close,
+    /// These bytes are said, and then it is closed.
+    Leave(Vec<u8>),
+    /// These bytes are said, and then nothing any more; the connection stays as it is, as if its other
+    /// end had lost its power.
+    Hang(Vec<u8>),
 }
 
 /// Says so of a command, without its tag.
@@ -40,6 +45,10 @@ pub(crate) struct Mailbox {
     pub(crate) sent: usize,
     /// How often a twist did what it does only so often.
     pub(crate) twists: u32,
+    /// What a twist still has to do, a number each.
+    pub(crate) script: Vec<u8>,
+    /// Mails that were removed or moved.
+    pub(crate) removed: Vec<Vec<u8>>,
     version: u64,
 }
 
@@ -96,6 +105,8 @@ impl ImapServer {
             commands: Vec::new(),
             sent: 0,
             twists: 0,
+            script: Vec::new(),
+            removed: Vec::new(),
             version: 0,
         }));
         let stops = Arc::new(AtomicBool::new(false));
@@ -141,7 +152,10 @@ impl Talk {
         let greeting = self.mailbox().twist(self.twisted, "");
         let greeting = match greeting {
             Twist::Say(bytes) => bytes,
-            _ => b"* OK ready\r\n".to_vec(),
+            Twist::Close => return,
+            Twist::Leave(bytes) => return drop(self.stream.write_all(&bytes)),
+            Twist::Hang(bytes) => return self.hang(&bytes),
+            Twist::Usual => b"* OK ready\r\n".to_vec(),
         };
         if self.stream.write_all(&greeting).is_err() {
             return;
@@ -156,6 +170,10 @@ impl Talk {
             let twist = self.mailbox().twist(self.twisted, &command);
             let answer = match twist {
                 Twist::Close => return,
+                Twist::Leave(bytes) => {
+                    return drop(self.stream.write_all(&replace(&bytes, b"TAG", tag.as_bytes())));
+                }
+                Twist::Hang(bytes) => return self.hang(&replace(&bytes, b"TAG", tag.as_bytes())),
                 Twist::Say(bytes) => replace(&bytes, b"TAG", tag.as_bytes()),
                 Twist::Usual if command == "IDLE" => match self.idle(&mut lines, &tag) {
                     Some(answer) => answer,
@@ -181,6 +199,14 @@ impl Talk {
 
     fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
         self.mailbox.lock().expect("no holder panics")
+    }
+
+    /// Until the whole server stops.
+    fn hang(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+        while !self.stops.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn idle(&mut self, lines: &mut BufReader<TcpStream>, tag: &str) -> Option<Vec<u8>> {
@@ -250,18 +276,26 @@ impl Mailbox {
                 }
             }
             ["UID", "SEARCH", what, ..] => {
-                let found = match what {
+                let mut found = match what {
                     "DELETED" => self.flagged.clone(),
                     _ => self.within(words[3]),
                 };
+                let is_there = |uid: &u32| self.mails.contains_key(uid);
+                let only = if words.last() == Some(&"DELETED") { "flagged" } else { "all" };
+                found.retain(|uid| is_there(uid) && (only == "all" || self.flagged.contains(uid)));
                 let found: String = found.iter().map(|uid| format!(" {uid}")).collect();
                 said.extend_from_slice(format!("* SEARCH{found}\r\n").as_bytes());
             }
             ["UID", "STORE", uid, ..] => self.flagged.push(uid.parse().expect("a UID")),
-            ["UID", "EXPUNGE", uid] => drop(self.mails.remove(&uid.parse().expect("a UID"))),
+            ["UID", "EXPUNGE", uid] => {
+                let uid = uid.parse().expect("a UID");
+                if self.flagged.contains(&uid) {
+                    self.removed.extend(self.mails.remove(&uid));
+                }
+            }
             ["EXPUNGE"] => {
                 for uid in std::mem::take(&mut self.flagged) {
-                    self.mails.remove(&uid);
+                    self.removed.extend(self.mails.remove(&uid));
                 }
             }
             ["UID", "COPY", uid, ..] => {
@@ -270,7 +304,9 @@ impl Mailbox {
             }
             ["UID", "MOVE", uid, ..] => {
                 let uid: u32 = uid.parse().expect("a UID");
-                self.moved.extend(self.mails.remove(&uid));
+                let mail = self.mails.remove(&uid);
+                self.removed.extend(mail.clone());
+                self.moved.extend(mail);
             }
             ["LOGIN", ..] | ["NOOP"] | ["LOGOUT"] => {}
             _ => verdict = "BAD what",

@@ -3,11 +3,13 @@
 //! Nothing is changed, and nothing is opened: the doctor needs no key and may run while the vault
 //! is served. Each part first reads what there is and then judges it, so that every judgement can be
 //! tried on what a machine might say: `machine` what runs here, `vault` its settings and places,
+//! `mailboxes` those that letters are fetched from,
 //! `custody` who holds which key, and when the vault was last copied, shown and tried.
 
 mod custody;
 mod machine;
 mod mail;
+mod mailboxes;
 mod vault;
 
 use std::path::{Path, PathBuf};
@@ -25,7 +27,8 @@ use vault::Places;
 ///
 /// Looks at the machine, and at the vault if there is one: its folders and settings, who holds which
 /// key, when the last backup was made and the recovery key was last tried. Exit code 1 if something
-/// must be mended; a warning alone leaves it at 0.
+/// must be mended; a warning alone leaves it at 0. A mailbox that letters are fetched from is connected
+/// to and opened for looking.
 ///
 /// With --mail it does something else: the running server sends itself a letter through every address
 /// of kluis.toml (`addresses` and `published`) and waits for them. They open no case and nobody is
@@ -182,6 +185,7 @@ fn look_at(dir: Option<&Path>, now: u64) -> Vec<Finding> {
     };
     findings.push(well(Check::Settings, format!("{} is well formed", dir.join(FILE).display())));
     findings.extend(vault::judge_settings(&config));
+    findings.extend(mailboxes::judge(&mailboxes::read(dir, &config)));
     findings.extend(Places::read(dir, &config).judge(now));
     let roster = keys::roster(dir);
     let recovery = roster.as_ref().ok().map(|roster| roster.recovery.digest());

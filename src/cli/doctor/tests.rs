@@ -5,10 +5,13 @@ use std::path::Path;
 
 use super::custody::Newest;
 use super::machine::Kernel;
+use super::mailboxes::Looked;
 use super::vault::{Described, Folder};
 use super::*;
+use crate::casebook::fetched::Watermark;
 use crate::config::{Endpoint, Imap};
 use crate::ids::{Digest, StaffId, VaultId};
+use crate::inbox::imap::{Fault, Found};
 use crate::keys::roster::{BackupKey, Member, Role, Roster};
 use crate::keys::staff::StaffKey;
 use crate::ledger::{Entry, Fact};
@@ -67,6 +70,49 @@ fn mailbox(more: &str) -> Imap {
          password_file = \"/srv/vault/absent\"\n{more}"
     );
     toml::from_str(&text).expect("parses")
+}
+
+/// A mailbox that opens, and whose server can do everything.
+fn looked(change: impl FnOnce(&mut Looked)) -> Vec<Finding> {
+    let mut office = Looked {
+        name: "office".into(),
+        in_clear: false,
+        removes: true,
+        found: Some(Ok(Found { mails: 1, removes_alone: true })),
+        mark: Some(Watermark { validity: 7, last: 9, letters: 8, aside: 0 }),
+    };
+    change(&mut office);
+    mailboxes::judge(&[office])
+}
+
+#[test]
+fn how_far_a_mailbox_was_fetched_is_said() {
+    let said = |change: fn(&mut Looked)| -> Vec<String> {
+        let findings = looked(change);
+        assert!(findings.iter().all(|finding| finding.level == Level::Well));
+        findings.into_iter().map(|finding| finding.what).collect()
+    };
+    assert_eq!(
+        said(|_| ()),
+        [
+            "office: opens by TLS; 1 mail in it",
+            "office: fetched up to UID 9 of UIDVALIDITY 7, 8 letters"
+        ]
+    );
+    let other = said(|office| {
+        (office.in_clear, office.mark, office.removes) = (true, None, false);
+        office.found = Some(Ok(Found { mails: 0, removes_alone: false }));
+    });
+    assert_eq!(
+        other,
+        [
+            "office: opens without TLS, on this machine; 0 mails in it",
+            "office: nothing of it was fetched yet"
+        ]
+    );
+    assert_eq!(said(|office| office.found = None).len(), 2);
+    // What opens it cannot be read: `mail-secrets` says so.
+    assert_eq!(said(|office| office.found = Some(Err(Fault::File))).len(), 1);
 }
 
 fn folder(path: &str, device: u64) -> Folder {
@@ -299,6 +345,30 @@ fn of_the_vault() -> Vec<Provoked> {
             Warning,
             "the mail server keeps the letters of office in clear, whatever is forgotten here",
             "after = \"delete\" in its [[imap]] part of kluis.toml",
+        ),
+        (
+            looked(|office| office.found = Some(Err(Fault::Tls))),
+            Check::Mailboxes,
+            Problem,
+            "office: no TLS, or a certificate that does not hold",
+            "host, port and tls in its [[imap]] part; a certificate of its own goes in ca",
+        ),
+        (
+            looked(|office| {
+                office.found = Some(Ok(Found { mails: 1, removes_alone: false }));
+            }),
+            Check::Mailboxes,
+            Warning,
+            "office: its server has no UIDPLUS: while others mark mails as deleted there, no sealed \
+             letter is removed, and all stay in clear",
+            "keep everybody else out of that mailbox",
+        ),
+        (
+            looked(|office| office.mark.as_mut().expect("is there").aside = 2),
+            Check::Mailboxes,
+            Warning,
+            "office: 2 mails could not be fetched and lie there",
+            "look at them there: `kluis import` takes them",
         ),
         (
             settings(|config| config.imap = vec![mailbox("after = \"delete\"\n")]),

@@ -103,6 +103,7 @@ impl Status {
                         "fault": mailbox.fault,
                         "set_aside": mailbox.aside,
                         "left": mailbox.left,
+                        "remark": mailbox.remark,
                     }))
                     .collect::<Vec<_>>(),
                 "entries": status.entries,
@@ -168,6 +169,9 @@ fn mailbox_rows(status: &protocol::Status) -> Rows {
             said.push(format!(
                 "{name}: {mails} whose letters are sealed could not be deleted or moved there"
             ));
+        }
+        if let Some(remark) = &mailbox.remark {
+            said.push(format!("{name}: {}", print::terminal_safe(remark)));
         }
     }
     ["mailbox"].into_iter().chain(std::iter::repeat("")).zip(said).collect()
@@ -327,6 +331,7 @@ mod tests {
             fault: fault.map(str::to_owned),
             aside,
             left,
+            remark: (left > 0).then(|| "its server has no UIDPLUS".to_owned()),
         };
         let said = |mailboxes| -> Vec<(&'static str, String)> {
             mailbox_rows(&protocol::Status { mailboxes, now: 29_900_000, ..Default::default() })
@@ -337,9 +342,13 @@ mod tests {
         assert!(rows[0].0 == "mailbox" && rows[0].1.contains("office: looked through"));
         let rows = said(vec![mailbox(None, Some("the server refused the log-in"), 2, 1)]);
         let text: String = rows.into_iter().map(|(_, said)| said + "\n").collect();
-        for part in
-            ["not looked through", "refused the log-in", "2 mails could not", "1 mail whose"]
-        {
+        for part in [
+            "not looked through",
+            "refused the log-in",
+            "2 mails could not",
+            "1 mail whose",
+            "no UIDPLUS",
+        ] {
             assert!(text.contains(part), "{text}");
         }
     }

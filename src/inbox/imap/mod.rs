@@ -5,13 +5,16 @@
 //! so no mail is fetched twice and none is lost, whenever the process dies. Nobody's flags are looked
 //! at and none are set but on what is to be deleted.
 //!
-//! `poll` decides what is fetched and what becomes of it, over the trait in `source`; `session` is
+//! `poll` decides what is fetched and `settle` what becomes of it, over the trait in `source`; `session` is
 //! that trait over IMAP, `wire` the connection, `sieve` what stands between a server's oddities and the
-//! client library, `token` asks for access tokens, [`run`] keeps connections up.
+//! client library, `token` asks for access tokens, `pause` says how long a try waits for the next,
+//! [`run`] keeps connections up. No LOGOUT is ever said: a connection ends by closing it.
 
 mod folder;
+mod pause;
 mod poll;
 mod session;
+mod settle;
 pub mod sieve;
 mod source;
 mod token;
@@ -24,16 +27,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use self::pause::Pauses;
 use self::poll::{Hands, Polled, Poller};
 use self::session::Dialer;
 pub use self::source::Fault;
-use self::source::{Access, Connect};
-pub use self::watch::{State, Watch};
+use self::source::{Access, Connect, MailSource};
+pub use self::watch::{Remark, State, Watch};
 use super::budget::Budget;
 use super::{Delivery, Verdict};
-use crate::casebook::fetched::{MailId, mailbox};
+use crate::casebook::fetched::{MailId, Place};
 use crate::ids::Digest;
 use crate::secret::Personal;
 
@@ -136,6 +141,10 @@ pub struct Pace {
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
+    /// The pause before a mail that could not be taken here is fetched again; it doubles from there.
+    pub first_wait: Duration,
+    /// The longest of these.
+    pub longest_wait: Duration,
 }
 
 impl Default for Pace {
@@ -145,15 +154,17 @@ impl Default for Pace {
             command: Duration::from_secs(120),
             first_pause: Duration::from_secs(2),
             longest_pause: Duration::from_secs(5 * 60),
+            first_wait: Duration::from_secs(60),
+            longest_wait: Duration::from_secs(60 * 60),
         }
     }
 }
 
 impl Account {
-    /// What the ledger calls the mailbox.
+    /// Which mailbox it is.
     #[must_use]
-    pub fn mailbox(&self) -> Digest {
-        mailbox(&self.name, &self.folder)
+    pub fn place(&self) -> Place {
+        Place::of(&self.name, &self.host, self.port, &self.username, &self.folder)
     }
 }
 
@@ -162,6 +173,10 @@ pub type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Who keeps what is fetched, and knows what was.
 pub trait Keeper: Send + Sync {
+    /// What the ledger calls these mailboxes; none if that could not be entered.
+    fn bind(&self, places: Vec<Place>) -> Task<Option<Vec<Digest>>>;
+    /// Whether there is room on the disk for a mail of so many bytes.
+    fn has_room(&self, bytes: u64) -> bool;
     /// Seals a letter, and enters that it was fetched.
     fn deliver(&self, delivery: Delivery) -> Task<Verdict>;
     /// Every mail up to this UID was dealt with; none if nothing of this UIDVALIDITY was.
@@ -170,6 +185,8 @@ pub trait Keeper: Send + Sync {
     fn knows(&self, mailbox: Digest) -> bool;
     /// Whether the mail is a letter here.
     fn is_letter(&self, mail: MailId) -> bool;
+    /// UIDs of all mails that are letters here, in their order.
+    fn letters(&self, mailbox: Digest, validity: u32) -> Vec<u32>;
     /// Mails that were given up, and when, in minutes since 1970.
     fn aside(&self, mailbox: Digest, validity: u32) -> Vec<(u32, u64)>;
     /// Enters that a mail makes no letter; whether that is durable.
@@ -178,6 +195,31 @@ pub trait Keeper: Send + Sync {
     fn set_aside(&self, mail: MailId) -> Task<bool>;
     /// Minutes since 1970.
     fn now(&self) -> u64;
+}
+
+/// Polls that a connection may be asked for at once without anything new.
+const AT_ONCE: u32 = 3;
+/// Failures in a row that somebody is told of, whatever they are.
+const ALERT: u32 = 3;
+
+/// What a look at a mailbox found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// How many mails there are.
+    pub mails: u32,
+    /// Whether a sealed mail can be removed, or moved, without regard to what others marked as deleted.
+    pub removes_alone: bool,
+}
+
+/// Connects to a mailbox and looks whether it opens. Nothing there is changed.
+///
+/// # Errors
+/// What went wrong.
+pub async fn look(account: Account) -> Result<Found, Fault> {
+    let moves = matches!(account.after, After::Move(_));
+    let mut source = Dialer::new(Arc::new(account)).connect().await?;
+    let mails = source.open(Access::Look).await?.mails;
+    Ok(Found { mails, removes_alone: source.removes_alone(moves) })
 }
 
 /// Fetches from all of these mailboxes until `shutdown` is done. Whatever is under way then is as if
@@ -189,66 +231,104 @@ pub async fn run(
     watch: Arc<Watch>,
     shutdown: impl Future<Output = ()>,
 ) {
+    tokio::pin!(shutdown);
+    let mailboxes = tokio::select! {
+        mailboxes = bound(&accounts, &*keeper) => mailboxes,
+        () = &mut shutdown => return,
+    };
     let mut fetching = tokio::task::JoinSet::new();
-    for account in accounts {
+    for (account, mailbox) in accounts.into_iter().zip(mailboxes) {
         let (keeper, room, watch) = (Arc::clone(&keeper), room.clone(), Arc::clone(&watch));
         let account = Arc::new(account);
         fetching.spawn(async move {
             let dialer = Dialer::new(Arc::clone(&account));
             let mut hands = Hands::default();
-            keep_fetching(&dialer, &account, &*keeper, &room, &watch, &mut hands).await;
+            let poller = Poller {
+                account: &account,
+                mailbox,
+                keeper: &*keeper,
+                room: &room,
+                watch: &watch,
+                hands: &mut hands,
+            };
+            keep_fetching(&dialer, poller).await;
         });
     }
     shutdown.await;
     fetching.shutdown().await;
 }
 
-/// Connects, polls and waits, for ever; after a failure with pauses that grow.
-async fn keep_fetching<C: Connect>(
-    dialer: &C,
-    account: &Account,
-    keeper: &dyn Keeper,
-    room: &Budget,
-    watch: &Watch,
-    hands: &mut Hands,
-) {
-    let mut pause = account.pace.first_pause;
-    let (mut probed, mut renewed) = (false, false);
+/// What the ledger calls the mailboxes. Nothing is fetched before that stands in it.
+async fn bound(accounts: &[Account], keeper: &dyn Keeper) -> Vec<Digest> {
+    let pace = accounts.first().map_or_else(Pace::default, |account| account.pace);
+    let mut pauses = Pauses::new(pace.first_pause, pace.longest_pause);
     loop {
-        let (progress, polls) = (hands.progress(), hands.polls());
+        let places = accounts.iter().map(Account::place).collect();
+        if let Some(mailboxes) = keeper.bind(places).await {
+            return mailboxes;
+        }
+        tokio::time::sleep(pauses.next()).await;
+    }
+}
+
+/// Connects, polls and waits, for ever; after a failure with pauses that grow.
+async fn keep_fetching<C: Connect>(dialer: &C, mut poller: Poller<'_>) {
+    let (account, watch) = (poller.account, poller.watch);
+    let mut pauses = Pauses::new(account.pace.first_pause, account.pace.longest_pause);
+    // A connection that holds so long is no failure when it ends.
+    let a_while = account.every.min(pauses.longest());
+    let (mut probed, mut renewed) = (false, false);
+    let (mut in_a_row, mut told) = (0, None);
+    loop {
+        let begun = Instant::now();
+        let (progress, polls) = (poller.hands.progress(), poller.hands.polls());
         let fault = match dialer.connect().await {
-            Ok(source) => {
-                let poller = Poller { account, keeper, room, watch, hands };
-                in_session(source, poller, &mut probed).await
-            }
+            Ok(source) => in_session(source, &mut poller, &mut probed).await,
             Err(fault) => fault,
         };
-        if hands.polls() != polls {
-            (pause, renewed) = (account.pace.first_pause, false);
+        if begun.elapsed() >= a_while {
+            renewed = false;
+            pauses.reset();
+        }
+        if poller.hands.polls() != polls {
+            (in_a_row, told) = (0, None);
         }
         if matches!(fault, Fault::Expired | Fault::Denied) {
             dialer.forget_token();
         }
-        // The end of a token is no failure, unless the next one is not good either.
+        // The end of a token is no failure, unless the next one is not good for long, either.
         if fault == Fault::Expired && !renewed {
             renewed = true;
             continue;
         }
         watch.failed(&account.name, fault);
         // Closer to a mail that cannot be fetched, or past it: the next try is another one.
-        if hands.progress() != progress {
-            pause = account.pace.first_pause;
+        if poller.hands.progress() != progress {
+            pauses.reset();
         }
-        tracing::warn!(account = account.name, %fault, ?pause, "fetching waits");
+        let pause = pauses.next();
+        in_a_row += 1;
+        let name = &account.name;
+        if told == Some(fault) {
+            tracing::debug!(account = name, %fault, ?pause, "fetching still waits");
+        } else if fault.needs_somebody() || in_a_row >= ALERT {
+            told = Some(fault);
+            tracing::error!(
+                account = name,
+                %fault,
+                "letters wait in a mailbox that cannot be fetched from: it is tried again and again"
+            );
+        } else {
+            tracing::warn!(account = name, %fault, ?pause, "fetching waits");
+        }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(account.pace.longest_pause);
     }
 }
 
 /// Polls and waits until the connection is of no more use.
-async fn in_session<S: source::MailSource>(
+async fn in_session<S: MailSource>(
     mut source: S,
-    mut poller: Poller<'_>,
+    poller: &mut Poller<'_>,
     probed: &mut bool,
 ) -> Fault {
     let account = poller.account;
@@ -261,20 +341,41 @@ async fn in_session<S: source::MailSource>(
         }
         *probed = true;
     }
-    poller.begin_session();
+    poller.begin_session(&source);
+    let longest = account.pace.longest_pause.min(account.every);
+    let mut pauses = Pauses::new(account.pace.first_pause, longest);
+    let mut for_nothing = 0;
     loop {
+        let progress = poller.hands.progress();
         let at_most = match poller.poll(&mut source).await {
             Ok(Polled::All) => {
                 poller.watch.polled(&account.name, poller.keeper.now());
                 account.every
             }
-            Ok(Polled::Later) => account.pace.longest_pause.min(account.every),
+            Ok(Polled::Later(why)) => {
+                poller.watch.failed(&account.name, why);
+                longest
+            }
             Err(fault) => return fault,
         };
         poller.hands.went_well();
+        if poller.hands.progress() != progress {
+            for_nothing = 0;
+        }
         // What comes meanwhile ends an IDLE; a poll comes in any case.
+        let begun = Instant::now();
         if let Err(fault) = source.wait(at_most).await {
             return fault;
+        }
+        // A server that tells of news where there is none is listened to less and less often.
+        if begun.elapsed() >= longest {
+            for_nothing = 0;
+        }
+        for_nothing += 1;
+        if for_nothing <= AT_ONCE {
+            pauses.reset();
+        } else {
+            tokio::time::sleep(pauses.next()).await;
         }
     }
 }

@@ -3,11 +3,16 @@
 //! Mails are taken in the order of their UIDs, and each is entered in the ledger before the next is
 //! begun: everything up to the highest UID that the ledger names was dealt with. So a mail that cannot
 //! be fetched is either tried again now or given up in the ledger; it stays in the mailbox, and is
-//! tried again every day.
+//! tried again every day. One that cannot be taken here, for want of room, is never given up: it
+//! waits, longer each time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
+use tokio::time::Instant;
+
+use super::pause::Pauses;
 use super::source::{Access, Fault, Listed, MailSource, Piece};
+use super::watch::Remark;
 use super::{Account, After, Keeper, Watch};
 use crate::casebook::fetched::{Fetched, MailId};
 use crate::ids::Digest;
@@ -22,7 +27,11 @@ const SLICE: u32 = 1 << 20;
 /// Bytes that an answer may be longer than what was asked for.
 const SLACK: usize = 64 * 1024;
 /// Tries of a mail that fails, before it is given up; and of deleting or moving one.
-const TRIES: u32 = 3;
+pub(super) const TRIES: u32 = 3;
+/// Times that a mail is not taken here before somebody is told; and, if that is not for want of room,
+/// before it is given up.
+const WAITS: u32 = 3;
+const BUSY: u32 = 8;
 /// Minutes until a mail that was given up is tried again.
 const AGAIN: u64 = 24 * 60;
 
@@ -32,24 +41,38 @@ pub(super) enum Polled {
     /// It was.
     All,
     /// Something has to wait, for memory, the disk or a parser here.
-    Later,
+    Later(Fault),
+}
+
+/// A mail that could not be taken here.
+#[derive(Debug)]
+struct Waiting {
+    uid: u32,
+    times: u32,
+    why: Fault,
+    until: Instant,
+    pauses: Pauses,
 }
 
 /// What is remembered from one connection to the next. Nothing of it need survive the process.
 #[derive(Debug, Default)]
 pub(super) struct Hands {
     /// The UIDVALIDITY that this is about.
-    validity: u32,
+    pub(super) validity: u32,
     /// How often each mail failed.
     failed: HashMap<u32, u32>,
     /// UIDs listed at once, while a server fails at more.
     window: Option<u32>,
+    /// The mail that waits for room here; those behind it wait, too.
+    waiting: Option<Waiting>,
     /// When each mail that was given up was tried again, in minutes since 1970.
     again: HashMap<u32, u64>,
     /// Sealed, and not deleted or moved yet: how often that failed, and whether a copy is there.
-    left: HashMap<u32, (u32, bool)>,
+    pub(super) left: HashMap<u32, (u32, bool)>,
     /// Nobody looked yet what earlier connections left.
-    is_fresh: bool,
+    pub(super) is_fresh: bool,
+    /// What others marked as deleted keeps sealed mails from being removed.
+    pub(super) is_hindered: bool,
     /// Mails given up since one came.
     in_a_row: u32,
     progress: u64,
@@ -82,6 +105,8 @@ impl Hands {
 /// Looks through one mailbox.
 pub(super) struct Poller<'a> {
     pub(super) account: &'a Account,
+    /// What the ledger calls it.
+    pub(super) mailbox: Digest,
     pub(super) keeper: &'a dyn Keeper,
     pub(super) room: &'a Budget,
     pub(super) watch: &'a Watch,
@@ -95,15 +120,33 @@ enum Taken {
     /// It is not there any more.
     Gone,
     /// It cannot be taken now.
-    Later,
+    Later(Fault),
     /// It is longer than a letter may be.
     TooLong,
 }
 
 impl Poller<'_> {
     /// A new connection: what earlier ones left is looked at first.
-    pub(super) fn begin_session(&mut self) {
+    pub(super) fn begin_session<S: MailSource>(&mut self, source: &S) {
         self.hands.is_fresh = true;
+        let alone = match self.account.after {
+            After::Keep => true,
+            After::Delete => source.removes_alone(false),
+            After::Move(_) => source.removes_alone(true),
+        };
+        self.remark(match (alone, self.hands.is_hindered) {
+            (true, _) => None,
+            (false, false) => Some(Remark::OnlyTogether),
+            (false, true) => Some(Remark::OthersMarked),
+        });
+    }
+
+    pub(super) fn remark(&self, remark: Option<Remark>) {
+        if self.watch.remark(&self.account.name, remark)
+            && let Some(remark) = remark
+        {
+            tracing::warn!(account = self.account.name, "of this mailbox: {remark}");
+        }
     }
 
     /// Looks through the mailbox once.
@@ -111,7 +154,7 @@ impl Poller<'_> {
         let opened = source.open(Access::Change).await?;
         let validity = opened.validity.filter(|&validity| validity > 0).ok_or(Fault::NoIds)?;
         self.hands.of(validity);
-        let mailbox = self.account.mailbox();
+        let mailbox = self.mailbox;
         let known = self.keeper.up_to(mailbox, validity);
         if known.is_none() && self.keeper.knows(mailbox) {
             tracing::warn!(
@@ -124,15 +167,13 @@ impl Poller<'_> {
         // for nothing. An empty mailbox shows it, too, and is the last to do so.
         let began_again = match opened.next {
             Some(next) if next <= last && opened.mails == 0 => true,
-            Some(next) if next <= last => {
-                source.present(last).await?.into_iter().max() < Some(last)
-            }
+            Some(next) if next <= last => !source.present(last, last).await?.contains(&last),
             _ => false,
         };
         if began_again {
             tracing::warn!(account = self.account.name, "the server began its UIDs again");
             if !self.keeper.pass_over(MailId { mailbox, validity, uid: 0 }).await {
-                return Ok(Polled::Later);
+                return Ok(Polled::Later(Fault::Busy));
             }
             self.hands.of(0);
             self.hands.of(validity);
@@ -141,25 +182,20 @@ impl Poller<'_> {
         if opened.mails == 0 {
             return Ok(Polled::All);
         }
-        self.settle(source, last).await?;
-        let mut all = Polled::All;
+        self.settle(source).await?;
         for mail in self.given_up(source).await? {
-            if self.deal_with(source, mail, true).await? == Polled::Later {
-                all = Polled::Later;
+            if let later @ Polled::Later(_) = self.deal_with(source, mail, true).await? {
+                return Ok(later);
             }
         }
-        if last < u32::MAX && self.fetch_new(source, last, opened.next).await? == Polled::Later {
-            all = Polled::Later;
+        if last == u32::MAX {
+            return Ok(Polled::All);
         }
-        Ok(all)
+        self.fetch_new(source, last, opened.next).await
     }
 
-    fn id(&self, uid: u32) -> MailId {
-        MailId { mailbox: self.mailbox(), validity: self.hands.validity, uid }
-    }
-
-    fn mailbox(&self) -> Digest {
-        self.account.mailbox()
+    pub(super) fn id(&self, uid: u32) -> MailId {
+        MailId { mailbox: self.mailbox, validity: self.hands.validity, uid }
     }
 
     /// Takes what is behind `last`, in the order of the UIDs.
@@ -180,8 +216,8 @@ impl Poller<'_> {
             mails.retain(|mail| mail.uid >= from && to.is_none_or(|to| mail.uid <= to));
             mails.sort_unstable();
             mails.dedup_by_key(|mail| mail.uid);
-            if self.fetch_all(source, mails).await? == Polled::Later {
-                return Ok(Polled::Later);
+            if let later @ Polled::Later(_) = self.fetch_all(source, mails).await? {
+                return Ok(later);
             }
             let top = next.map_or(u32::MAX, |next| next.saturating_sub(1));
             match to {
@@ -206,19 +242,23 @@ impl Poller<'_> {
                 old = Some(mail.uid);
                 continue;
             }
-            if let Some(uid) = old.take()
-                && !self.keeper.pass_over(self.id(uid)).await
-            {
-                return Ok(Polled::Later);
+            if !self.pass_over(old.take()).await {
+                return Ok(Polled::Later(Fault::Busy));
             }
-            if self.deal_with(source, mail, false).await? == Polled::Later {
-                return Ok(Polled::Later);
+            if let later @ Polled::Later(_) = self.deal_with(source, mail, false).await? {
+                return Ok(later);
             }
         }
-        match old {
-            Some(uid) if !self.keeper.pass_over(self.id(uid)).await => Ok(Polled::Later),
-            _ => Ok(Polled::All),
-        }
+        let is_entered = self.pass_over(old).await;
+        Ok(if is_entered { Polled::All } else { Polled::Later(Fault::Busy) })
+    }
+
+    /// Whether it is entered, if there is one, that a mail makes no letter.
+    async fn pass_over(&mut self, uid: Option<u32>) -> bool {
+        let Some(uid) = uid else { return true };
+        let is_entered = self.keeper.pass_over(self.id(uid)).await;
+        self.hands.progress += u64::from(is_entered);
+        is_entered
     }
 
     fn is_old(&self, mail: &Listed) -> bool {
@@ -280,7 +320,7 @@ impl Poller<'_> {
     /// Those that were given up a day ago and are still there.
     async fn given_up<S: MailSource>(&mut self, source: &mut S) -> Result<Vec<Listed>, Fault> {
         let (now, mut mails) = (self.keeper.now(), Vec::new());
-        for (uid, given_up) in self.keeper.aside(self.mailbox(), self.hands.validity) {
+        for (uid, given_up) in self.keeper.aside(self.mailbox, self.hands.validity) {
             let tried = self.hands.again.get(&uid).copied().unwrap_or(given_up);
             if now < tried.saturating_add(AGAIN) {
                 continue;
@@ -299,8 +339,15 @@ impl Poller<'_> {
         mail: Listed,
         given_up: bool,
     ) -> Result<Polled, Fault> {
+        if let Some(waiting) = &self.hands.waiting
+            && waiting.uid == mail.uid
+            && Instant::now() < waiting.until
+        {
+            return Ok(Polled::Later(waiting.why));
+        }
         match self.take(source, &mail).await {
             Ok(Taken::Kept) => {
+                self.hands.waiting = None;
                 self.hands.failed.remove(&mail.uid);
                 self.hands.in_a_row = 0;
                 self.hands.progress += 1;
@@ -310,11 +357,12 @@ impl Poller<'_> {
                 Ok(Polled::All)
             }
             Ok(Taken::Gone) => Ok(Polled::All),
-            Ok(Taken::Later) => Ok(Polled::Later),
+            Ok(Taken::Later(why)) => Ok(self.waits(mail.uid, why, given_up).await),
             Ok(Taken::TooLong) if given_up => Ok(Polled::All),
             Ok(Taken::TooLong) => {
                 let why = "a mail is longer than a letter may be: it stays in the mailbox";
-                Ok(if self.give_up(mail.uid, why).await { Polled::All } else { Polled::Later })
+                let is_entered = self.give_up(mail.uid, why).await;
+                Ok(if is_entered { Polled::All } else { Polled::Later(Fault::Busy) })
             }
             Err(fault) if given_up => {
                 self.hands.progress += 1;
@@ -325,6 +373,32 @@ impl Poller<'_> {
                 Err(fault)
             }
         }
+    }
+
+    /// A mail cannot be taken here now: it is not fetched again at once, and less and less often.
+    async fn waits(&mut self, uid: u32, why: Fault, given_up: bool) -> Polled {
+        let pace = &self.account.pace;
+        let waiting = self.hands.waiting.take().filter(|waiting| waiting.uid == uid);
+        let (times, mut pauses) = waiting.map_or_else(
+            || (0, Pauses::new(pace.first_wait, pace.longest_wait)),
+            |waiting| (waiting.times, waiting.pauses),
+        );
+        let (times, pause) = (times + 1, pauses.next());
+        let (account, until) = (&self.account.name, Instant::now() + pause);
+        if times == WAITS {
+            tracing::error!(account, uid, %why, "a mail waits, and all behind it: see to it here");
+        } else {
+            tracing::warn!(account, uid, %why, ?pause, "a mail could not be taken: it waits");
+        }
+        // For want of room no mail is given up: it is not the mail's fault.
+        if why == Fault::Busy && times >= BUSY && !given_up {
+            let told = "a mail cannot be taken here: it stays in the mailbox";
+            if self.give_up(uid, told).await {
+                return Polled::All;
+            }
+        }
+        self.hands.waiting = Some(Waiting { uid, times, why, until, pauses });
+        Polled::Later(why)
     }
 
     /// A mail failed, or the connection over it.
@@ -362,16 +436,17 @@ impl Poller<'_> {
         if size > self.account.max_letter {
             return Ok(Taken::TooLong);
         }
+        // For what cannot be kept nothing is fetched.
+        if !self.keeper.has_room(size as u64) {
+            return Ok(Taken::Later(Fault::Full));
+        }
         let is_alone = self.room.held() == 0;
         let share = self.room.lease();
         let raw = match self.fetch(source, mail, &share).await {
             Ok(Some(raw)) => raw,
             // It will not have more than all.
             Ok(None) if is_alone => return Err(Fault::TooLong),
-            Ok(None) => {
-                tracing::warn!(account = self.account.name, "no memory for a mail: it waits");
-                return Ok(Taken::Later);
-            }
+            Ok(None) => return Ok(Taken::Later(Fault::Full)),
             // Gone since it was listed, or refused for a reason of its own.
             Err(fault @ (Fault::No | Fault::Unreadable)) => {
                 let listing = source.list(mail.uid, Some(mail.uid)).await?;
@@ -393,7 +468,8 @@ impl Poller<'_> {
         let verdict = self.keeper.deliver(delivery).await;
         Ok(match verdict {
             Verdict::Accepted => Taken::Kept,
-            Verdict::TryLater | Verdict::NoRoom => Taken::Later,
+            Verdict::NoRoom => Taken::Later(Fault::Full),
+            Verdict::TryLater => Taken::Later(Fault::Busy),
             // Nobody refuses what lies in our own mailbox; if somebody does, it is not lost.
             Verdict::Refused | Verdict::Loop => return Err(Fault::No),
         })
@@ -449,59 +525,6 @@ impl Poller<'_> {
             source: Source::Imap,
             tls: self.account.security != super::Security::None,
         }
-    }
-
-    /// Deletes or moves a mail whose letter is sealed. A refusal is noted, and tried again with the
-    /// next poll.
-    async fn finish<S: MailSource>(&mut self, source: &mut S, uid: u32) -> Result<(), Fault> {
-        let (mut tries, mut is_copied) = self.hands.left.remove(&uid).unwrap_or_default();
-        if tries >= TRIES {
-            self.hands.left.insert(uid, (tries, is_copied));
-            return Ok(());
-        }
-        let done = match &self.account.after {
-            After::Keep => Ok(()),
-            After::Delete => source.delete(uid).await,
-            After::Move(folder) => source.move_to(uid, folder, &mut is_copied).await,
-        };
-        if let Err(fault) = done {
-            tries += 1;
-            self.hands.left.insert(uid, (tries, is_copied));
-            if tries == TRIES {
-                tracing::error!(
-                    account = self.account.name,
-                    uid,
-                    %fault,
-                    "a mail whose letter is sealed cannot be deleted or moved: it stays in clear \
-                     where it is"
-                );
-            }
-        }
-        self.watch.left(&self.account.name, self.hands.left.len() as u64);
-        match done {
-            Err(fault) if fault != Fault::No => Err(fault),
-            _ => Ok(()),
-        }
-    }
-
-    /// Deletes or moves what is sealed and still there: the process died before it came to that, or
-    /// the server refused.
-    async fn settle<S: MailSource>(&mut self, source: &mut S, last: u32) -> Result<(), Fault> {
-        let is_due =
-            self.hands.is_fresh || self.hands.left.values().any(|(tries, _)| *tries < TRIES);
-        if self.account.after == After::Keep || last == 0 || !is_due {
-            return Ok(());
-        }
-        let present: BTreeSet<u32> = source.present(last).await?.into_iter().collect();
-        self.hands.is_fresh = false;
-        self.hands.left.retain(|uid, _| present.contains(uid));
-        for uid in present {
-            if self.keeper.is_letter(self.id(uid)) {
-                self.finish(source, uid).await?;
-            }
-        }
-        self.watch.left(&self.account.name, self.hands.left.len() as u64);
-        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use jiff::fmt::strtime;
 use tokio::time::{Instant, timeout, timeout_at};
 use zeroize::Zeroizing;
 
-use super::source::{Access, Connect, Fault, Listed, Listing, MailSource, Opened, Piece};
+use super::source::{Access, Connect, Fault, Listed, Listing, MailSource, Opened, Piece, Sealed};
 use super::token::Tokens;
 use super::wire::{Shared, Wire};
 use super::{Account, Login, folder, secret_in};
@@ -161,32 +161,27 @@ impl Session {
     }
 
     /// Removes what is flagged. Without UIDPLUS that removes all mails that anybody flagged, so it is
-    /// only done if there is none but this one.
-    async fn expunge(&mut self, uid: u32) -> Result<(), Fault> {
+    /// only done if all of them are sealed.
+    async fn expunge(&mut self, uid: u32, sealed: &Sealed<'_>) -> Result<(), Fault> {
         if self.can("UIDPLUS") {
             return self.command(&format!("UID EXPUNGE {uid}"), FEW, |_| ()).await;
         }
         let flagged = self.search("DELETED").await?;
-        if flagged.iter().any(|&other| other != uid) {
-            return Err(Fault::No);
+        if flagged.iter().any(|&other| !sealed(other)) {
+            return Err(Fault::Marked);
         }
         self.command("EXPUNGE", FEW, |_| ()).await
     }
 
     async fn search(&mut self, what: &str) -> Result<Vec<u32>, Fault> {
-        let mut found = Vec::new();
-        let command = format!("UID SEARCH {what}");
-        self.command(&command, FEW, |response| {
-            if let Response::MailboxData(MailboxDatum::Search(uids)) = response {
-                found.extend_from_slice(uids);
-            }
-        })
-        .await?;
-        Ok(found)
+        self.shared.heard().found.clear();
+        self.command(&format!("UID SEARCH {what}"), FEW, |_| ()).await?;
+        Ok(std::mem::take(&mut self.shared.heard().found))
     }
 
     /// IDLE (RFC 2177) until something came or the time is over.
     async fn idle(&mut self, at_most: Duration) -> Result<(), Fault> {
+        self.shared.allow(FEW);
         let (session, shared) = (&mut self.session, &self.shared);
         let (time, until) = (self.account.pace.command, Instant::now() + at_most);
         let begun = async {
@@ -263,6 +258,7 @@ fn fault(error: &async_imap::error::Error, shared: &Shared) -> Fault {
         Error::No(_) | Error::Bad(_) => Fault::No,
         Error::Parse(_) | Error::Validate(_) | Error::Append => Fault::Protocol,
         _ if shared.is_too_long() => Fault::TooLong,
+        _ if shared.is_too_many() => Fault::TooMany,
         _ => left(shared),
     }
 }
@@ -328,25 +324,36 @@ impl MailSource for Session {
         Ok(piece)
     }
 
-    async fn present(&mut self, up_to: u32) -> Result<Vec<u32>, Fault> {
-        self.search(&format!("UID 1:{up_to}")).await
+    async fn present(&mut self, from: u32, to: u32) -> Result<Vec<u32>, Fault> {
+        self.search(&format!("UID {from}:{to}")).await
     }
 
-    async fn delete(&mut self, uid: u32) -> Result<(), Fault> {
+    fn removes_alone(&self, moves: bool) -> bool {
+        self.can("UIDPLUS") || (moves && self.can("MOVE"))
+    }
+
+    async fn delete(&mut self, uid: u32, sealed: &Sealed<'_>) -> Result<(), Fault> {
         self.flag_deleted(uid).await?;
-        self.expunge(uid).await
+        self.expunge(uid, sealed).await
     }
 
-    async fn move_to(&mut self, uid: u32, into: &str, is_copied: &mut bool) -> Result<(), Fault> {
+    async fn move_to(
+        &mut self,
+        uid: u32,
+        into: &str,
+        is_copied: &mut bool,
+        sealed: &Sealed<'_>,
+    ) -> Result<(), Fault> {
         let into = folder::quoted(into);
         if self.can("MOVE") {
             return self.command(&format!("UID MOVE {uid} {into}"), FEW, |_| ()).await;
         }
-        if !*is_copied {
+        // One that is flagged was copied before: by a process that died since.
+        if !*is_copied && !self.search(&format!("UID {uid} DELETED")).await?.contains(&uid) {
             self.command(&format!("UID COPY {uid} {into}"), FEW, |_| ()).await?;
-            *is_copied = true;
         }
-        self.delete(uid).await
+        *is_copied = true;
+        self.delete(uid, sealed).await
     }
 
     async fn wait(&mut self, at_most: Duration) -> Result<(), Fault> {

@@ -12,6 +12,13 @@ use std::collections::BTreeSet;
 /// Bytes of a response beside its literals, at most: a list of a few hundred thousand UIDs.
 const LINE: usize = 4 << 20;
 
+/// Things that a server can do, at most.
+const CAPABILITIES: usize = 256;
+/// Bytes of the name of one of them; a longer one is none that matters here.
+const NAME: usize = 64;
+/// UIDs that the answers to one search may name.
+const FOUND: usize = 200_000;
+
 /// Cuts a stream of bytes into responses.
 #[derive(Debug, Default)]
 pub struct Cutter {
@@ -111,6 +118,10 @@ fn trimmed(line: &[u8]) -> &[u8] {
 pub struct Heard {
     /// What it can do, in capitals.
     pub capabilities: BTreeSet<String>,
+    /// UIDs that a search found.
+    pub found: Vec<u32>,
+    /// It says that it can do more, or found more, than there may be.
+    pub is_too_much: bool,
     /// Responses about mails of which nothing could be made out.
     pub unreadable: u64,
     /// It said that the access token is not good any more.
@@ -153,16 +164,17 @@ impl Heard {
             return Some(line(&[b"*", status.as_bytes(), code.as_bytes()]));
         }
         if first.eq_ignore_ascii_case(b"CAPABILITY") {
-            self.capabilities.extend(words(reader.0));
+            self.add_capabilities(reader.0);
             return None;
         }
         if first.eq_ignore_ascii_case(b"SEARCH") {
-            let mut found = b"* SEARCH".to_vec();
-            for number in words(reader.0).filter_map(|word| word.parse::<u32>().ok()) {
-                found.extend_from_slice(format!(" {number}").as_bytes());
-            }
-            found.extend_from_slice(b"\r\n");
-            return Some(found);
+            let uids = reader.0.split(u8::is_ascii_whitespace).filter_map(number);
+            let room = FOUND - self.found.len();
+            // One more than there is room for says that there were more.
+            self.found.extend(uids.take(room + 1));
+            self.is_too_much |= self.found.len() > FOUND;
+            self.found.truncate(FOUND);
+            return None;
         }
         let number = number(first)?;
         let kind = reader.word();
@@ -186,7 +198,18 @@ impl Heard {
         let inside = &inside[..memchr::memchr(b']', inside).unwrap_or(inside.len())];
         let mut reader = Reader(inside);
         if reader.word().eq_ignore_ascii_case(b"CAPABILITY") {
-            self.capabilities = words(reader.0).collect();
+            self.capabilities.clear();
+            self.add_capabilities(reader.0);
+        }
+    }
+
+    fn add_capabilities(&mut self, text: &[u8]) {
+        for word in words(text).filter(|word| word.len() <= NAME) {
+            if self.capabilities.len() == CAPABILITIES && !self.capabilities.contains(&word) {
+                self.is_too_much = true;
+                return;
+            }
+            self.capabilities.insert(word);
         }
     }
 }
@@ -532,7 +555,7 @@ mod tests {
             ("* OK [UIDVALIDITY 4294967295]\r\n", "* OK [UIDVALIDITY 4294967295] .\r\n"),
             ("* OK [ UIDNEXT  7 ] x {9}\r\n", "* OK [UIDNEXT 7] .\r\n"),
             ("+\r\n+ x\r\n", "+ \r\n+ \r\n"),
-            ("* SEARCH 2 x 5 4294967296 \r\n* SEARCH\r\n", "* SEARCH 2 5\r\n* SEARCH\r\n"),
+            ("* SEARCH 2 5\r\n* SEARCH\r\n", ""),
             ("* 3 EXISTS\r\n* 3 EXPUNGE\r\n* 1 RECENT\r\n* VANISHED 1:9\r\n", "* 3 EXISTS\r\n"),
             (
                 "* FLAGS (\\Seen)\r\n* LIST () \"/\" {5}\r\n\r\n()\"\r\n\r\n* 4 EXISTS\r\n",
@@ -575,6 +598,34 @@ mod tests {
         let letter = b"* 1 FETCH (UID 1 BODY[]<0> {18}\r\nAccessTokenExpired)\r\n";
         let (_, heard) = sifted(letter, 9, 100);
         assert!(!heard.token_expired);
+    }
+
+    #[test]
+    fn what_a_search_found_is_noted_up_to_a_limit() {
+        let (_, heard) = sifted(b"* SEARCH 2 x 5 4294967296 \r\n* SEARCH\r\n* search 7\r\n", 5, 0);
+        assert_eq!(heard.found, [2, 5, 7]);
+        let line = format!("* SEARCH{}\r\n", " 4294967295".repeat(FOUND / 2 + 1));
+        let (_, heard) = sifted(line.as_bytes(), 4096, 0);
+        assert!(!heard.is_too_much);
+        let (_, heard) = sifted(line.repeat(2).as_bytes(), 4096, 0);
+        assert!(heard.is_too_much && heard.found.len() == FOUND);
+    }
+
+    #[test]
+    fn a_server_can_do_so_much_and_no_more() {
+        let can = |from: usize, to: usize| -> String {
+            let names: String = (from..to).map(|n| format!(" X{n}")).collect();
+            format!("* CAPABILITY{names}\r\n* OK [CAPABILITY{names}] in\r\n")
+        };
+        let (_, heard) = sifted(can(0, CAPABILITIES).as_bytes(), 4096, 0);
+        assert!(!heard.is_too_much && heard.capabilities.len() == CAPABILITIES);
+        for more in [can(0, CAPABILITIES + 1), can(0, 200) + &can(100, 300).replace("* OK", "x")] {
+            let (_, heard) = sifted(more.as_bytes(), 4096, 0);
+            assert!(heard.is_too_much && heard.capabilities.len() <= CAPABILITIES);
+        }
+        let long = format!("* CAPABILITY IDLE {}\r\n", "X".repeat(NAME + 1));
+        let (_, heard) = sifted(long.as_bytes(), 4096, 0);
+        assert_eq!(heard.capabilities.into_iter().collect::<Vec<_>>(), ["IDLE"]);
     }
 
     #[test]

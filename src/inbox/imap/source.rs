@@ -69,8 +69,26 @@ pub enum Fault {
     Unreadable,
     /// An answer was longer than it may be.
     TooLong,
+    /// An answer had more lines, or named more mails, than it may.
+    TooMany,
     /// The folder has no UIDVALIDITY, so its mails cannot be told apart.
     NoIds,
+    /// A mail cannot be removed alone, and mails that are no letters here are marked as deleted, too.
+    Marked,
+    /// There is no room here: the disk or the memory is full.
+    Full,
+    /// The vault here did not take a mail.
+    Busy,
+}
+
+impl Fault {
+    /// Whether it does not end by itself.
+    pub(super) fn needs_somebody(self) -> bool {
+        matches!(
+            self,
+            Self::Tls | Self::Protocol | Self::Denied | Self::Token | Self::File | Self::NoIds
+        )
+    }
 }
 
 impl fmt::Display for Fault {
@@ -87,7 +105,11 @@ impl fmt::Display for Fault {
             Self::No => "the server refused a command",
             Self::Unreadable => "an answer of the server could not be read",
             Self::TooLong => "an answer of the server was too long",
+            Self::TooMany => "an answer of the server had too many parts",
             Self::NoIds => "the folder has no UIDVALIDITY",
+            Self::Marked => "other mails there are marked as deleted",
+            Self::Full => "there is no room here for a mail: the disk or the memory is full",
+            Self::Busy => "the vault here did not take a mail",
         })
     }
 }
@@ -103,8 +125,14 @@ pub(super) enum Access {
     Change,
 }
 
+/// UIDs that are asked about at once are no further apart than this.
+pub(super) const SPAN: u32 = 100_000;
+
+/// Whether the mail of a UID is a letter here.
+pub(super) type Sealed<'a> = dyn Fn(u32) -> bool + Sync + 'a;
+
 /// A mailbox that mails are fetched from. Every call ends in bounded time; after a fault other than
-/// [`Fault::No`] nothing more is asked of it.
+/// [`Fault::No`] and [`Fault::Marked`] nothing more is asked of it.
 pub(super) trait MailSource: Send {
     /// Opens the folder, anew if it is open.
     fn open(&mut self, access: Access) -> impl Future<Output = Result<Opened, Fault>> + Send;
@@ -126,11 +154,23 @@ pub(super) trait MailSource: Send {
         most: usize,
     ) -> impl Future<Output = Result<Piece, Fault>> + Send;
 
-    /// UIDs that are there up to this one.
-    fn present(&mut self, up_to: u32) -> impl Future<Output = Result<Vec<u32>, Fault>> + Send;
+    /// UIDs that are there from this one to that one: no more than [`SPAN`] apart.
+    fn present(
+        &mut self,
+        from: u32,
+        to: u32,
+    ) -> impl Future<Output = Result<Vec<u32>, Fault>> + Send;
 
-    /// Removes a mail.
-    fn delete(&mut self, uid: u32) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Whether a mail can be removed, or moved, without regard to what others marked as deleted.
+    fn removes_alone(&self, moves: bool) -> bool;
+
+    /// Removes a mail. Where that removes whatever is marked as deleted, it is done only if all of that
+    /// is `sealed`.
+    fn delete(
+        &mut self,
+        uid: u32,
+        sealed: &Sealed<'_>,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// Moves a mail into another folder; `is_copied` says whether an earlier try got it there and
     /// could not remove it here, and is set when this one does.
@@ -139,6 +179,7 @@ pub(super) trait MailSource: Send {
         uid: u32,
         folder: &str,
         is_copied: &mut bool,
+        sealed: &Sealed<'_>,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// Waits until something came, or for this long.

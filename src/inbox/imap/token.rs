@@ -75,7 +75,9 @@ impl Tokens {
         }
         let account = Arc::clone(&self.account);
         let asked = tokio::task::spawn_blocking(move || match &account.login {
-            Login::OAuth2(oauth2) => ask(oauth2, account.ca.as_deref()),
+            Login::OAuth2(oauth2) => {
+                ask(oauth2, account.ca.as_deref(), TIME.min(account.pace.connect))
+            }
             Login::Password(_) => Err(Fault::Token),
         });
         let newest = asked.await.unwrap_or(Err(Fault::Token))?;
@@ -86,7 +88,7 @@ impl Tokens {
 }
 
 /// Asks the endpoint. What it says when it refuses is not looked at: it may name the user.
-fn ask(oauth2: &OAuth2, ca: Option<&Path>) -> Result<Newest, Fault> {
+fn ask(oauth2: &OAuth2, ca: Option<&Path>, time: Duration) -> Result<Newest, Fault> {
     let secret = oauth2.client_secret_file.as_deref().map(secret_in).transpose()?;
     let mut form = vec![("client_id", oauth2.client_id.as_str())];
     form.extend(secret.as_ref().map(|secret| ("client_secret", secret.as_str())));
@@ -100,7 +102,7 @@ fn ask(oauth2: &OAuth2, ca: Option<&Path>) -> Result<Newest, Fault> {
         }
     }
     let asked = Instant::now();
-    let answer = post(&oauth2.token_url, ca, &form)?;
+    let answer = post(&oauth2.token_url, ca, &form, time)?;
     if let (Grant::Refresh(file), Some(fresh)) = (&oauth2.grant, &answer.refresh_token)
         && let Err(error) = replace(file, fresh)
     {
@@ -114,7 +116,12 @@ fn ask(oauth2: &OAuth2, ca: Option<&Path>) -> Result<Newest, Fault> {
     Ok(Newest { token, until: asked + holds.saturating_sub(MARGIN) })
 }
 
-fn post(url: &str, ca: Option<&Path>, form: &[(&str, &str)]) -> Result<Answer, Fault> {
+fn post(
+    url: &str,
+    ca: Option<&Path>,
+    form: &[(&str, &str)],
+    time: Duration,
+) -> Result<Answer, Fault> {
     let roots = match ca {
         None => RootCerts::PlatformVerifier,
         Some(file) => {
@@ -131,7 +138,7 @@ fn post(url: &str, ca: Option<&Path>, form: &[(&str, &str)]) -> Result<Answer, F
         .build();
     let agent = ureq::Agent::config_builder()
         .tls_config(tls)
-        .timeout_global(Some(TIME))
+        .timeout_global(Some(time))
         .max_redirects(0)
         .proxy(None)
         .build()

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, BufReader};
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -26,6 +26,9 @@ use super::{Account, Security};
 
 /// Bytes read at once.
 const AT_ONCE: usize = 16 * 1024;
+/// Responses to one command, at most: a list has a line for each mail. One that is longer is asked
+/// for in halves.
+const RESPONSES: usize = 100_000;
 /// Bytes of a line before TLS, at most.
 const GREETING: u64 = 8 * 1024;
 
@@ -46,7 +49,9 @@ pub(super) struct Wire {
 pub(super) struct Shared {
     heard: Mutex<Heard>,
     most: AtomicUsize,
-    is_too_long: std::sync::atomic::AtomicBool,
+    responses: AtomicUsize,
+    is_too_long: AtomicBool,
+    is_too_many: AtomicBool,
 }
 
 impl Shared {
@@ -55,9 +60,27 @@ impl Shared {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on the literals of a response may have so many bytes.
+    /// For a command: the literals of a response may have so many bytes.
     pub(super) fn allow(&self, most: usize) {
         self.most.store(most, Ordering::Relaxed);
+        self.responses.store(0, Ordering::Relaxed);
+    }
+
+    /// Takes a response in; gives what goes on of it.
+    fn sift(&self, response: &[u8]) -> io::Result<Vec<u8>> {
+        let mut heard = self.heard();
+        let sifted = heard.sift(response).unwrap_or_default();
+        let responses = self.responses.fetch_add(1, Ordering::Relaxed) + 1;
+        if responses > RESPONSES || heard.is_too_much {
+            self.is_too_many.store(true, Ordering::Relaxed);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "too many responses"));
+        }
+        Ok(sifted)
+    }
+
+    /// Whether the connection ended because there were more responses.
+    pub(super) fn is_too_many(&self) -> bool {
+        self.is_too_many.load(Ordering::Relaxed)
     }
 
     /// Whether the connection ended because a response was longer.
@@ -173,7 +196,7 @@ impl AsyncRead for Wire {
                 io::Error::new(io::ErrorKind::InvalidData, "a response is too long")
             })?;
             if let Some(response) = response {
-                this.ready = this.shared.heard().sift(&response).unwrap_or_default();
+                this.ready = this.shared.sift(&response)?;
                 this.given = 0;
                 continue;
             }

@@ -3,9 +3,10 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::super::source::{Listing, Opened};
+use super::super::source::{Listing, Opened, Sealed};
 use super::super::{Login, Pace, Security, Task};
 use super::*;
+use crate::casebook::fetched::Place;
 
 /// A mailbox in memory: a mail fails as often as it is said, and one in `gone_deaf` ends every list
 /// that it would be in.
@@ -61,22 +62,35 @@ impl MailSource for Fake {
         Ok(Piece::Bytes(rest[..rest.len().min(length as usize)].to_vec()))
     }
 
-    async fn present(&mut self, up_to: u32) -> Result<Vec<u32>, Fault> {
-        Ok(self.mails.range(..=up_to).map(|(uid, _)| *uid).collect())
+    async fn present(&mut self, from: u32, to: u32) -> Result<Vec<u32>, Fault> {
+        Ok(self.mails.range(from..=to).map(|(uid, _)| *uid).collect())
     }
 
-    async fn delete(&mut self, uid: u32) -> Result<(), Fault> {
+    fn removes_alone(&self, _: bool) -> bool {
+        true
+    }
+
+    async fn delete(&mut self, uid: u32, _: &Sealed<'_>) -> Result<(), Fault> {
         self.mails.remove(&uid).map(drop).ok_or(Fault::No)
     }
 
-    async fn move_to(&mut self, uid: u32, _: &str, _: &mut bool) -> Result<(), Fault> {
-        self.delete(uid).await
+    async fn move_to(
+        &mut self,
+        uid: u32,
+        _: &str,
+        _: &mut bool,
+        sealed: &Sealed<'_>,
+    ) -> Result<(), Fault> {
+        self.delete(uid, sealed).await
     }
 
     async fn wait(&mut self, _: Duration) -> Result<(), Fault> {
         Ok(())
     }
 }
+
+/// What the ledger calls the mailbox.
+const MAILBOX: Digest = Digest::new([7; 32]);
 
 /// A ledger in memory.
 #[derive(Default)]
@@ -88,6 +102,9 @@ struct Written {
     letters: Vec<MailId>,
     aside: Vec<(u32, u64)>,
     now: u64,
+    /// What becomes of the next deliveries that are not simply taken.
+    verdicts: Vec<Verdict>,
+    has_no_room: bool,
 }
 
 impl Book {
@@ -107,8 +124,27 @@ impl Book {
 }
 
 impl Keeper for Book {
+    fn bind(&self, places: Vec<Place>) -> Task<Option<Vec<Digest>>> {
+        Box::pin(async move { Some(vec![MAILBOX; places.len()]) })
+    }
+
+    fn has_room(&self, _: u64) -> bool {
+        !self.written().has_no_room
+    }
+
+    fn letters(&self, _: Digest, validity: u32) -> Vec<u32> {
+        let written = self.written();
+        let letters = written.letters.iter().filter(|mail| mail.validity == validity);
+        let mut uids: Vec<u32> = letters.map(|mail| mail.uid).collect();
+        uids.sort_unstable();
+        uids
+    }
+
     fn deliver(&self, delivery: Delivery) -> Task<Verdict> {
         let mail = delivery.fetched.expect("was fetched").mail;
+        if let Some(verdict) = self.written().verdicts.pop() {
+            return Box::pin(async move { verdict });
+        }
         self.enter(mail);
         let mut written = self.written();
         written.letters.push(mail);
@@ -173,9 +209,15 @@ fn account(after: After) -> Account {
 async fn polls(times: u32, after: After, fake: &mut Fake, book: &Book, hands: &mut Hands) {
     let (account, room, watch) = (account(after), Budget::new(64 << 20), Watch::default());
     for _ in 0..times {
-        let mut poller =
-            Poller { account: &account, keeper: book, room: &room, watch: &watch, hands };
-        poller.begin_session();
+        let mut poller = Poller {
+            account: &account,
+            mailbox: MAILBOX,
+            keeper: book,
+            room: &room,
+            watch: &watch,
+            hands,
+        };
+        poller.begin_session(fake);
         let _ = poller.poll(fake).await;
     }
 }
@@ -214,7 +256,7 @@ async fn a_list_that_ends_the_connection_is_asked_for_in_halves() {
 async fn what_was_sealed_and_not_deleted_is_deleted_and_nothing_else_is() {
     let (mut fake, book, mut hands) = (Fake::of(&[1, 2, 3]), Book::default(), Hands::default());
     // The process died behind the sealing of 2; 1 was passed over.
-    let mailbox = account(After::Delete).mailbox();
+    let mailbox = MAILBOX;
     book.written().letters.push(MailId { mailbox, validity: 7, uid: 2 });
     book.enter(MailId { mailbox, validity: 7, uid: 2 });
     polls(1, After::Delete, &mut fake, &book, &mut hands).await;
@@ -225,6 +267,48 @@ async fn what_was_sealed_and_not_deleted_is_deleted_and_nothing_else_is() {
     other.failing.insert(2, 9);
     polls(1, After::Delete, &mut other, &book, &mut hands).await;
     assert_eq!(other.mails.len(), 1);
+}
+
+#[tokio::test]
+async fn a_mail_that_cannot_be_taken_here_is_not_fetched_again_and_again() {
+    let (mut fake, book, mut hands) = (Fake::of(&[3, 5]), Book::default(), Hands::default());
+    book.written().verdicts = vec![Verdict::NoRoom];
+    polls(20, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!((fake.fetched.as_slice(), fake.mails.len()), (&[3][..], 2));
+    // Its time has come, and there is no room still: that is known without it.
+    hands.waiting.as_mut().expect("waits").until = Instant::now();
+    book.written().has_no_room = true;
+    polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!((fake.fetched.as_slice(), fake.mails.len()), (&[3][..], 2));
+    for times in 0..40 {
+        let waiting = hands.waiting.as_mut().expect("waits");
+        assert_eq!((waiting.uid, waiting.times, waiting.why), (3, times + 2, Fault::Full));
+        let left = waiting.until - Instant::now();
+        assert!(left <= Duration::from_secs(60 * 75), "an hour at most, and a quarter: {left:?}");
+        waiting.until = Instant::now();
+        polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+    }
+    assert!(book.written().aside.is_empty(), "it is not the mail's fault");
+    book.written().has_no_room = false;
+    hands.waiting.as_mut().expect("waits").until = Instant::now();
+    polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!((book.uids(), fake.mails.len()), (vec![3, 5], 0));
+    assert!(hands.waiting.is_none());
+}
+
+#[tokio::test]
+async fn a_mail_that_the_vault_never_takes_is_given_up_and_lies_there() {
+    let (mut fake, book, mut hands) = (Fake::of(&[3, 5]), Book::default(), Hands::default());
+    book.written().verdicts = vec![Verdict::TryLater; BUSY as usize];
+    for times in 1..BUSY {
+        polls(3, After::Delete, &mut fake, &book, &mut hands).await;
+        assert_eq!(fake.fetched, vec![3; times as usize]);
+        hands.waiting.as_mut().expect("waits").until = Instant::now();
+    }
+    polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!(book.uids(), [5]);
+    assert_eq!(book.written().aside, [(3, 0)]);
+    assert_eq!(fake.mails.keys().copied().collect::<Vec<_>>(), [3]);
 }
 
 #[test]

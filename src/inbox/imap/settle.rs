@@ -1,0 +1,114 @@
+//! What becomes of mails whose letters are sealed: deleted, moved, or left where they are.
+//!
+//! Nothing else is ever touched: each is named in the ledger as a letter, under the UIDVALIDITY that the
+//! folder has now.
+
+use super::After;
+use super::poll::{Poller, TRIES};
+use super::source::{Fault, MailSource, SPAN};
+use super::watch::Remark;
+use crate::casebook::fetched::MailId;
+
+impl Poller<'_> {
+    /// Deletes or moves a mail whose letter is sealed. A refusal is noted, and tried again with the
+    /// next poll. Whether others may be tried now.
+    pub(super) async fn finish<S: MailSource>(
+        &mut self,
+        source: &mut S,
+        uid: u32,
+    ) -> Result<bool, Fault> {
+        let (mut tries, mut is_copied) = self.hands.left.remove(&uid).unwrap_or_default();
+        if tries >= TRIES {
+            self.hands.left.insert(uid, (tries, is_copied));
+            return Ok(true);
+        }
+        let (keeper, id) = (self.keeper, self.id(uid));
+        let sealed = move |uid| keeper.is_letter(MailId { uid, ..id });
+        let done = match &self.account.after {
+            After::Keep => Ok(()),
+            After::Delete => source.delete(uid, &sealed).await,
+            After::Move(folder) => source.move_to(uid, folder, &mut is_copied, &sealed).await,
+        };
+        if let Err(fault) = done {
+            // What others marked may be gone the next time: that is tried for ever.
+            tries += u32::from(fault != Fault::Marked);
+            self.hands.left.insert(uid, (tries, is_copied));
+            if tries == TRIES {
+                tracing::error!(
+                    account = self.account.name,
+                    uid,
+                    %fault,
+                    "a mail whose letter is sealed cannot be deleted or moved: it stays in clear \
+                     where it is"
+                );
+            }
+        }
+        self.watch.left(&self.account.name, self.hands.left.len() as u64);
+        match done {
+            Ok(()) if self.hands.left.is_empty() && self.hands.is_hindered => {
+                self.hands.is_hindered = false;
+                self.remark(Some(Remark::OnlyTogether));
+                Ok(true)
+            }
+            Ok(()) | Err(Fault::No) => Ok(true),
+            Err(Fault::Marked) => {
+                self.hands.is_hindered = true;
+                self.remark(Some(Remark::OthersMarked));
+                Ok(false)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Deletes or moves what is sealed and still there: the process died before it came to that, or
+    /// the server refused.
+    pub(super) async fn settle<S: MailSource>(&mut self, source: &mut S) -> Result<(), Fault> {
+        let is_due =
+            self.hands.is_fresh || self.hands.left.values().any(|(tries, _)| *tries < TRIES);
+        if self.account.after == After::Keep || !is_due {
+            return Ok(());
+        }
+        let letters = self.keeper.letters(self.mailbox, self.hands.validity);
+        let mut due = Vec::new();
+        for (from, to) in spans(&letters) {
+            let present = source.present(from, to).await?;
+            due.extend(present.into_iter().filter(|uid| letters.binary_search(uid).is_ok()));
+        }
+        due.sort_unstable();
+        due.dedup();
+        self.hands.is_fresh = false;
+        self.hands.left.retain(|uid, _| due.binary_search(uid).is_ok());
+        for uid in due {
+            if !self.finish(source, uid).await? {
+                break;
+            }
+        }
+        self.watch.left(&self.account.name, self.hands.left.len() as u64);
+        Ok(())
+    }
+}
+
+/// Ranges that all of these UIDs are in, so that an answer about one is never too long.
+fn spans(uids: &[u32]) -> Vec<(u32, u32)> {
+    let mut spans: Vec<(u32, u32)> = Vec::new();
+    for &uid in uids {
+        match spans.last_mut() {
+            Some((from, to)) if uid - *from < SPAN => *to = uid,
+            _ => spans.push((uid, uid)),
+        }
+    }
+    spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_is_asked_about_in_ranges_that_have_an_answer() {
+        assert_eq!(spans(&[]), []);
+        assert_eq!(spans(&[5, 6, SPAN]), [(5, SPAN)]);
+        let apart = [5, SPAN + 5, u32::MAX];
+        assert_eq!(spans(&apart), apart.map(|uid| (uid, uid)));
+    }
+}

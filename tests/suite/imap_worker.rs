@@ -1,0 +1,517 @@
+//! What fetches letters, over scripted servers and a ledger in memory, with times that are short:
+//! servers that hang, spin, flood and lie, and what must come of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use kluis::inbox::imap::{Account, After, Fault, Grant, Login, OAuth2, Pace, Remark, Security};
+use proptest::prelude::*;
+
+use crate::dovecot_server::TokenServer;
+use crate::imap::{eventually, mail};
+use crate::imap_server::{ImapServer, Mailbox, Twist, Twisted};
+use crate::worker::{TIME_OUT, Worker, account, server};
+
+/// The first time that this is so.
+fn once(mailbox: &mut Mailbox, is_so: bool) -> bool {
+    let is_first = is_so && mailbox.twists == 0;
+    mailbox.twists += u32::from(is_first);
+    is_first
+}
+
+/// Hangs once, at the first command that begins so.
+macro_rules! hangs {
+    ($start:literal) => {
+        hangs!($start, b"")
+    };
+    ($start:literal, $said:literal) => {
+        |mailbox, command| match once(mailbox, command.starts_with($start)) {
+            true => Twist::Hang($said.to_vec()),
+            false => Twist::Usual,
+        }
+    };
+}
+
+const USUAL: &str = "IDLE UIDPLUS";
+
+/// Where a server hangs: its name, what it can do, what hangs, and whether mails are moved.
+const HANGING: &[(&str, &str, Twisted, bool)] = &[
+    (
+        "greeting",
+        USUAL,
+        |mailbox, command| match once(mailbox, command.is_empty()) {
+            true => Twist::Hang(Vec::new()),
+            false => Twist::Usual,
+        },
+        false,
+    ),
+    (
+        "in-the-greeting",
+        USUAL,
+        |mailbox, command| match once(mailbox, command.is_empty()) {
+            true => Twist::Hang(b"* OK rea".to_vec()),
+            false => Twist::Usual,
+        },
+        false,
+    ),
+    ("capability", USUAL, hangs!("CAPABILITY"), false),
+    ("login", USUAL, hangs!("LOGIN"), false),
+    ("authenticate", "IDLE UIDPLUS AUTH=PLAIN", hangs!("AUTHENTICATE"), false),
+    (
+        "authenticate-after-the-secret",
+        "IDLE UIDPLUS AUTH=PLAIN",
+        hangs!("AUTHENTICATE", b"+ \r\n"),
+        false,
+    ),
+    ("examine", USUAL, hangs!("EXAMINE"), false),
+    ("select", USUAL, hangs!("SELECT", b"* 2 EXISTS\r\n* OK [UIDVALIDITY 7] v\r\n"), false),
+    ("list", USUAL, hangs!("UID FETCH 1:*", b"* 1 FETCH (UID 1 RFC822.SIZE 9)\r\n"), false),
+    ("content", USUAL, hangs!("UID FETCH 2 (UID BODY"), false),
+    (
+        "literal",
+        USUAL,
+        hangs!("UID FETCH 2 (UID BODY", b"* 2 FETCH (UID 2 BODY[]<0> {200}\r\nReturn"),
+        false,
+    ),
+    (
+        "behind-the-literal",
+        USUAL,
+        hangs!("UID FETCH 2 (UID BODY", b"* 2 FETCH (UID 2 BODY[]<0> {3}\r\nRet)\r\n"),
+        false,
+    ),
+    ("store", USUAL, hangs!("UID STORE"), false),
+    ("expunge", USUAL, hangs!("UID EXPUNGE"), false),
+    ("search", "IDLE", hangs!("UID SEARCH", b"* SEARCH 1"), false),
+    ("expunge-of-all", "IDLE", hangs!("EXPUNGE"), false),
+    ("idle-is-not-begun", USUAL, hangs!("IDLE"), false),
+    ("idle", USUAL, hangs!("IDLE", b"+ idling\r\n"), false),
+    ("move", "IDLE MOVE", hangs!("UID MOVE"), true),
+    (
+        "behind-the-move",
+        "IDLE MOVE",
+        |mailbox, command| match once(mailbox, command.starts_with("UID MOVE")) {
+            true => Twist::Hang(mailbox.answer("TAG", command)[..4].to_vec()),
+            false => Twist::Usual,
+        },
+        true,
+    ),
+    ("copy", "IDLE", hangs!("UID COPY"), true),
+];
+
+#[test]
+fn a_server_that_hangs_in_any_state_is_left_in_time_and_nothing_is_lost_or_doubled() {
+    let servers: Vec<_> = HANGING
+        .iter()
+        .map(|(name, capabilities, twisted, _)| server(name, 2, capabilities, *twisted))
+        .collect();
+    let worker = Worker::start(|password| {
+        let rows = HANGING.iter().zip(&servers);
+        rows.map(|((name, _, _, moves), there)| {
+            let after = if *moves { After::Move("Done".into()) } else { After::Delete };
+            Account { after, ..account(name, there.port, password.clone()) }
+        })
+        .collect()
+    });
+    let start = Instant::now();
+    for ((name, _, _, moves), there) in HANGING.iter().zip(&servers) {
+        // All of it once more behind the place where it hung.
+        eventually(name, || there.mailbox().twists == 1 && there.mailbox().mails.is_empty());
+        there.mailbox().add(mail(name, 3));
+        eventually(name, || there.mailbox().mails.is_empty());
+        assert!(start.elapsed() >= TIME_OUT || !name.contains("greeting"), "{name} did not hang");
+        eventually(name, || worker.state(name).fault.is_none());
+        let moved = there.mailbox().moved.len();
+        assert_eq!(moved, if *moves { 3 } else { 0 }, "{name}");
+    }
+    let wanted = HANGING.iter().flat_map(|(name, ..)| (1..=3).map(|number| mail(name, number)));
+    let wanted: BTreeSet<Vec<u8>> = wanted.collect();
+    let sealed = worker.book.sealed();
+    assert_eq!(sealed.len(), wanted.len());
+    assert!(sealed.iter().eq(&wanted));
+    assert!(worker.book.written().aside.is_empty());
+}
+
+#[test]
+fn a_server_that_never_answers_before_tls_is_left_and_tried_again() {
+    let hangs: Twisted = |_, command| match command {
+        "STARTTLS" => Twist::Hang(Vec::new()),
+        _ => Twist::Usual,
+    };
+    let silent: Twisted = |mailbox, _| {
+        mailbox.twists += 1;
+        Twist::Hang(Vec::new())
+    };
+    let rows = [("starttls", hangs, Security::Starttls), ("tls", silent, Security::Implicit)];
+    let servers = rows.map(|(name, twisted, _)| server(name, 1, USUAL, twisted));
+    let worker = Worker::start(|password| {
+        let all = rows.iter().zip(&servers);
+        all.map(|((name, _, security), there)| Account {
+            security: *security,
+            ..account(name, there.port, password.clone())
+        })
+        .collect()
+    });
+    let start = Instant::now();
+    let [starttls, tls] = &servers;
+    eventually("three tries", || {
+        starttls.mailbox().count("STARTTLS") >= 3 && tls.mailbox().twists >= 3
+    });
+    assert!(start.elapsed() >= TIME_OUT * 2);
+    for name in ["starttls", "tls"] {
+        assert_eq!(worker.state(name).fault, Some(Fault::Slow));
+    }
+    assert_eq!(starttls.mailbox().count("LOGIN"), 0, "nothing is said in clear");
+}
+
+/// A server that gives everybody as much to do as it can: its name and what it does.
+const SPINNING: &[(&str, Twisted)] = &[
+    ("idle-ends-at-once", |_, command| match command {
+        "IDLE" => Twist::Say(b"+ idling\r\nTAG OK done\r\n".to_vec()),
+        _ => Twist::Usual,
+    }),
+    ("idle-always-has-news", |_, command| match command {
+        "IDLE" => Twist::Say(b"+ idling\r\n* 1 EXISTS\r\nTAG OK done\r\n".to_vec()),
+        "DONE" => Twist::Say(b"".to_vec()),
+        _ => Twist::Usual,
+    }),
+    ("bye-at-idle", |_, command| match command {
+        "IDLE" => Twist::Leave(b"+ idling\r\n* BYE\r\n".to_vec()),
+        _ => Twist::Usual,
+    }),
+    ("bye-at-the-greeting", |_, command| match command {
+        "" => Twist::Leave(b"* BYE\r\n".to_vec()),
+        _ => Twist::Usual,
+    }),
+    ("gone-at-select", |_, command| match command.starts_with("SELECT") {
+        true => Twist::Close,
+        false => Twist::Usual,
+    }),
+    ("no-to-all", |_, command| match command {
+        "" => Twist::Usual,
+        _ => Twist::Say(b"TAG NO\r\n".to_vec()),
+    }),
+];
+
+#[test]
+fn a_server_that_answers_at_once_is_not_asked_without_pause() {
+    /// Seconds that are looked at.
+    const SECONDS: u64 = 5;
+    let mut servers: Vec<_> =
+        SPINNING.iter().map(|(name, twisted)| (*name, server(name, 1, USUAL, *twisted))).collect();
+    // A token that never holds, and is never refused: a new one each time.
+    let tokens = TokenServer::start();
+    let expires: Twisted = |_, command| match command.starts_with("SELECT") {
+        true => Twist::Leave(b"* BYE Session invalidated - AccessTokenExpired\r\n".to_vec()),
+        false => Twist::Usual,
+    };
+    servers.push(("tokens-expire", server("tokens-expire", 1, USUAL, expires)));
+    let worker = Worker::start(|password| {
+        let of = |(name, there): &(&str, ImapServer)| {
+            let usual = account(name, there.port, password.clone());
+            let login = match *name {
+                "tokens-expire" => oauth2(&tokens, &password),
+                _ => usual.login,
+            };
+            // As it is outside of tests.
+            Account { login, every: Duration::from_secs(300), pace: Pace::default(), ..usual }
+        };
+        servers.iter().map(of).collect()
+    });
+    std::thread::sleep(Duration::from_secs(SECONDS));
+    drop(worker);
+    for (name, there) in &servers {
+        let commands = there.mailbox().commands.len() as u64;
+        println!("{name}: {commands} commands in {SECONDS} seconds");
+        assert!(commands <= 10 * SECONDS, "{name}: {commands} commands");
+    }
+    assert!(tokens.given().asked <= 6, "{} tokens", tokens.given().asked);
+}
+
+fn oauth2(tokens: &TokenServer, secret: &std::path::Path) -> Login {
+    Login::OAuth2(OAuth2 {
+        token_url: format!("http://127.0.0.1:{}/token", tokens.port),
+        client_id: "kluis".into(),
+        client_secret_file: Some(secret.into()),
+        grant: Grant::Client,
+        scope: None,
+    })
+}
+
+#[test]
+fn a_token_that_ends_in_mid_session_is_renewed_and_nothing_is_lost_or_doubled() {
+    let tokens = TokenServer::start();
+    let there = server("67", 3, USUAL, |mailbox, command| {
+        match once(mailbox, command.starts_with("UID FETCH 2 (UID BODY")) {
+            true => Twist::Leave(b"* BYE Session invalidated - AccessTokenExpired\r\n".to_vec()),
+            false => Twist::Usual,
+        }
+    });
+    let worker = Worker::start(|password| {
+        // If it were a failure, the pause would be longer than anybody waits here.
+        let pace = Pace {
+            first_pause: Duration::from_secs(600),
+            longest_pause: Duration::from_secs(600),
+            ..Pace::default()
+        };
+        let login = oauth2(&tokens, &password);
+        vec![Account { login, pace, ..account("67", there.port, password) }]
+    });
+    eventually("all are gone", || there.mailbox().mails.is_empty());
+    let wanted: Vec<_> = (1..=3).map(|number| mail("67", number)).collect();
+    assert_eq!(worker.book.sealed(), wanted);
+    let engine = base64::engine::general_purpose::STANDARD;
+    let said: Vec<String> = there
+        .mailbox()
+        .commands
+        .iter()
+        .filter_map(|command| command.strip_prefix("said "))
+        .map(|said| String::from_utf8(engine.decode(said).expect("is base64")).expect("UTF-8"))
+        .collect();
+    let as_with = |number| format!("user=office\x01auth=Bearer access-{number}\x01\x01");
+    assert_eq!(said, [as_with(1), as_with(2)]);
+    assert_eq!(tokens.given().tokens, 2);
+}
+
+/// Answers that are too much of something, once: their names and what they do.
+const FLOODING: &[(&str, Twisted)] = &[
+    ("rows-of-a-list", |mailbox, command| {
+        match once(mailbox, command.starts_with("UID FETCH 1:*")) {
+            true => {
+                let rows = (1..=100_001).map(|uid| format!("* {uid} FETCH (UID {uid})\r\n"));
+                Twist::Say(rows.collect::<String>().into_bytes())
+            }
+            false => Twist::Usual,
+        }
+    }),
+    ("folders", |mailbox, command| match once(mailbox, command.starts_with("SELECT")) {
+        true => Twist::Say(b"* LIST () \"/\" INBOX\r\n".repeat(100_001)),
+        false => Twist::Usual,
+    }),
+    ("found", |mailbox, command| match once(mailbox, command.starts_with("UID SEARCH")) {
+        true => Twist::Say(format!("* SEARCH{}\r\n", " 4294967295".repeat(200_001)).into_bytes()),
+        false => Twist::Usual,
+    }),
+    ("capabilities", |mailbox, command| match once(mailbox, command == "CAPABILITY") {
+        true => {
+            let names: String = (0..300).map(|number| format!(" X-{number}")).collect();
+            Twist::Say(format!("* CAPABILITY IMAP4rev1{names}\r\n").into_bytes())
+        }
+        false => Twist::Usual,
+    }),
+    ("told-while-it-idles", |mailbox, command| match once(mailbox, command == "IDLE") {
+        true => Twist::Say([&b"+ idling\r\n"[..], &b"* 1 RECENT\r\n".repeat(100_001)].concat()),
+        false => Twist::Usual,
+    }),
+];
+
+#[test]
+fn a_server_that_says_too_much_is_cut_off_told_of_and_asked_again() {
+    let of = |(name, twisted): &(&str, Twisted)| server(name, 3, "IDLE", *twisted);
+    let servers: Vec<_> = FLOODING.iter().map(of).collect();
+    let worker = Worker::start(|password| {
+        let rows = FLOODING.iter().zip(&servers);
+        rows.map(|((name, _), there)| {
+            let usual = account(name, there.port, password.clone());
+            // Long enough for the fault to be seen, and for so many bytes.
+            let pace = Pace {
+                connect: Duration::from_secs(60),
+                command: Duration::from_secs(60),
+                first_pause: Duration::from_secs(1),
+                longest_pause: Duration::from_secs(1),
+                ..usual.pace
+            };
+            Account { pace, every: Duration::from_secs(60), ..usual }
+        })
+        .collect()
+    });
+    let mut seen: BTreeMap<&str, bool> = BTreeMap::new();
+    eventually("each is told of", || {
+        for (name, _) in FLOODING {
+            *seen.entry(name).or_default() |= worker.state(name).fault == Some(Fault::TooMany);
+        }
+        seen.values().all(|seen| *seen)
+    });
+    for ((name, _), there) in FLOODING.iter().zip(&servers) {
+        eventually(name, || there.mailbox().mails.is_empty());
+        eventually(name, || worker.state(name).fault.is_none());
+    }
+    let wanted = FLOODING.iter().flat_map(|(name, _)| (1..=3).map(|number| mail(name, number)));
+    assert_eq!(
+        worker.book.sealed(),
+        wanted.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    );
+    assert!(worker.book.written().aside.is_empty());
+}
+
+#[test]
+fn without_uidplus_nothing_is_removed_that_others_marked_and_the_admin_is_told() {
+    let servers = ["removed", "moved"].map(|name| {
+        let there = server(name, 0, "IDLE", |_, _| Twist::Usual);
+        {
+            let mut mailbox = there.mailbox();
+            // Nobody fetches it, and somebody marked it: it is theirs.
+            mailbox.date = "01-Feb-2020 10:00:00 +0100";
+            let old = mailbox.add(mail(name, 1));
+            mailbox.flagged.push(old);
+        }
+        there
+    });
+    let worker = Worker::start(|password| {
+        let rows = ["removed", "moved"].into_iter().zip(&servers);
+        rows.map(|(name, there)| {
+            let after = if name == "moved" { After::Move("Done".into()) } else { After::Delete };
+            // 1 January 2026.
+            let since = Some(1_767_225_600);
+            Account { after, since, ..account(name, there.port, password.clone()) }
+        })
+        .collect()
+    });
+    for (name, there) in ["removed", "moved"].into_iter().zip(&servers) {
+        eventually("it is passed over", || worker.state(name).polled.is_some());
+        {
+            let mut mailbox = there.mailbox();
+            mailbox.date = "02-Nov-2026 10:00:00 +0100";
+            for number in 2..=4 {
+                mailbox.add(mail(name, number));
+            }
+        }
+        eventually("all are sealed", || {
+            let state = worker.state(name);
+            state.left == 3 && state.remark == Some(Remark::OthersMarked)
+        });
+        // However often it looks.
+        let polls = there.mailbox().count("SELECT");
+        eventually("more polls", || there.mailbox().count("SELECT") > polls + 3);
+        {
+            let mut mailbox = there.mailbox();
+            assert_eq!(mailbox.mails.len(), 4, "{name}");
+            assert_eq!(mailbox.count("EXPUNGE") + mailbox.count("CLOSE"), 0, "{name}");
+            let marked: BTreeSet<u32> = mailbox.flagged.iter().copied().collect();
+            assert!(marked.contains(&2));
+            // The others remove theirs.
+            mailbox.mails.remove(&1);
+            mailbox.flagged.retain(|uid| *uid != 1);
+        }
+        eventually("ours are removed", || there.mailbox().mails.is_empty());
+        eventually("it is told", || {
+            let state = worker.state(name);
+            (state.left, state.remark) == (0, Some(Remark::OnlyTogether))
+        });
+        let mailbox = there.mailbox();
+        assert_eq!(mailbox.moved.len(), if name == "moved" { 3 } else { 0 });
+        assert_eq!(mailbox.count("UID COPY"), mailbox.moved.len(), "each once");
+        assert_eq!(mailbox.count("UID EXPUNGE"), 0);
+    }
+    assert_eq!(worker.book.sealed().len(), 6);
+}
+
+/// Does what the next number of the script says, and from its end on what it should.
+fn by_script(mailbox: &mut Mailbox, command: &str) -> Twist {
+    let Some(number) = mailbox.script.pop() else { return Twist::Usual };
+    match number % 24 {
+        0 => Twist::Close,
+        1 => Twist::Leave(b"* BYE\r\n".to_vec()),
+        2 => Twist::Hang(Vec::new()),
+        3 => Twist::Say(b"TAG NO\r\n".to_vec()),
+        4 => Twist::Say(b"TAG BAD\r\n".to_vec()),
+        5 => Twist::Say(b"TAG OK\r\n".to_vec()),
+        6 => Twist::Leave(b"* 1 FETCH (UID 1 BODY[]<0> {500}\r\nabc".to_vec()),
+        7 => Twist::Say(b"\xff\0{}()\r\n* \r\n* 9 FETCH\r\nTAG OK\r\n".to_vec()),
+        // It does it, and then it is gone.
+        8 => {
+            mailbox.answer("TAG", command);
+            Twist::Close
+        }
+        // It does it, and says that it did not.
+        9 => {
+            mailbox.answer("TAG", command);
+            Twist::Say(b"TAG NO\r\n".to_vec())
+        }
+        // The mails get other numbers.
+        10 => {
+            let mails = std::mem::take(&mut mailbox.mails);
+            (mailbox.validity, mailbox.next) = (mailbox.validity + 1, 1);
+            mailbox.flagged.clear();
+            for raw in mails.into_values() {
+                mailbox.add(raw);
+            }
+            Twist::Leave(b"* BYE\r\n".to_vec())
+        }
+        // It answers about another mail than it was asked about.
+        11 => {
+            let answer = mailbox.answer("TAG", command);
+            let other = String::from_utf8_lossy(&answer).replace("(UID ", "(UID 9");
+            Twist::Say(other.into_bytes())
+        }
+        // Somebody marks a mail as deleted.
+        12 => {
+            let uids: Vec<u32> = mailbox.mails.keys().copied().collect();
+            mailbox.flagged.extend(uids.last());
+            Twist::Usual
+        }
+        // One more comes.
+        13 => {
+            let number = mailbox.next;
+            mailbox.add(mail("late", 1000 + number));
+            Twist::Usual
+        }
+        // Fewer bytes at once than it was asked for.
+        14 => match mailbox.slice(command) {
+            Some((uid, offset, bytes)) => {
+                let part = &bytes[..bytes.len() / 2 + 1];
+                let head = format!("* 1 FETCH (UID {uid} BODY[]<{offset}> {{{}}}\r\n", part.len());
+                Twist::Say([head.as_bytes(), part, b")\r\nTAG OK\r\n"].concat())
+            }
+            None => Twist::Usual,
+        },
+        15 => Twist::Say(b"* 1 FETCH (UID 1 BODY[]<0> NIL)\r\nTAG OK\r\n".to_vec()),
+        _ => Twist::Usual,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_a_server_does_no_mail_is_removed_that_is_not_sealed(
+        script in prop::collection::vec(any::<u8>(), 0..40),
+        can in 0usize..4,
+    ) {
+        let can = ["IDLE", "IDLE UIDPLUS", "IDLE MOVE", "UIDPLUS MOVE"][can];
+        let there = server("any", 4, can, by_script);
+        there.mailbox().script = script;
+        let worker = Worker::start(|password| {
+            let usual = account("any", there.port, password);
+            let pace = Pace {
+                connect: Duration::from_millis(300),
+                command: Duration::from_millis(300),
+                first_pause: Duration::from_millis(5),
+                longest_pause: Duration::from_millis(20),
+                ..usual.pace
+            };
+            let after = if can.contains("MOVE") { After::Move("Done".into()) } else { After::Delete };
+            vec![Account { after, pace, every: Duration::from_millis(50), ..usual }]
+        });
+        // Every mail is sealed, or lies there and is known to.
+        eventually("all is dealt with", || {
+            let mailbox = there.mailbox();
+            let sealed: BTreeSet<Vec<u8>> = worker.book.sealed().into_iter().collect();
+            let aside = worker.book.written().aside.clone();
+            let is_aside = |uid: &u32| {
+                aside.iter().any(|mail| (mail.validity, mail.uid) == (mailbox.validity, *uid))
+            };
+            mailbox.script.is_empty()
+                && mailbox.mails.iter().all(|(uid, raw)| sealed.contains(raw) || is_aside(uid))
+        });
+        let mailbox = there.mailbox();
+        let sealed: BTreeSet<Vec<u8>> = worker.book.sealed().into_iter().collect();
+        for raw in &mailbox.removed {
+            prop_assert!(sealed.contains(raw), "removed, and not sealed: {}", String::from_utf8_lossy(raw));
+        }
+        // No mail came twice under one number.
+        let written = worker.book.written();
+        let ids: BTreeSet<_> = written.letters.iter().map(|(mail, _)| (mail.validity, mail.uid)).collect();
+        prop_assert_eq!(ids.len(), written.letters.len());
+    }
+}
