@@ -232,7 +232,8 @@ impl Casebook {
         }
         let is_open = {
             let state = self.state();
-            !state.mailboxes.is_closed && !(places.is_empty() && state.mailboxes.current.is_empty())
+            let is_fetched_from = !places.is_empty() || !state.mailboxes.current.is_empty();
+            is_fetched_from && !state.mailboxes.is_closed
         };
         if is_open {
             self.record_fact(self.entry(Fact::MailboxNamesClosed))?;

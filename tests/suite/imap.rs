@@ -254,6 +254,11 @@ const ROWS: &[Row] = &[
         letters: &[],
         ..usual("59-history-is-left-alone", as_usual)
     },
+    usual("61-somebody-read-them-first", |mailbox, command| {
+        list_with(mailbox, command, |uid| {
+            Some(format!("* {uid} FETCH (FLAGS (\\Seen \\Answered) UID {uid} RFC822.SIZE 9)\r\n"))
+        })
+    }),
     Row {
         more: "folder = \"R&D &-&AOk\"\n",
         ..usual("62-no-modified-utf-7", |_, command| {
@@ -325,6 +330,10 @@ const ROWS: &[Row] = &[
         let noise =
             b"* X-NOISE {3}\r\n)(\"\r\n* NO careful\r\n* LIST () \"/\" {5}\r\nINBOX\r\n\r\n";
         Twist::Say([&noise[..], &mailbox.answer("TAG", command)].concat())
+    }),
+    usual("65-an-empty-literal", |mailbox, command| {
+        let before = "* UIDX FETCH (BODY[HEADER] {0}\r\n UID UIDX BODY[]<OFFSET> {LENGTH}\r\n";
+        content(mailbox, command, before, " BODY[TEXT] {0}\r\n)\r\n")
     }),
     usual("68-vanished-nobody-asked-for", |mailbox, command| {
         let before = "* VANISHED (EARLIER) 1:99\r\n* 1 EXPUNGE\r\n* VANISHED 3\r\n\
