@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
+use kluis::inbox::Verdict;
 use kluis::inbox::imap::{Account, After, Fault, Grant, Login, OAuth2, Pace, Remark, Security};
 use proptest::prelude::*;
 
@@ -404,6 +405,49 @@ fn without_uidplus_nothing_is_removed_that_others_marked_and_the_admin_is_told()
         assert_eq!(mailbox.count("UID EXPUNGE"), 0);
     }
     assert_eq!(worker.book.sealed().len(), 6);
+}
+
+#[test]
+fn what_finds_no_room_here_stays_there_is_not_fetched_every_time_and_comes_once_there_is() {
+    let names = ["full", "busy"];
+    let servers = names.map(|name| server(name, 0, USUAL, |_, _| Twist::Usual));
+    // What is full is known without fetching, what is busy only after it.
+    for (name, there) in names.into_iter().zip(&servers) {
+        let worker = Worker::start(|password| {
+            let usual = account(name, there.port, password);
+            let longest_wait = Duration::from_secs(3);
+            let pace = Pace { first_wait: longest_wait, longest_wait, ..usual.pace };
+            vec![Account { pace, ..usual }]
+        });
+        eventually("a first look", || worker.state(name).polled.is_some());
+        let verdict = (name == "busy").then_some(Verdict::NoRoom);
+        {
+            let mut written = worker.book.written();
+            (written.is_full, written.verdict) = (verdict.is_none(), verdict);
+        }
+        let start = Instant::now();
+        for number in 1..=3 {
+            there.mailbox().add(mail(name, number));
+        }
+        eventually("it is told", || worker.state(name).fault == Some(Fault::Full));
+        let polls = there.mailbox().count("SELECT");
+        eventually("more polls", || {
+            let mut mailbox = there.mailbox();
+            mailbox.wake();
+            mailbox.count("SELECT") > polls + 5
+        });
+        let most = start.elapsed().as_secs() as usize / 2 + 1;
+        let fetches = there.mailbox().fetches();
+        assert!(fetches <= if name == "full" { 0 } else { most }, "{name}: {fetches} of {most}");
+        assert_eq!(there.mailbox().mails.len(), 3);
+        assert!(worker.book.written().aside.is_empty());
+        {
+            let mut written = worker.book.written();
+            (written.is_full, written.verdict) = (false, None);
+        }
+        eventually("all are taken", || there.mailbox().mails.is_empty());
+        assert_eq!(worker.book.sealed(), [1, 2, 3].map(|number| mail(name, number)));
+    }
 }
 
 /// Does what the next number of the script says, and from its end on what it should.

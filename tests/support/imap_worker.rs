@@ -18,7 +18,7 @@ use crate::imap_server::{ImapServer, Twisted};
 use crate::way::runtime;
 
 /// A time-out here. A loaded machine must not take so long for an answer.
-pub(crate) const TIME_OUT: Duration = Duration::from_secs(2);
+pub(crate) const TIME_OUT: Duration = Duration::from_secs(4);
 
 /// A ledger in memory.
 #[derive(Default)]
@@ -29,6 +29,10 @@ pub(crate) struct Written {
     last: HashMap<(Digest, u32), u32>,
     pub(crate) letters: Vec<(MailId, Vec<u8>)>,
     pub(crate) aside: Vec<MailId>,
+    /// There is no room, and that is known.
+    pub(crate) is_full: bool,
+    /// What is said of whatever is delivered, if it is not taken.
+    pub(crate) verdict: Option<Verdict>,
 }
 
 impl Book {
@@ -63,11 +67,14 @@ impl Keeper for Book {
     }
 
     fn has_room(&self, _: u64) -> bool {
-        true
+        !self.written().is_full
     }
 
     fn deliver(&self, delivery: Delivery) -> Task<Verdict> {
         let mail = delivery.fetched.expect("was fetched").mail;
+        if let Some(verdict) = self.written().verdict {
+            return Box::pin(async move { verdict });
+        }
         self.enter(mail).letters.push((mail, delivery.raw));
         Box::pin(async { Verdict::Accepted })
     }
