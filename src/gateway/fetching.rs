@@ -15,6 +15,7 @@ use crate::inbox::{Deliver, Delivery, Verdict};
 use crate::secret::Personal;
 
 /// The mailboxes of the settings.
+#[must_use]
 pub fn accounts(config: &Config) -> Vec<Account> {
     config.imap.iter().map(|mailbox| account(config, mailbox)).collect()
 }

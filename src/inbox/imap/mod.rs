@@ -278,7 +278,7 @@ async fn keep_fetching<C: Connect>(dialer: &C, mut poller: Poller<'_>) {
     // A connection that holds so long is no failure when it ends.
     let a_while = account.every.min(pauses.longest());
     let (mut probed, mut renewed) = (false, false);
-    let (mut in_a_row, mut told) = (0, None);
+    let (mut in_a_row, mut told) = (0, None::<Fault>);
     loop {
         let begun = Instant::now();
         let (progress, polls) = (poller.hands.progress(), poller.hands.polls());
@@ -309,7 +309,8 @@ async fn keep_fetching<C: Connect>(dialer: &C, mut poller: Poller<'_>) {
         let pause = pauses.next();
         in_a_row += 1;
         let name = &account.name;
-        if told == Some(fault) {
+        // One row of failures is told of once, unless it comes to something that somebody must mend.
+        if told.is_some_and(|told| told == fault || !fault.needs_somebody()) {
             tracing::debug!(account = name, %fault, ?pause, "fetching still waits");
         } else if fault.needs_somebody() || in_a_row >= ALERT {
             told = Some(fault);

@@ -483,7 +483,7 @@ impl Poller<'_> {
         share: &Lease,
     ) -> Result<Option<Vec<u8>>, Fault> {
         let size = mail.size.unwrap_or(0) as usize;
-        let mut raw = Vec::new();
+        let (mut raw, mut asked_twice) = (Vec::new(), false);
         loop {
             // A server that cuts nothing sends all of it at once, at first.
             let all = if raw.is_empty() { size } else { 0 };
@@ -503,7 +503,11 @@ impl Poller<'_> {
                 return Ok(Some(raw));
             }
             // What a server says of the size may be wrong in both directions: it ends where there is
-            // nothing more.
+            // nothing more, also when it is asked twice.
+            if piece.is_empty() && raw.len() < size && !asked_twice {
+                asked_twice = true;
+                continue;
+            }
             if piece.is_empty() || (piece.len() < SLICE as usize && raw.len() >= size) {
                 break;
             }

@@ -17,6 +17,8 @@ struct Fake {
     mails: BTreeMap<u32, Vec<u8>>,
     failing: HashMap<u32, u32>,
     gone_deaf: Option<u32>,
+    /// The next answers about what is behind a first slice are empty.
+    empty: u32,
     fetched: Vec<u32>,
     lists: u32,
 }
@@ -58,6 +60,10 @@ impl MailSource for Fake {
             return Err(Fault::Slow);
         }
         self.fetched.push(uid);
+        if at > 0 && self.empty > 0 {
+            self.empty -= 1;
+            return Ok(Piece::Bytes(Vec::new()));
+        }
         let rest = self.mails[&uid].get(at as usize..).unwrap_or_default();
         Ok(Piece::Bytes(rest[..rest.len().min(length as usize)].to_vec()))
     }
@@ -100,6 +106,8 @@ struct Book(Mutex<Written>);
 struct Written {
     last: HashMap<u32, u32>,
     letters: Vec<MailId>,
+    /// Bytes of all of them.
+    bytes: usize,
     aside: Vec<(u32, u64)>,
     now: u64,
     /// What becomes of the next deliveries that are not simply taken.
@@ -148,6 +156,7 @@ impl Keeper for Book {
         self.enter(mail);
         let mut written = self.written();
         written.letters.push(mail);
+        written.bytes += delivery.raw.len();
         written.aside.retain(|(uid, _)| *uid != mail.uid);
         Box::pin(async { Verdict::Accepted })
     }
@@ -199,7 +208,7 @@ fn account(after: After) -> Account {
         after,
         every: Duration::from_secs(300),
         since: None,
-        max_letter: 1 << 20,
+        max_letter: 4 << 20,
         recipient: Personal::new("privacy@agency.example".into()),
         pace: Pace::default(),
     }
@@ -239,6 +248,18 @@ async fn a_mail_that_fails_is_tried_three_times_given_up_and_fetched_the_next_da
     polls(1, After::Keep, &mut fake, &book, &mut hands).await;
     assert_eq!(book.uids(), [3, 9, 5]);
     assert!(book.written().aside.is_empty());
+}
+
+#[tokio::test]
+async fn a_mail_that_seems_to_end_before_its_end_is_asked_for_again() {
+    let (mut fake, book, mut hands) = (Fake::of(&[1]), Book::default(), Hands::default());
+    let long = vec![b'x'; SLICE as usize + 1000];
+    fake.mails.insert(1, long.clone());
+    fake.empty = 1;
+    polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!(book.uids(), [1]);
+    assert_eq!(book.written().bytes, long.len());
+    assert!(fake.mails.is_empty());
 }
 
 #[tokio::test]
