@@ -1,12 +1,19 @@
-//! Cost ladders: four times as much of anything in a letter takes four times as long, and not
-//! sixteen times. Whoever finds what grows faster stops a mailbox with one letter.
+//! Cost ladders: four times as much of anything in a letter, or of what brings it, takes four times
+//! as long, and not sixteen times. Whoever finds what grows faster stops a mailbox with one letter.
 //!
 //! Counted is the time that the processor gave to this thread, the least of several runs, so that a
 //! busy machine does not matter.
 
 use std::hint::black_box;
+use std::io::Cursor;
+use std::sync::Arc;
 use std::time::Duration;
 
+use kluis::inbox::budget::Budget;
+use kluis::inbox::imap::sieve::{Cutter, Heard};
+use kluis::inbox::import::mbox::Messages;
+use kluis::inbox::smtp::{Action, Session};
+use kluis::inbox::{Kind, Recipients, Settings, Verdict};
 use kluis::letter::Letter;
 
 use crate::containers::{Attached, Entry, Tnef, letter_with, zip};
@@ -30,25 +37,32 @@ fn time_of_this_thread() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("nanoseconds"))
 }
 
-/// The least time that parsing takes.
-fn cost(raw: &[u8]) -> Duration {
+/// The least time that reading takes.
+fn cost(bytes: &[u8], read: impl Fn(&[u8])) -> Duration {
     let once = || {
         let begun = time_of_this_thread();
-        black_box(Letter::parse(black_box(raw)));
+        read(black_box(bytes));
         time_of_this_thread() - begun
     };
     (0..RUNS).map(|_| once()).min().expect("several runs")
 }
 
-/// Climbs a ladder: `letter` makes a letter of a size.
+/// Climbs a ladder: `letter` makes a letter of a size, which is parsed.
 fn climb(what: &str, from: usize, letter: impl Fn(usize) -> Vec<u8>) {
+    let parse = |raw: &[u8]| drop(black_box(Letter::parse(raw)));
+    climb_by(what, from, letter, parse);
+}
+
+/// Climbs a ladder of whatever is read.
+fn climb_by(what: &str, from: usize, make: impl Fn(usize) -> Vec<u8>, read: impl Fn(&[u8])) {
+    let cost = |size| cost(&make(size), &read);
     let mut size = from;
-    while cost(&letter(size)) < LEAST && size < from * LONGER {
+    while cost(size) < LEAST && size < from * LONGER {
         size *= 2;
     }
     let mut told = Vec::new();
     for _ in 0..TRIES {
-        let rungs = [1, 2, 4].map(|times| cost(&letter(size * times)));
+        let rungs = [1, 2, 4].map(|times| cost(size * times));
         let steep = rungs[2].as_secs_f64() / rungs[0].max(LEAST / 4).as_secs_f64();
         if steep <= MOST {
             return;
@@ -86,6 +100,38 @@ fn headers_cost_what_they_are_long() {
     climb("message ids", 2000, |n| header("References", "<a@b> ", n));
     climb("brackets", 5000, |n| header("References", "<", n));
     climb("received", 1000, |n| body(&"Received: from a by b\r\n".repeat(n), "x"));
+    climb("received by many", 1000, |n| {
+        header("Received", "from a (b [192.0.2.1]) by c with ESMTP id d for <e@f.example>; ", n)
+    });
+    climb("senders", 1500, |n| body(&"From: Jan <a@b.example>\r\n".repeat(n), "x"));
+    climb("names in encoded words", 1000, |n| {
+        header("To", "=?utf-8?Q?=C3=A9?= <a@b.example>, ", n)
+    });
+    climb("half encoded words in names", 1000, |n| header("To", "=?utf-8?Q? <a@b.example>, ", n));
+    climb("brackets of an address", 3000, |n| header("To", "<", n));
+    climb("at signs", 3000, |n| header("To", "@a", n));
+    climb("routes", 3000, |n| header("To", "<@a,@b:c@d.example>", n));
+    climb("dates", 1000, |n| body(&"Date: Mon, 2 Nov 2026 09:00:00 +0100\r\n".repeat(n), "x"));
+    climb("a long date", 3000, |n| header("Date", "Mon, 2 Nov 2026 09:00:00 +0100 ", n));
+    climb("comments in a date", 3000, |n| header("Date", "(", n));
+    climb("message ids that differ", 2000, |n| {
+        let ids: String = (0..n).map(|nr| format!("<{nr}@b.example> ")).collect();
+        header("References", &ids, 1)
+    });
+    climb("fields of message ids", 2000, |n| body(&"In-Reply-To: <a@b>\r\n".repeat(n), "x"));
+    climb("quoted parameters", 3000, |n| header("Content-Type", "a/b; x=\"\\\"\";", n));
+    climb("an extended parameter", 3000, |n| {
+        header("Content-Disposition", &format!("a; filename*=utf-8''{}", "%C3%A9".repeat(n)), 1)
+    });
+    climb("encoded words in a parameter", 1000, |n| {
+        let words = "=?utf-8?Q?=C3=A9?= ".repeat(n);
+        header("Content-Type", &format!("a/b; name=\"{words}\""), 1)
+    });
+    climb("folds that lost their space", 3000, |n| {
+        body(&"Content-Type: a/b;\r\nx=y;\r\n".repeat(n), "x")
+    });
+    climb("lines that are no fields", 3000, |n| body(&"x\r\nA: b\r\n".repeat(n), "x"));
+    climb("wishes for silence", 3000, |n| header("X-Auto-Response-Suppress", "x, ", n));
 }
 
 #[test]
@@ -130,9 +176,16 @@ fn pages_cost_what_they_are_long() {
         "<a href='",
         "<a ",
         "<!--",
+        "<!-- -->",
+        "<!-- --!>",
+        "<!-- >",
         "<!",
         "<script>",
         "<style></style>",
+        "<style></x></style>",
+        "<title>x</title>",
+        "<a href=x>y</a>",
+        "<p title='>'>",
         "<table><tr><td>",
         "<form><select>",
         "&",
@@ -216,4 +269,143 @@ fn containers_cost_what_they_are_long() {
         );
         letter_with("message/rfc822", "a.eml", &inner)
     });
+}
+
+#[test]
+fn what_a_mail_server_says_costs_what_it_is_long() {
+    let most = 64 << 20;
+    // As it comes from a socket, in pieces.
+    let read = |stream: &[u8]| {
+        let (mut cutter, mut heard) = (Cutter::default(), Heard::default());
+        for piece in stream.chunks(16 * 1024) {
+            cutter.push(piece);
+            while let Ok(Some(response)) = cutter.next(most) {
+                drop(black_box(heard.sift(&response)));
+            }
+        }
+    };
+    for piece in
+        ["{", "~{", "{1", "{1}", "{1} ", "{1}+", "(", "\"", "\\", " ", "X ", "[", "<", "{0}\r\n"]
+    {
+        climb_by(
+            &format!("a list of {piece:?}"),
+            20_000,
+            |n| format!("* 1 FETCH (X ({} UID 5)\r\n", piece.repeat(n)).into_bytes(),
+            read,
+        );
+        climb_by(
+            &format!("items that are {piece:?}"),
+            20_000,
+            |n| format!("* 1 FETCH ({} UID 5)\r\n", piece.repeat(n)).into_bytes(),
+            read,
+        );
+    }
+    for response in
+        ["* OK x\r\n", "* 1 EXISTS\r\n", "* 1 FETCH (UID 5)\r\n", "+ \r\n", "* CAPABILITY X\r\n"]
+    {
+        climb_by(response, 2000, |n| response.repeat(n).into_bytes(), read);
+    }
+    climb_by(
+        "spaces before literals",
+        20_000,
+        |n| format!("* {}X{}\r\n", " ".repeat(n), "{0}\r\n".repeat(n)).into_bytes(),
+        read,
+    );
+    climb_by(
+        "spaces before a long literal",
+        50_000,
+        |n| {
+            format!(
+                "*{}1 FETCH (BODY[] {{{}}}\r\n{})\r\n",
+                " ".repeat(n),
+                20 * n,
+                "x".repeat(20 * n)
+            )
+            .into_bytes()
+        },
+        read,
+    );
+    climb_by(
+        "mails that were found",
+        20_000,
+        |n| format!("* SEARCH{}\r\n", " 4294967295".repeat(n)).into_bytes(),
+        read,
+    );
+}
+
+#[test]
+fn a_conversation_costs_what_it_is_long() {
+    let talk = |bytes: &[u8]| {
+        let settings = Settings {
+            recipients: Recipients::new(["a@b.example"], true),
+            max_recipients: usize::MAX,
+            ..Settings::default()
+        };
+        let settings = Arc::new(settings);
+        let mut session = Session::new(Kind::Lmtp, settings, Budget::new(1 << 30), None);
+        for mut piece in bytes.chunks(16 * 1024) {
+            while let Some(action) = session.receive(&mut piece) {
+                if let Action::Deliver(_) = black_box(action) {
+                    session.delivered(Verdict::Accepted);
+                }
+            }
+        }
+    };
+    let mail = "LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\n";
+    climb_by(
+        "recipients",
+        2000,
+        |n| {
+            let more = "RCPT TO:<a@b.example>\r\n".repeat(n);
+            format!("{mail}{more}DATA\r\nx\r\n.\r\n").into_bytes()
+        },
+        talk,
+    );
+    climb_by("letters", 500, |n| format!("{mail}DATA\r\nx\r\n.\r\n").repeat(n).into_bytes(), talk);
+    climb_by(
+        "lines of dots",
+        20_000,
+        |n| format!("{mail}DATA\r\n{}.\r\n", "..\r\n".repeat(n)).into_bytes(),
+        talk,
+    );
+    climb_by(
+        "a line",
+        5_000,
+        |n| format!("{mail}DATA\r\n{}\r\n.\r\n", "x".repeat(n)).into_bytes(),
+        talk,
+    );
+    climb_by(
+        "chunks",
+        1000,
+        |n| format!("{mail}{}BDAT 0 LAST\r\n", "BDAT 3\r\nx\r\n".repeat(n)).into_bytes(),
+        talk,
+    );
+}
+
+#[test]
+fn a_mailbox_costs_what_it_is_long() {
+    let read = |file: &[u8]| {
+        let length = file.len() as u64;
+        let mut messages =
+            Messages::open(Cursor::new(file), length, 1 << 20, None).expect("memory can be read");
+        while messages.next().expect("memory can be read").is_some() {}
+    };
+    let from = "From a@b Thu Jan  1 00:00:00 1970\n";
+    for piece in [
+        "From a@b Thu Jan  1 00:00:00 1970\n\nx\n\n",
+        "From a@b Thu Jan  1 00:00:00 1970\nContent-Length: 2\n\nx\n\n",
+        "From a@b Thu Jan  1 00:00:00 1970\nContent-Length: 99999\n\nx\n\n",
+        "From x\n",
+        ">",
+        ">From x\n",
+        "\n",
+        "x",
+    ] {
+        climb_by(
+            &format!("{piece:?}"),
+            2000,
+            |n| format!("{from}\n{}", piece.repeat(n)).into_bytes(),
+            read,
+        );
+    }
 }

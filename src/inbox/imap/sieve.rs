@@ -29,6 +29,8 @@ pub struct Cutter {
     line: usize,
     /// Bytes of literals in it so far.
     literals: usize,
+    /// So many bytes are there when the literal is whole that is waited for.
+    wanted: usize,
 }
 
 /// A response is longer than it may be.
@@ -52,6 +54,9 @@ impl Cutter {
     /// # Errors
     /// It is too long: the stream is of no more use.
     pub fn next(&mut self, most: usize) -> Result<Option<Vec<u8>>, TooLong> {
+        if self.bytes.len() < self.wanted {
+            return Ok(None);
+        }
         loop {
             let Some(end) = memchr::memchr(b'\n', &self.bytes[self.looked..]) else {
                 self.looked = self.bytes.len();
@@ -62,12 +67,13 @@ impl Cutter {
                 };
             };
             let end = self.looked + end + 1;
-            let literal =
-                if is_status(&self.bytes) { None } else { literal_of(&self.bytes[self.line..end]) };
+            // Behind a literal no status begins: its first line says whether one is.
+            let line = &self.bytes[self.line..end];
+            let literal = if self.line == 0 && is_status(line) { None } else { literal_of(line) };
             let Some(length) = literal else {
                 let rest = self.bytes.split_off(end);
                 let response = std::mem::replace(&mut self.bytes, rest);
-                (self.looked, self.line, self.literals) = (0, 0, 0);
+                (self.looked, self.line, self.literals, self.wanted) = (0, 0, 0, 0);
                 return if end > LINE + most { Err(TooLong) } else { Ok(Some(response)) };
             };
             let length = usize::try_from(length).map_err(|_| TooLong)?;
@@ -77,7 +83,7 @@ impl Cutter {
             let behind = end + length;
             if self.bytes.len() < behind {
                 // The line is looked at again when the literal is there.
-                self.looked = end - 1;
+                (self.looked, self.wanted) = (end - 1, behind);
                 return Ok(None);
             }
             self.literals += length;
@@ -425,18 +431,14 @@ impl<'a> Reader<'a> {
 
     /// A literal, if one is announced here: `{5}` and the end of the line.
     fn literal(&mut self) -> Option<&'a [u8]> {
-        // Asked of every byte of a list: the end of the line is looked for where it may be one.
-        if !matches!(self.0.first(), Some(b'{' | b'~')) {
-            return None;
-        }
-        let line = &self.0[..=memchr::memchr(b'\n', self.0)?];
-        let announced = trimmed(line.strip_prefix(b"~").unwrap_or(line));
-        let inside = announced.strip_prefix(b"{")?.strip_suffix(b"}")?;
-        let digits = inside.strip_suffix(b"+").unwrap_or(inside);
-        if !digits.iter().all(u8::is_ascii_digit) {
-            return None;
-        }
-        let length = literal_of(line)?;
+        // Asked of every byte of a list: nothing is looked at but what may be an announcement.
+        let inside = self.0.strip_prefix(b"~").unwrap_or(self.0).strip_prefix(b"{")?;
+        let digits = inside.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let behind = &inside[digits..];
+        let behind = behind.strip_prefix(b"+").unwrap_or(behind).strip_prefix(b"}")?;
+        let blank = behind.iter().position(|&byte| byte == b'\n' || !byte.is_ascii_whitespace())?;
+        let line = &self.0[..self.0.len() - behind.len() + blank + 1];
+        let length = literal_of(line).filter(|_| line.ends_with(b"\n"))?;
         self.take(line.len());
         Some(self.take(usize::try_from(length).unwrap_or(usize::MAX)))
     }
