@@ -7,8 +7,9 @@ use kluis::sandbox::{Limits, Sandbox};
 use kluis::secret::Personal;
 
 use crate::containers::{Entry, Tnef, letter_with, zip};
+use crate::mail_client::Client as Sender;
 use crate::way::{raw, runtime};
-use crate::world::{KLUIS, World};
+use crate::world::{KLUIS, MAILBOX, World};
 
 /// Letters that somebody's parser fell over, and what is told of ours, where anything must be.
 fn poison() -> Vec<(&'static str, Vec<u8>, Option<Finding>)> {
@@ -206,4 +207,54 @@ fn no_poison_letter_costs_a_child() {
         assert!(minicbor::decode::<Letter>(&answer).is_ok(), "{what}");
     }
     runtime.block_on(sandbox.dismiss());
+}
+
+/// The letter as SMTP can carry it: no line is longer than a server takes, the last one ends. Nothing
+/// if a byte stands alone, which no server of ours takes.
+fn for_the_wire(raw: &[u8]) -> Option<Vec<u8>> {
+    /// Bytes of a line here; more than 64 KiB are refused.
+    const LINE: usize = 60_000;
+    let mut wire = Vec::with_capacity(raw.len() + 100);
+    for line in raw.split_inclusive(|&byte| byte == b'\n') {
+        let text = line.strip_suffix(b"\r\n").unwrap_or(line);
+        if text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            return None;
+        }
+        let pieces: Vec<_> = text.chunks(LINE).collect();
+        wire.extend_from_slice(&pieces.join(&b"\r\n "[..]));
+        wire.extend_from_slice(b"\r\n");
+    }
+    Some(wire)
+}
+
+#[test]
+fn one_server_process_takes_thirty_kinds_of_poison_and_lives() {
+    let world = World::found();
+    let mut server = world.spawn(&[]);
+    let (smtp, pid) = (server.smtp.expect("it listens"), server.child.id());
+    let (mut sent, mut refused) = (Vec::new(), Vec::new());
+    for (what, raw, _) in poison() {
+        let mut sender = Sender::greet(smtp, false).expect("greets");
+        let mut send = |raw: &[u8]| {
+            let answers = sender.send("lotte@client.example", &[MAILBOX], raw);
+            answers.unwrap_or_else(|error| panic!("{what}: {error}"))[0].code
+        };
+        if let Some(wire) = for_the_wire(&raw) {
+            assert_eq!(send(&wire), 250, "{what}");
+            sent.push(wire);
+        } else {
+            assert_eq!(send(&[&raw[..], b"\r\n"].concat()), 550, "{what}");
+            refused.push(what);
+        }
+        assert!(server.child.try_wait().expect("is asked").is_none(), "{what}: it lives");
+    }
+    assert_eq!(server.child.id(), pid);
+    println!("{} kinds taken; refused: {refused:?}", sent.len());
+    assert!(sent.len() >= 30, "{} kinds", sent.len());
+    let mut anna = world.log_in("anna").expect("logs in");
+    let cases = anna.queue(Filter::All).expect("lists");
+    let mut kept: Vec<_> = cases.iter().map(|case| raw(&mut anna, case)).collect();
+    kept.sort();
+    sent.sort();
+    assert!(kept == sent, "every letter that was answered 250 is there, byte for byte");
 }
