@@ -27,7 +27,7 @@ fn every_conversation_of_the_corpus_is_survived_and_so_are_its_neighbours() {
     for (name, input) in &inputs {
         println!("{name}");
         crate::smtp_body::run(input);
-        for who in 0..32 {
+        for who in 0..128 {
             for length in [1, 2, 3, 13, 255] {
                 let mut other = input.clone();
                 (other[0], other[1]) = (who, length);

@@ -249,7 +249,7 @@ fn unwanted(text: &str) -> Vec<String> {
 fn no_file_tells_of_a_machine_or_a_registry() {
     let mut found = Vec::new();
     for (path, text) in tree::files("") {
-        if path == "Cargo.lock" {
+        if path.ends_with("Cargo.lock") {
             // Every source is the public index, said in one way.
             let index = ["registry+https://github.com/rust-lang/", "crates", ".io-index"].concat();
             let odd = |line: &&str| line.starts_with("source = ") && !line.contains(&index);

@@ -5,10 +5,10 @@ use std::io::Cursor;
 
 use kluis::inbox::import::mbox::{Dialect, Message, Messages};
 
-fn messages(file: &[u8], dialect: Option<Dialect>) -> (Dialect, Vec<Message>) {
+fn messages(file: &[u8], limit: u64, dialect: Option<Dialect>) -> (Dialect, Vec<Message>) {
     let length = file.len() as u64;
     let mut messages =
-        Messages::open(Cursor::new(file), length, u64::MAX, dialect).expect("memory can be read");
+        Messages::open(Cursor::new(file), length, limit, dialect).expect("memory can be read");
     let mut all = Vec::new();
     while let Some(message) = messages.next().expect("memory can be read") {
         all.push(message);
@@ -21,7 +21,7 @@ fn messages(file: &[u8], dialect: Option<Dialect>) -> (Dialect, Vec<Message>) {
 pub(crate) fn mbox(file: &[u8]) {
     let forced = [Dialect::Mboxo, Dialect::Mboxrd, Dialect::Mboxcl, Dialect::Mboxcl2];
     for dialect in forced.map(Some).into_iter().chain([None]) {
-        let (told, all) = messages(file, dialect);
+        let (told, all) = messages(file, u64::MAX, dialect);
         let is_whole = told == Dialect::Mboxcl2 || (dialect.is_none() && told != Dialect::Mboxrd);
         let mut at = 0;
         for message in &all {
@@ -34,5 +34,18 @@ pub(crate) fn mbox(file: &[u8]) {
             at = end;
         }
         assert!(file[at..].trim_ascii().is_empty());
+        has_limit(file, dialect, &all);
+    }
+}
+
+/// With a limit the same messages are found; those above it have no content.
+fn has_limit(file: &[u8], dialect: Option<Dialect>, all: &[Message]) {
+    let limit = file.len() as u64 / 3;
+    let (_, limited) = messages(file, limit, dialect);
+    assert!(limited.len() == all.len());
+    for (limited, whole) in limited.iter().zip(all) {
+        assert!((limited.start, limited.length) == (whole.start, whole.length));
+        let raw = whole.raw.clone().filter(|_| whole.length <= limit);
+        assert!(limited.raw == raw);
     }
 }
