@@ -27,7 +27,7 @@ test: ## check everything: format, lints, documents, every test, real peers
 soak: ## kills, power cuts and simulated crashes for hours; adds up over runs (ROUNDS=1, or more)
 	@CARGO='$(CARGO)' bash .ci/soak
 
-fuzz: ## feed every parser with anything, ten minutes each (FUZZ_SECONDS; needs nightly and cargo-fuzz)
+fuzz: ## feed every parser with anything, ten minutes each (FUZZ_SECONDS=60: shorter)
 	@CARGO='$(CARGO)' bash .ci/fuzz
 
 build: ## build the program: target/release/kluis
