@@ -212,38 +212,52 @@ pub(crate) fn page(bytes: &[u8]) {
     assert!(text.expose().starts_with("Beste"), "what stands before is not lost");
 }
 
-/// The key of our Message-IDs here.
+/// The key of our Message-IDs here, and a key that is not.
 const KEY: [u8; 32] = [7; 32];
-/// What stands for one of them in the bytes.
-const OURS: &[u8] = b"$OURS";
+const OTHER_KEY: [u8; 32] = [8; 32];
 
-/// A letter with these bytes as a delivery report. Only a Message-ID of ours names a case; a report
-/// in a letter that somebody forwards is nobody's.
+/// A letter with these bytes as a delivery report, as a receipt, as the header that comes back. Only a
+/// Message-ID of ours names a case; a report in a letter that somebody forwards is nobody's. `$OURS`
+/// in the bytes stands for an id of ours, `$NEAR` for one that another key made.
 pub(crate) fn report(bytes: &[u8]) {
     let case: CaseId = "K-0000-0000".parse().expect("a number");
-    let ours = token::compose_id(&KEY, case, [1; 8], "kluis.example");
-    let mut with_ours = Vec::new();
-    let mut rest = bytes;
-    while let Some(at) = rest.windows(OURS.len()).position(|window| window == OURS) {
-        with_ours.extend_from_slice(&rest[..at]);
-        with_ours.extend_from_slice(ours.as_bytes());
-        rest = &rest[at + OURS.len()..];
-    }
-    with_ours.extend_from_slice(rest);
-    let (local, _) = ours.split_once('@').expect("an id has an at sign");
-    for media_type in ["message/delivery-status", "message/rfc822-headers"] {
-        let letter = attached(media_type, &with_ours);
-        let reported =
-            letter.report.iter().flat_map(|one| one.message_id.iter().chain(&one.references));
+    let id = |key| token::compose_id(key, case, [1; 8], "kluis.example");
+    let ours = id(&KEY);
+    let bytes = replaced(bytes, b"$OURS", ours.as_bytes());
+    let bytes = replaced(&bytes, b"$NEAR", id(&OTHER_KEY).as_bytes());
+    let local = ours.split_once('@').expect("an id has an at sign").0.to_ascii_lowercase();
+    let of_type = |media_type: &str| {
+        read(&[b"Content-Type: ", media_type.as_bytes(), b"\r\n\r\n", &bytes].concat())
+    };
+    let letters = [
+        of_type("message/delivery-status"),
+        of_type("message/disposition-notification"),
+        attached("message/rfc822-headers", &bytes),
+    ];
+    for letter in &letters {
+        let report = letter.report.as_ref().expect("a report");
+        let reported = report.message_id.iter().chain(&report.references);
         for id in reported.chain(&letter.headers.references).chain(&letter.headers.message_id) {
             if let Some(named) = token::verify_id(&KEY, id.expose()) {
                 assert!(named == case);
-                assert!(id.expose().to_ascii_lowercase().contains(&local.to_ascii_lowercase()));
+                assert!(id.expose().to_ascii_lowercase().contains(&local));
             }
         }
     }
-    let forwarded = read(&[b"Content-Type: message/rfc822\r\n\r\n", &with_ours[..]].concat());
-    assert!(forwarded.report.is_none(), "somebody else's report");
+    assert!(of_type("message/rfc822").report.is_none(), "somebody else's report");
+}
+
+/// The bytes with `to` wherever `from` stands.
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut written = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(at) = rest.windows(from.len()).position(|window| window == from) {
+        written.extend_from_slice(&rest[..at]);
+        written.extend_from_slice(to);
+        rest = &rest[at + from.len()..];
+    }
+    written.extend_from_slice(rest);
+    written
 }
 
 fn attached(media_type: &str, bytes: &[u8]) -> Letter {

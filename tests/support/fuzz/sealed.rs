@@ -73,6 +73,7 @@ fn reads_when_signed(text: &str) {
     }
     assert_eq!(note::verify(&signed, "kluis-other", &public), None);
     assert_eq!(note::verify(&signed, ADMIN, &[2; 32]), None);
+    assert_eq!(note::verify(&format!("x{signed}"), ADMIN, &public), None, "another text");
     if let Ok(roster) = Roster::parse_signed(&signed, &public) {
         assert_eq!(roster.to_text(), text);
     }
