@@ -203,6 +203,7 @@ fn whatever_a_letter_is_called_no_command_shows_it_or_writes_it_as_it_is() {
             "nothing of a letter is in it"
         );
     }
+    office.json(&["lock"]);
     let log = server.stop();
     assert!(!log.chars().any(|c| misleads(c) && c != '\u{1b}'), "{log:?}");
     assert!(!HOSTILE.iter().any(|hostile| log.contains(hostile)), "{log:?}");
