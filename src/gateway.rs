@@ -2,7 +2,8 @@
 //!
 //! Holds public keys only. Every signed file is verified against the pinned admin key and against
 //! the ledger before it is used; what does not fit stops the start. `live` is what a running server
-//! takes anew, `outsiders` mails them checkpoints, `fetching` gets letters from mailboxes elsewhere. Left to others: all the work.
+//! takes anew, `outsiders` mails them checkpoints, `fetching` gets letters from mailboxes
+//! elsewhere. Left to others: all the work.
 
 mod canaries;
 pub mod fetching;

@@ -2,8 +2,9 @@
 //!
 //! Nothing is opened for it. Forgetting an item forgets what it was taken out of, too, for that
 //! holds it still, and what was taken out of it, for that is of it: no box that can be opened holds
-//! its bytes then. What lay beside it in the same container stays. A certificate says so to others (`ledger::certificate`); it can be had again at any
-//! time, and says more once the cabinet has a new key.
+//! its bytes then. What lay beside it in the same container stays. A certificate says so to others
+//! (`ledger::certificate`); it can be had again at any time, and says more once the cabinet has a
+//! new key.
 
 use std::collections::HashSet;
 

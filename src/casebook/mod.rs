@@ -2,7 +2,8 @@
 //!
 //! `receive` seals a letter and commits it as one batch; `listing` and `look` disclose, after the
 //! fact is durable; `record` takes what the staff side sealed; `forget` drops keys. Nothing else
-//! writes to the vault. `import` takes what did not come over the wire. The state is a fold over the ledger (`state`), made again at every start.
+//! writes to the vault. `import` takes what did not come over the wire. The state is a fold over
+//! the ledger (`state`), made again at every start.
 //!
 //! Left to others: the wire (`inbox`), the way out (`reply`), who asks (`socket` checks the
 //! log-in), what a person decides.

@@ -19,9 +19,9 @@ use crate::staff::sealing::Sealing;
 /// Forget items: their keys are dropped, and nobody can open them any more
 ///
 /// What an item was taken out of is forgotten with it, for it still holds the item, and so is what was
-/// taken out of it; what was beside it in there is kept, an item by itself. Each item gives a certificate, a file that proves by
-/// itself what was forgotten, when and by whom, and says until when that is provisional; `kluis audit
-/// certificate` fetches it again. A legal hold forbids it.
+/// taken out of it; what was beside it in there is kept, an item by itself. Each item gives a
+/// certificate, a file that proves by itself what was forgotten, when and by whom, and says until
+/// when that is provisional; `kluis audit certificate` fetches it again. A legal hold forbids it.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' --dry-run\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' --certificate erased.txt"

@@ -7,10 +7,10 @@
 //!
 //! Pure: no I/O, no clock. In the order of the bytes: `mime` splits multiparts, line-anchored;
 //! `header`, `params` and `words` read the fields; `leaf` makes items, with `transfer`, `charset`
-//! `html` and `magic`; `unpack` opens what is made of other things; `protection` says what is encrypted, `delivery` what a report says about a mail. What came on paper or as
-//! a file alone is a `document`. Addresses, dates and the tables of charsets
-//! are mail-parser's; the rest is our own, since it must account for every byte.
-//! Format: vault-format §7 (skeleton and letter box).
+//! `html` and `magic`; `unpack` opens what is made of other things; `protection` says what is
+//! encrypted, `delivery` what a report says about a mail. What came on paper or as a file alone is
+//! a `document`. Addresses, dates and the tables of charsets are mail-parser's; the rest is our
+//! own, since it must account for every byte. Format: vault-format §7 (skeleton and letter box).
 
 mod charset;
 mod delivery;

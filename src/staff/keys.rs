@@ -1,7 +1,8 @@
 //! Changing who may do what: rosters, epochs, wrapping anew, on the side that has the secrets.
 //!
-//! The admin's key signs rosters and epochs; a reader's key opens what is to be wrapped anew. They may be two persons: what only the other can do waits for their next log-in. The server
-//! sees public keys, wrapped secrets and inner layers, as ever.
+//! The admin's key signs rosters and epochs; a reader's key opens what is to be wrapped anew. They
+//! may be two persons: what only the other can do waits for their next log-in. The server sees
+//! public keys, wrapped secrets and inner layers, as ever.
 
 use super::client::{Client, Error};
 use crate::casebook::protocol::{Request, Response};

@@ -1,8 +1,8 @@
 //! A unit of chunks: sealed where they will be written from (vault-format §2).
 //!
 //! One aligned buffer of about 1 MiB, used again and again. A body is read into its place, sealed
-//! there and gets its header there (and is moved forward, if one before it was left out); the unit is then written in one piece, past the page cache
-//! where the file system takes that.
+//! there and gets its header there (and is moved forward, if one before it was left out); the unit
+//! is then written in one piece, past the page cache where the file system takes that.
 
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;

@@ -44,8 +44,8 @@ pub struct Settled {
 ///
 /// # Errors
 /// [`Error::Settled`], [`Error::Note`], [`Error::Gap`], [`Error::NoReason`], [`Error::Signed`],
-/// [`Error::OldRoster`], [`Error::UnfitRoster`], [`Error::NoRoster`], [`Error::Throwaway`]; where the system refuses. The vault
-/// stays shut then, and the same call goes on.
+/// [`Error::OldRoster`], [`Error::UnfitRoster`], [`Error::NoRoster`], [`Error::Throwaway`]; where
+/// the system refuses. The vault stays shut then, and the same call goes on.
 pub fn replay(
     dir: &Path,
     cabinet_key: &Path,

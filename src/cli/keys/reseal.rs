@@ -16,9 +16,9 @@ use crate::staff::reseal::{self, Progress};
 /// epoch under a new box key, and drops the old key; content is not touched, but with --chunks it gets
 /// new keys, too: then what somebody had noted of the old ones opens nothing. It needs room for a
 /// second copy of the content, until the sweeps of the next days remove the first, and stops while there
-/// is still room for letters. Letters may arrive meanwhile. May be stopped at any time: what is done is done, and the next call goes on. Once
-/// nothing is sealed to an older epoch its secret is removed, which needs the admin role; sealing
-/// needs a member of the back office.
+/// is still room for letters. Letters may arrive meanwhile. May be stopped at any time: what is
+/// done is done, and the next call goes on. Once nothing is sealed to an older epoch its secret is
+/// removed, which needs the admin role; sealing needs a member of the back office.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  kluis keys reseal --dry-run\n  kluis keys reseal --limit 10000"
