@@ -519,7 +519,7 @@ fn by_script(mailbox: &mut Mailbox, command: &str) -> Twist {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_a_server_does_no_mail_is_removed_that_is_not_sealed(
