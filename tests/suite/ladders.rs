@@ -339,6 +339,8 @@ fn a_conversation_costs_what_it_is_long() {
         let settings = Settings {
             recipients: Recipients::new(["a@b.example"], true),
             max_recipients: usize::MAX,
+            hard_errors: u32::MAX,
+            soft_errors: u32::MAX,
             ..Settings::default()
         };
         let settings = Arc::new(settings);
@@ -362,6 +364,13 @@ fn a_conversation_costs_what_it_is_long() {
         talk,
     );
     climb_by("letters", 500, |n| format!("{mail}DATA\r\nx\r\n.\r\n").repeat(n).into_bytes(), talk);
+    climb_by("commands", 4000, |n| format!("{mail}{}", "NOOP\r\n".repeat(n)).into_bytes(), talk);
+    climb_by(
+        "refused bytes",
+        20_000,
+        |n| format!("{mail}DATA\r\n\0{}\r\n.\r\n", "\r".repeat(n)).into_bytes(),
+        talk,
+    );
     climb_by(
         "lines of dots",
         20_000,

@@ -340,59 +340,6 @@ fn a_slow_loris_holds_its_places_no_longer_than_it_may() {
     });
 }
 
-/// Twice the commands, twice the time: four times as many take at most five times as long.
-#[test]
-fn the_cost_of_commands_grows_with_their_number() {
-    let lax = || Settings {
-        hard_errors: u32::MAX,
-        soft_errors: u32::MAX,
-        max_recipients: 100_000,
-        ..settings()
-    };
-    let begin = format!("EHLO x\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{OURS}>\r\n");
-    type Said = fn(usize) -> String;
-    let ladders: [(&str, usize, Said); 5] = [
-        ("recipients", 4_000, |n| format!("RCPT TO:<{OURS}>\r\n").repeat(n)),
-        ("commands", 4_000, |n| "NOOP\r\n".repeat(n)),
-        ("chunks", 2_000, |n| "BDAT 2\r\n\r\n".repeat(n)),
-        ("lines", 100_000, |n| format!("DATA\r\n{}.\r\n", "..x\r\n".repeat(n))),
-        ("refused bytes", 100_000, |n| format!("DATA\r\n\0{}\r\n.\r\n", "\r".repeat(n))),
-    ];
-    for (what, n, said) in ladders {
-        let time = |n: usize| {
-            let bytes = format!("{begin}{}", said(n));
-            // The least of a few, so that another process on this machine changes nothing.
-            (0..5).map(|_| talk(lax(), bytes.as_bytes())).min().expect("a time")
-        };
-        time(n);
-        // A machine that is busy at the wrong moment is not busy three times in a row; a cost that
-        // grows faster than it may does so every time.
-        let mut tries = (0..3).map(|_| (time(n), time(4 * n)));
-        let fits =
-            |(one, four): (Duration, Duration)| four <= 5 * one.max(Duration::from_micros(200));
-        assert!(
-            tries.any(fits),
-            "{what}: four times as many as {n} take more than five times as long"
-        );
-    }
-}
-
-/// How long a session takes for these bytes.
-fn talk(settings: Settings, bytes: &[u8]) -> Duration {
-    use kluis::inbox::smtp::{Action, Session};
-    let budget = settings.room.clone();
-    let mut session = Session::new(Kind::Smtp, std::sync::Arc::new(settings), budget, None);
-    let began = Instant::now();
-    for mut piece in bytes.chunks(64 * 1024) {
-        while let Some(action) = session.receive(&mut piece) {
-            if let Action::Deliver(_) = action {
-                session.delivered(Verdict::Accepted);
-            }
-        }
-    }
-    began.elapsed()
-}
-
 /// A byte now and then, inside one chunk or one letter: the rate counts, however it was begun.
 #[test]
 fn a_slow_loris_in_a_letter_or_in_a_chunk_is_cut_off() {
