@@ -78,11 +78,16 @@ pub struct ScanFor {
     pub clamd: Option<Endpoint>,
     /// Seconds for one item.
     pub seconds: u64,
+    /// Bytes of the longest item that clamd looks at.
+    pub longest_bytes: u64,
 }
+
+/// Bytes of the longest item that a clamd looks at as Debian installs it (`MaxFileSize 25M`).
+pub const LONGEST_SCANNED: u64 = 25 << 20;
 
 impl Default for ScanFor {
     fn default() -> Self {
-        Self { clamd: None, seconds: 10 }
+        Self { clamd: None, seconds: 10, longest_bytes: LONGEST_SCANNED }
     }
 }
 
@@ -607,6 +612,12 @@ impl Config {
                 SEE_SAMPLE,
             ),
             ("scan.seconds", in_range(1, self.scan.seconds, 20), "must be 1 to 20", SEE_SAMPLE),
+            (
+                "scan.longest_bytes",
+                in_range(1 << 20, self.scan.longest_bytes, 2_147_483_647),
+                "must be 1048576 to 2147483647",
+                SEE_SAMPLE,
+            ),
             ("origin.seconds", in_range(1, self.origin.seconds, 30), "must be 1 to 30", SEE_SAMPLE),
             (
                 "origin.upstream",

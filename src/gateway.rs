@@ -399,7 +399,8 @@ fn inbox_settings(config: &Config, live: &Live) -> inbox::Settings {
 /// What asks the configuration's clamd.
 fn scanner(config: &Config) -> Option<Box<casebook::AskScanner>> {
     let place = config.scan.clamd.clone()?;
-    let scanner = Arc::new(Scanner::new(place, Duration::from_secs(config.scan.seconds)));
+    let deadline = Duration::from_secs(config.scan.seconds);
+    let scanner = Arc::new(Scanner::new(place, deadline, config.scan.longest_bytes));
     Some(Box::new(move |bytes| {
         let scanner = Arc::clone(&scanner);
         Box::pin(async move { scanner.scan(bytes).await })

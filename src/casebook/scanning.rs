@@ -4,12 +4,14 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::receive::Cut;
 use super::{AskScanner, Casebook, blocking};
 use crate::letter::{self, Item, Scan};
 
-/// For scanning one letter; what is left then was not scanned.
-const SCAN_TIME: Duration = Duration::from_secs(20);
+/// For scanning one letter, or the documents that come together; what is left then was not scanned.
+pub(super) const SCAN_TIME: Duration = Duration::from_secs(20);
 /// Bytes that are decoded where they are: for more a thread is asked that may work so long.
 const SHORT: usize = 64 * 1024;
 
@@ -19,7 +21,7 @@ impl Casebook {
         let Cut { letter, contents, .. } = cut;
         let mut said = Vec::with_capacity(contents.len() + letter.contained.len());
         if let Some(scan) = &self.scanner {
-            let end = tokio::time::Instant::now() + SCAN_TIME;
+            let end = Instant::now() + SCAN_TIME;
             for (item, stored) in letter.items.iter().zip(contents) {
                 let content = content(item, stored).await;
                 said.push(Some(ask(scan, &content, end).await));
@@ -33,9 +35,8 @@ impl Casebook {
 
     /// Asks the virus scanner about a document, if there is one; none is asked about a document that is
     /// not at hand as a whole.
-    pub(super) async fn scan_document(&self, content: Option<&[u8]>) -> Option<Scan> {
+    pub(super) async fn scan_document(&self, content: Option<&[u8]>, end: Instant) -> Option<Scan> {
         let scan = self.scanner.as_ref()?;
-        let end = tokio::time::Instant::now() + SCAN_TIME;
         Some(match content {
             Some(content) => ask(scan, content, end).await,
             None => Scan::NotScanned,
@@ -48,7 +49,7 @@ impl Casebook {
     }
 }
 
-async fn ask(scan: &AskScanner, content: &[u8], end: tokio::time::Instant) -> Scan {
+async fn ask(scan: &AskScanner, content: &[u8], end: Instant) -> Scan {
     tokio::time::timeout_at(end, scan(content)).await.unwrap_or(Scan::NotScanned)
 }
 

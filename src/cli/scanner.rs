@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 use super::Error;
-use crate::config::Endpoint;
+use crate::config::{Endpoint, LONGEST_SCANNED};
 use crate::inbox::scan::Scanner;
 use crate::letter::Scan;
 
@@ -26,7 +26,7 @@ impl Here {
     /// # Errors
     /// What the system says.
     pub(super) fn at(socket: &Path) -> Result<Self, Error> {
-        Self::by(Scanner::new(Endpoint::Unix(socket.to_owned()), SCAN_TIME))
+        Self::by(Scanner::new(Endpoint::Unix(socket.to_owned()), SCAN_TIME, LONGEST_SCANNED))
     }
 
     /// The clamd where it usually is, if there is one.

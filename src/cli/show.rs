@@ -20,6 +20,7 @@ use super::{Error, Report, check, print, scanner};
 use crate::case::notice::Silence;
 use crate::casebook::detail::{ItemCard, ItemDetail, NoteSubject};
 use crate::casebook::{Filter, Standing};
+use crate::config::LONGEST_SCANNED;
 use crate::identity::origin::{Origin, Outcome, Witness};
 use crate::ids::{CaseId, ItemId};
 use crate::inbox::scan;
@@ -597,8 +598,6 @@ fn write_content(
     Ok(item.length())
 }
 
-/// Bytes that are held to be scanned; clamd takes no more as it is installed (StreamMaxLength).
-const LONGEST_SCANNED: u64 = 100 << 20;
 /// Content that is worth a progress bar, in bytes.
 const LONG: u64 = 32 << 20;
 

@@ -1,104 +1,199 @@
-//! Asks clamd whether something is malware (clamd(8), FILDES and INSTREAM). What cannot be asked in
-//! time was not scanned, and is said to be so: a letter is never refused for it.
+//! Asks clamd whether something is malware (clamd(8): a session of PING and FILDES or INSTREAM). What
+//! was not looked at was not scanned, and is said to be so: a letter is never refused for it.
 //!
 //! A clamd on this machine is handed a file that exists in memory only. What is streamed to it
-//! instead it would first write, unsealed, into its own directory, and scan a third more slowly.
+//! instead it would first write, unsealed, into its own directory.
+//!
+//! Of a file that is longer than its `MaxFileSize` clamd says, unseen, that it is clean. So what is
+//! longer than `longest` it is not asked about.
 
 use std::fs::File;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice, Write as _};
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clamav_client::tokio::{Socket, Tcp, ping, scan_buffer};
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+    Interest,
+};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::config::Endpoint;
+use crate::config::{Endpoint, LONGEST_SCANNED};
 use crate::letter::Scan;
 
 /// Where clamd of this machine listens on Debian, if nothing is said.
 pub const USUAL_PLACE: &str = "/run/clamav/clamd.ctl";
-/// Conversations with clamd at a time: each holds one of its threads.
-const AT_ONCE: usize = 8;
+/// Conversations with clamd at a time: each holds one of its threads, and a copy of what it looks
+/// at.
+const AT_ONCE: usize = 4;
 /// Bytes of one piece on the way.
 const PIECE: usize = 64 * 1024;
 /// Bytes of an answer: no name of a signature is as long.
 const LONGEST_ANSWER: u64 = 4096;
+/// How long a clamd that did not say in time that it is there is not asked again.
+const REST: Duration = Duration::from_secs(30);
+/// How long one that did not answer in time keeps its place: it still has what it was given.
+const LETS_GO: Duration = Duration::from_secs(600);
 
 /// Asks one clamd.
 pub struct Scanner {
     place: Endpoint,
     deadline: Duration,
-    places: Semaphore,
+    longest: u64,
+    places: Arc<Semaphore>,
+    rests_until: Mutex<Option<Instant>>,
 }
 
 impl Scanner {
-    /// Asks the clamd that listens there; one answer may take as long as `deadline`.
+    /// Asks the clamd that listens there about what is not longer than `longest` bytes; one answer
+    /// may take as long as `deadline`.
     #[must_use]
-    pub fn new(place: Endpoint, deadline: Duration) -> Self {
-        Self { place, deadline, places: Semaphore::new(AT_ONCE) }
+    pub fn new(place: Endpoint, deadline: Duration, longest: u64) -> Self {
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        Self { place, deadline, longest, places, rests_until: Mutex::new(None) }
     }
 
     /// The clamd of this machine, if it has one where Debian puts it.
     #[must_use]
     pub fn of_this_machine(deadline: Duration) -> Option<Self> {
         let place = PathBuf::from(USUAL_PLACE);
-        place.exists().then(|| Self::new(Endpoint::Unix(place), deadline))
+        place.exists().then(|| Self::new(Endpoint::Unix(place), deadline, LONGEST_SCANNED))
     }
 
     /// What clamd says of these bytes.
     pub async fn scan(&self, bytes: &[u8]) -> Scan {
-        let asked = async {
-            let _place = self.places.acquire().await.map_err(io::Error::other)?;
-            match &self.place {
-                Endpoint::Unix(path) => scan_in_memory(bytes, path).await,
-                Endpoint::Tcp(address) => {
-                    let to = Tcp { host_address: *address };
-                    scan_buffer(bytes, to, Some(PIECE)).await
-                }
-            }
-        };
-        match tokio::time::timeout(self.deadline, asked).await {
-            Ok(Ok(answer)) => read(&answer),
-            Ok(Err(_)) | Err(_) => Scan::NotScanned,
+        if bytes.len() as u64 > self.longest || self.rests() {
+            return Scan::NotScanned;
         }
+        let end = Instant::now() + self.deadline;
+        let places = Arc::clone(&self.places);
+        let Ok(Ok(place)) = timeout_at(end, places.acquire_owned()).await else {
+            return Scan::NotScanned;
+        };
+        let answer = match &self.place {
+            Endpoint::Unix(path) => self.by_descriptor(path, bytes, end, place).await,
+            Endpoint::Tcp(address) => match self.greet(TcpStream::connect(address), end).await {
+                Some(mut talk) => timeout_at(end, talk.stream(bytes)).await.ok(),
+                None => None,
+            },
+        };
+        answer.and_then(Result::ok).map_or(Scan::NotScanned, |answer| read(&answer))
+    }
+
+    async fn by_descriptor(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        end: Instant,
+        place: OwnedSemaphorePermit,
+    ) -> Option<io::Result<Vec<u8>>> {
+        let mut talk = self.greet(UnixStream::connect(path), end).await?;
+        let answer = timeout_at(end, talk.hand_over(bytes)).await.ok();
+        if answer.is_none() {
+            // Whatever it was given stays in memory until it hangs up.
+            tokio::spawn(async move {
+                let _ = timeout(LETS_GO, talk.answer()).await;
+                drop(place);
+            });
+        }
+        answer
     }
 
     /// Whether clamd answers.
     pub async fn is_there(&self) -> bool {
-        let asked = async {
-            match &self.place {
-                Endpoint::Unix(path) => ping(at(path)).await,
-                Endpoint::Tcp(address) => ping(Tcp { host_address: *address }).await,
-            }
-        };
-        let answer = tokio::time::timeout(self.deadline, asked).await;
-        answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer == clamav_client::PONG))
+        let end = Instant::now() + self.deadline;
+        match &self.place {
+            Endpoint::Unix(path) => self.greet(UnixStream::connect(path), end).await.is_some(),
+            Endpoint::Tcp(to) => self.greet(TcpStream::connect(to), end).await.is_some(),
+        }
+    }
+
+    fn rests(&self) -> bool {
+        let until = *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// A conversation with a clamd that is awake: one that listens and says nothing is given nothing
+    /// that it could keep, and is left alone for a while.
+    async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        connected: impl Future<Output = io::Result<S>>,
+        end: Instant,
+    ) -> Option<Talk<S>> {
+        let greeting = async { Talk::begin(connected.await?).await };
+        let greeted = timeout_at(end, greeting).await;
+        if greeted.is_err() {
+            tracing::warn!("clamd does not answer: nothing is scanned for a while");
+            let mut rests = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+            *rests = Some(Instant::now() + REST);
+        }
+        greeted.ok()?.ok()
     }
 }
 
-fn at(path: &Path) -> Socket<&Path> {
-    Socket { socket_path: path }
+/// A session with clamd, in which one thing is asked.
+struct Talk<S>(BufReader<S>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
+    async fn begin(stream: S) -> io::Result<Self> {
+        let mut talk = Self(BufReader::with_capacity(LONGEST_ANSWER as usize, stream));
+        talk.0.write_all(b"zIDSESSION\0zPING\0").await?;
+        match talk.answer().await?.as_slice() {
+            b"1: PONG" => Ok(talk),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// The next answer, without its end.
+    async fn answer(&mut self) -> io::Result<Vec<u8>> {
+        let mut answer = Vec::new();
+        (&mut self.0).take(LONGEST_ANSWER).read_until(0, &mut answer).await?;
+        if answer.pop() == Some(0) { Ok(answer) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+
+    /// Streams what is to be looked at (INSTREAM).
+    async fn stream(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        self.0.write_all(b"zINSTREAM\0").await?;
+        for piece in bytes.chunks(PIECE) {
+            let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+            self.0.write_all(&length.to_be_bytes()).await?;
+            self.0.write_all(piece).await?;
+        }
+        self.0.write_all(&[0; 4]).await?;
+        self.answer().await
+    }
 }
 
-/// Hands clamd a file that is nowhere but in memory (clamd(8), FILDES).
-async fn scan_in_memory(bytes: &[u8], path: &Path) -> io::Result<Vec<u8>> {
-    let mut stream = UnixStream::connect(path).await?;
-    let mut file = File::from(memfd_create("kluis-scan", MemfdFlags::CLOEXEC)?);
-    for piece in bytes.chunks(PIECE) {
-        file.write_all(piece)?;
-        tokio::task::consume_budget().await;
+impl Talk<UnixStream> {
+    /// Hands over a file that is nowhere but in memory (FILDES).
+    async fn hand_over(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let mut file = File::from(file_in_memory()?);
+        for piece in bytes.chunks(PIECE) {
+            file.write_all(piece)?;
+            tokio::task::consume_budget().await;
+        }
+        self.0.write_all(b"zFILDES\0").await?;
+        let stream = self.0.get_ref();
+        stream.async_io(Interest::WRITABLE, || send_descriptor(stream, &file)).await?;
+        self.answer().await
     }
-    stream.write_all(b"zFILDES\0").await?;
-    stream.async_io(Interest::WRITABLE, || send_descriptor(&stream, &file)).await?;
-    let mut answer = Vec::new();
-    stream.take(LONGEST_ANSWER).read_to_end(&mut answer).await?;
-    Ok(answer)
+}
+
+/// A file in memory that nobody can run; older kernels know no such promise.
+fn file_in_memory() -> io::Result<OwnedFd> {
+    let made = memfd_create("kluis-scan", MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL);
+    match made {
+        Err(Errno::INVAL) => Ok(memfd_create("kluis-scan", MemfdFlags::CLOEXEC)?),
+        made => Ok(made?),
+    }
 }
 
 /// Sends one descriptor, with the one byte that it must travel with (unix(7), `SCM_RIGHTS`).
@@ -111,10 +206,10 @@ fn send_descriptor(stream: &UnixStream, file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads an answer: `stream: OK` or `fd[9]: OK`, the same with `NAME FOUND`, or anything else, an
-/// error.
+/// Reads the second answer of a session: `2: stream: OK` or `2: fd[9]: OK`, the same with `NAME
+/// FOUND`, or anything else, an error.
 fn read(answer: &[u8]) -> Scan {
-    let answer = answer.strip_suffix(b"\0").unwrap_or(answer).trim_ascii();
+    let Some(answer) = answer.strip_prefix(b"2: ") else { return Scan::NotScanned };
     if answer.ends_with(b" FOUND") {
         return Scan::Infected;
     }
@@ -130,29 +225,93 @@ fn read(answer: &[u8]) -> Scan {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::UnixListener;
+
     use super::*;
 
     #[test]
     fn only_the_very_words_say_that_it_is_clean() {
         for (answer, scan) in [
-            (&b"stream: OK\0"[..], Scan::Clean),
-            (b"stream: OK", Scan::Clean),
-            (b"fd[9]: OK\0", Scan::Clean),
-            (b"fd[10]: Win.Test.EICAR_HDB-1 FOUND\0", Scan::Infected),
-            (b"fd[10]: Can't access file ERROR\0", Scan::NotScanned),
-            (b"fd[]: OK", Scan::NotScanned),
-            (b"fd[1]: OK]: OK", Scan::NotScanned),
-            (b"No file descriptor received. ERROR\0", Scan::NotScanned),
-            (b"stream: Win.Test.EICAR_HDB-1 FOUND\0", Scan::Infected),
-            (b"INSTREAM size limit exceeded. ERROR\0", Scan::NotScanned),
-            (b"stream: OK FOUND", Scan::Infected),
-            (b"stream: Can't allocate memory ERROR\0", Scan::NotScanned),
-            (b"UNKNOWN COMMAND\0", Scan::NotScanned),
+            (&b"2: stream: OK"[..], Scan::Clean),
+            (b"2: fd[9]: OK", Scan::Clean),
+            (b"2: stream: Win.Test.EICAR_HDB-1 FOUND", Scan::Infected),
+            (b"2: fd[10]: Win.Test.EICAR_HDB-1 FOUND", Scan::Infected),
+            (b"2: stream: OK FOUND", Scan::Infected),
+            (b"2: INSTREAM size limit exceeded. ERROR", Scan::NotScanned),
+            (b"2: fd[10]: Can't access file ERROR", Scan::NotScanned),
+            (b"2: fd[]: OK", Scan::NotScanned),
+            (b"2: fd[1]: OK]: OK", Scan::NotScanned),
+            (b"2: No file descriptor received. ERROR", Scan::NotScanned),
+            (b"2: stream: Can't allocate memory ERROR", Scan::NotScanned),
+            (b"UNKNOWN COMMAND", Scan::NotScanned),
+            (b"1: stream: OK", Scan::NotScanned),
+            (b"stream: OK", Scan::NotScanned),
             (b"OK", Scan::NotScanned),
             (b"", Scan::NotScanned),
-            (b"stream: OKstream: OK", Scan::NotScanned),
+            (b"2: stream: OKstream: OK", Scan::NotScanned),
         ] {
             assert_eq!(read(answer), scan, "{}", String::from_utf8_lossy(answer));
         }
+    }
+
+    /// A clamd that says these things, each after something came, and then listens on.
+    fn liar(says: &'static [&'static [u8]]) -> (tempfile::TempDir, Scanner) {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("clamd.ctl");
+        let listener = UnixListener::bind(&path).expect("binds");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut buffer = [0; 256];
+                    for said in says {
+                        let _ = stream.read(&mut buffer).await;
+                        let _ = stream.write_all(said).await;
+                    }
+                    while stream.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
+                });
+            }
+        });
+        let deadline = Duration::from_millis(300);
+        (place, Scanner::new(Endpoint::Unix(path), deadline, 1000))
+    }
+
+    #[tokio::test]
+    async fn a_clamd_that_lies_or_says_too_much_scanned_nothing() {
+        const LIES: [&[&[u8]]; 5] = [
+            &[b"1: PONG\0", b"2: stream: Ok\0"],
+            &[b"1: PONG\0", b"3: stream: OK\0"],
+            &[b"1: PONG\0", &[b'x'; 100_000]],
+            &[b"PONG\0", b"2: stream: OK\0"],
+            &[&[b'1'; 100_000]],
+        ];
+        for says in LIES {
+            let (_place, scanner) = liar(says);
+            assert_eq!(scanner.scan(b"x").await, Scan::NotScanned);
+        }
+        let (_place, scanner) = liar(&[b"1: PONG\0", b"2: fd[7]: OK\0"]);
+        assert_eq!(scanner.scan(b"x").await, Scan::Clean);
+        assert_eq!(scanner.scan(&[0; 1001]).await, Scan::NotScanned, "it is not asked");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_silent_is_given_nothing_and_is_left_alone_for_a_while() {
+        let (_place, scanner) = liar(&[]);
+        assert_eq!(scanner.scan(b"x").await, Scan::NotScanned);
+        assert!(scanner.rests());
+        let begun = Instant::now();
+        assert_eq!(scanner.scan(b"x").await, Scan::NotScanned);
+        assert!(begun.elapsed() < Duration::from_millis(300), "it was not asked");
+        assert_eq!(scanner.places.available_permits(), AT_ONCE);
+    }
+
+    #[tokio::test]
+    async fn what_one_never_answers_for_keeps_its_place() {
+        let (_place, scanner) = liar(&[b"1: PONG\0"]);
+        for left in (0..AT_ONCE).rev() {
+            assert_eq!(scanner.scan(b"x").await, Scan::NotScanned);
+            assert_eq!(scanner.places.available_permits(), left);
+        }
+        assert_eq!(scanner.scan(b"x").await, Scan::NotScanned);
+        assert!(!scanner.rests());
     }
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use kluis::casebook::Filter;
+use kluis::config::Endpoint;
+use kluis::inbox::scan::Scanner;
 use kluis::ledger::entry::Fact;
 use kluis::letter::{Finding, Scan};
 use kluis::staff::client::{CaseView, Client};
@@ -27,6 +29,11 @@ pub(crate) struct Clamd {
 impl Clamd {
     /// Starts it, and waits until it answers.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with("")
+    }
+
+    /// Starts it with these lines in its settings, too.
+    fn start_with(lines: &str) -> Option<Self> {
         let program = ["/usr/sbin/clamd", "/usr/bin/clamd", "/usr/local/sbin/clamd"];
         let program = program.into_iter().find(|path| Path::new(path).exists())?;
         let place = tempfile::tempdir().expect("a directory");
@@ -37,7 +44,7 @@ impl Clamd {
         let socket = path("clamd.ctl");
         let text = format!(
             "LocalSocket {}\nDatabaseDirectory {}\nForeground yes\nTemporaryDirectory {}\n\
-             MaxThreads 4\nStreamMaxLength 80M\n",
+             MaxThreads 4\nStreamMaxLength 80M\n{lines}",
             socket.display(),
             path("db").display(),
             place.path().display(),
@@ -172,6 +179,34 @@ fn what_clamd_knows_is_kept_and_leaves_only_when_somebody_insists() {
     let insists = [&whole[..], &["--despite-scan"]].concat();
     assert!(kluis(&world, "anna", &insists).stdout == sent);
     assert_eq!(count(&server, Fact::WarningOverridden), 2);
+    drop(anna);
+    runtime.block_on(server.stop());
+}
+
+/// clamd calls clean what is longer than its `MaxFileSize`, unseen.
+#[test]
+fn what_is_longer_than_clamd_looks_at_was_not_scanned_whatever_it_says() {
+    let Some(clamd) = Clamd::start_with("MaxFileSize 1M\n") else {
+        return skipped("malware, long", "clamd is not installed");
+    };
+    let long = [BAD, &vec![b'x'; 3 << 19]].concat();
+    let whatever = Scanner::new(Endpoint::Unix(clamd.socket()), Duration::from_secs(20), u64::MAX);
+    let runtime = runtime();
+    assert_eq!(runtime.block_on(whatever.scan(&long)), Scan::Clean, "it says so");
+    let world = World::found();
+    scan_with(&world, &clamd.socket());
+    let file = world.state().join("kluis.toml");
+    let text = std::fs::read_to_string(&file).expect("is read");
+    assert!(text.contains("longest_bytes = 26214400"));
+    let text = text.replace("longest_bytes = 26214400", "longest_bytes = 1048576");
+    std::fs::write(&file, text).expect("is written");
+    let server = runtime.block_on(world.serve());
+    assert_eq!(deliver(&server, false, &[MAILBOX], &letter("long", &long)), [250]);
+    let mut anna = world.log_in("anna").expect("logs in");
+    let case = case_of(&mut anna, "long");
+    let clean = Some(Scan::Clean);
+    assert_eq!(said(&mut anna, &case), [clean, clean, Some(Scan::NotScanned)]);
+    assert!(findings(&case).contains(&Finding::NotScanned));
     drop(anna);
     runtime.block_on(server.stop());
 }

@@ -24,7 +24,7 @@ use crate::world::{KLUIS, MAILBOX, World};
 /// What a clamd says that listens there.
 fn ask(socket: &Path) -> impl Fn(&[u8]) -> Scan + use<> {
     let runtime = runtime();
-    let scanner = Scanner::new(Endpoint::Unix(socket.to_owned()), Duration::from_secs(20));
+    let scanner = Scanner::new(Endpoint::Unix(socket.to_owned()), Duration::from_secs(20), 1 << 20);
     move |content: &[u8]| runtime.block_on(scanner.scan(content))
 }
 
