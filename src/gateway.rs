@@ -25,11 +25,11 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
-use crate::casebook::hand_in::{HandIn, HandedIn, Said};
+use crate::casebook::hand_in::{HandIn, HandedIn, Said, WHILE_READ};
 use crate::casebook::recovery::Drills;
 use crate::casebook::socket::{self, Desk};
 use crate::casebook::state::Wrapped;
-use crate::casebook::{self, Casebook, Handed, Lent, NoticeFacts};
+use crate::casebook::{self, Casebook, Handed, Lent, NoticeFacts, Room};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::ids::{CaseId, Digest, LetterId, StaffId, random};
@@ -564,7 +564,11 @@ fn deliver(casebook: Arc<Casebook>, origin: Checker) -> inbox::Deliver {
             let origin = origin.look(&delivery).await;
             let Delivery { envelope, raw, fetched, share, .. } = delivery;
             let (size, grown) = (raw.len(), share.clone());
-            let room = move |parsed| grown.cover_work(size + parsed);
+            let room = move |parsed| match size.saturating_add(parsed) {
+                bytes if grown.cover_work(bytes) => Room::Made,
+                bytes if grown.fits_alone(bytes) => Room::Later,
+                _ => Room::Never,
+            };
             let mail = casebook::Mail { envelope, raw, origin, fetched };
             // A task of its own: running out of time must not cut a commit in two. What is kept
             // all the same is recognised when the sender tries again.
@@ -597,7 +601,7 @@ fn deliver(casebook: Arc<Casebook>, origin: Checker) -> inbox::Deliver {
 fn handed_to(deliver: inbox::Deliver, room: Budget) -> Box<HandIn> {
     Box::new(move |size| {
         let (deliver, lease) = (Arc::clone(&deliver), room.lease());
-        if !lease.cover(size) {
+        if !lease.cover_times(WHILE_READ, size) {
             return None;
         }
         let share = Share::from(lease);

@@ -83,7 +83,8 @@ pub enum Said {
     Forbidden,
 }
 
-/// Makes room for a letter that takes so many bytes while it is read; none if there is no room now.
+/// Makes room for a letter of so many bytes, which takes [`WHILE_READ`] times that while it is read;
+/// none if there is no room now.
 pub type HandIn = dyn Fn(usize) -> Option<Box<Take>> + Send + Sync;
 
 /// Takes that letter, and says `Kept`, `Later` or `Never`.
@@ -128,7 +129,7 @@ async fn read(stream: &mut UnixStream, hand_in: &HandIn) -> io::Result<Option<(A
     if length > MAX_MESSAGE {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let Some(take) = hand_in(WHILE_READ * length) else { return Ok(None) };
+    let Some(take) = hand_in(length) else { return Ok(None) };
     let mut bytes = Vec::new();
     let read = stream.take(length as u64).read_to_end(&mut bytes).await?;
     if read < length {

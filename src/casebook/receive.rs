@@ -42,6 +42,17 @@ pub struct Receipt {
     pub again: bool,
 }
 
+/// Whether there is memory for what a parser made of a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It may take that much.
+    Made,
+    /// Not now: others hold it.
+    Later,
+    /// Not though it were alone: this machine, or what a stranger may have of it, is too small.
+    Never,
+}
+
 /// A letter as it came, and what is known of its way.
 pub struct Mail {
     /// What the connection said.
@@ -110,18 +121,19 @@ impl Casebook {
     /// # Errors
     /// [`Error::NoEpoch`], or what the store says. The sender keeps the letter then.
     pub async fn receive(self: &Arc<Self>, mail: Mail) -> Result<Receipt, Error> {
-        self.receive_within(mail, &|_| true).await
+        self.receive_within(mail, &|_| Room::Made).await
     }
 
     /// The same where memory is counted: `room` is asked once it is known how many bytes a parser made
-    /// of the letter, which may be many times those that came.
+    /// of the letter, which may be many times those that came. A letter for which it says `Never` is
+    /// sealed whole, with a finding: its sender could try for ever.
     ///
     /// # Errors
-    /// As [`receive`](Self::receive), and [`Error::NoMemory`] if `room` says no.
+    /// As [`receive`](Self::receive), and [`Error::NoMemory`] if `room` says `Later`.
     pub async fn receive_within(
         self: &Arc<Self>,
         mail: Mail,
-        room: &(dyn Fn(usize) -> bool + Send + Sync),
+        room: &(dyn Fn(usize) -> Room + Send + Sync),
     ) -> Result<Receipt, Error> {
         self.epoch()?;
         let fingerprint = fingerprint(&mail.envelope, &mail.raw);
@@ -142,7 +154,7 @@ impl Casebook {
         self: &Arc<Self>,
         mail: Mail,
         fingerprint: Digest,
-        room: &(dyn Fn(usize) -> bool + Send + Sync),
+        room: &(dyn Fn(usize) -> Room + Send + Sync),
     ) -> Result<Receipt, Error> {
         let here = Arc::clone(self);
         let announced = self.store.announce();
@@ -154,8 +166,12 @@ impl Casebook {
         let answer = match self.sandbox.run(&mail.raw).await {
             // Not the letter's fault: it waits with its sender until parsers start again.
             Err(Failure::Unavailable) => return Err(Error::NoParser),
-            Ok(bytes) if !room(bytes.len()) => return Err(Error::NoMemory),
-            answer => answer.ok(),
+            Ok(bytes) => match room(bytes.len()) {
+                Room::Made => Some(bytes),
+                Room::Later => return Err(Error::NoMemory),
+                Room::Never => None,
+            },
+            Err(_) => None,
         };
         // A child may be taken over by what it reads: its answer is a proposal, checked here.
         let (mail, mut cut) = blocking(move || {

@@ -178,9 +178,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(cli) => cli,
         Err(error) => {
             let code = unparsed(&error, wants_json);
-            // A mail server sends a letter back for another code; whoever wrote the command line mends it.
-            let is_piped = arguments.iter().skip(1).find(|word| *word != "--json");
-            let is_piped = is_piped.is_some_and(|command| command == "receive");
+            // A mail server sends a letter back for another code; whoever wrote the command line mends
+            // it. What cannot be parsed has no command: the word decides, wherever it stands.
+            let is_piped = arguments.iter().skip(1).any(|word| word == "receive");
             return if is_piped && code == error::USAGE { error::LATER } else { code };
         }
     };

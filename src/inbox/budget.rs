@@ -4,7 +4,8 @@
 //! it is allocated, goes with the letter wherever it goes (`Delivery::share`), and is given back when
 //! nobody holds it any more. A letter weighs its own size while it comes, and [`AT_WORK`] times that,
 //! and what was taken out of it, while it is parsed, sealed and written. Nobody waits for room: a
-//! letter that finds none is refused for now, and its sender keeps it. Strangers never hold all of it.
+//! letter that finds none is refused for now, and its sender keeps it. What would find none though it
+//! were alone is told apart ([`Lease::fits_alone`]). Strangers never hold all of it.
 
 use std::fmt;
 use std::fs;
@@ -86,8 +87,7 @@ impl Pool {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What strangers may have of it, and what one letter may: with less than this it could not be
-    /// taken though it were alone.
+    /// What strangers may have of it, and what is enough for one letter at work if it is alone.
     fn most_of_it(&self) -> usize {
         self.total - self.total / 4
     }
@@ -120,13 +120,27 @@ impl Lease {
         true
     }
 
-    /// Grows the lease to what a letter of `bytes` takes while it is at work; `false`, and nothing
-    /// changes, if there is no room. One letter is never too large for an empty budget that it fits
-    /// as it came: on a machine with so little memory it is alone then.
+    /// Grows the lease to what `bytes` of a letter take while it is at work; `false`, and nothing
+    /// changes, if there is no room.
     #[must_use]
     pub fn cover_work(&self, bytes: usize) -> bool {
+        self.cover_times(AT_WORK, bytes)
+    }
+
+    /// The same for so many `times` the bytes. Three quarters of the sum are enough for what takes
+    /// no more than that once: on a machine with so little memory it is alone then.
+    #[must_use]
+    pub fn cover_times(&self, times: usize, bytes: usize) -> bool {
         let most = self.budget.0.most_of_it() / STEP * STEP;
-        self.cover(bytes.saturating_mul(AT_WORK).min(most.max(bytes)))
+        self.cover(bytes.saturating_mul(times).min(most.max(bytes)))
+    }
+
+    /// Whether so many bytes could be covered if nobody else held any.
+    #[must_use]
+    pub fn fits_alone(&self, bytes: usize) -> bool {
+        let pool = &self.budget.0;
+        let most = if self.is_strangers { pool.most_of_it() } else { pool.total };
+        bytes <= most / STEP * STEP
     }
 
     /// Gives everything back.
@@ -166,6 +180,12 @@ impl Share {
     #[must_use]
     pub fn cover_work(&self, bytes: usize) -> bool {
         self.0.as_ref().is_none_or(|lease| lease.cover_work(bytes))
+    }
+
+    /// See [`Lease::fits_alone`].
+    #[must_use]
+    pub fn fits_alone(&self, bytes: usize) -> bool {
+        self.0.as_ref().is_none_or(|lease| lease.fits_alone(bytes))
     }
 }
 
@@ -232,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_at_work_weighs_more_and_alone_it_always_fits() {
+    fn a_letter_at_work_weighs_more_and_alone_it_fits_if_it_fits_at_all() {
         let budget = Budget::new(8 * STEP);
         let (one, two) = (budget.lease(), budget.lease_of_stranger());
         assert!(one.cover_work(STEP));
@@ -245,6 +265,30 @@ mod tests {
         assert!(one.cover_work(8 * STEP), "all of it, if it is that large");
         assert!(!one.cover_work(8 * STEP + 1));
         assert!(!one.cover(usize::MAX) && !one.cover_work(usize::MAX));
+    }
+
+    #[test]
+    fn what_would_not_fit_alone_is_told_from_what_has_to_wait() {
+        for total in [8 * STEP, 8 * STEP + 1, 7 * STEP - 1, STEP, STEP - 1, 0] {
+            let budget = Budget::new(total);
+            for steps in 0..10 {
+                for bytes in [(steps * STEP).saturating_sub(1), steps * STEP, steps * STEP + 1] {
+                    for lease in [budget.lease(), budget.lease_of_stranger()] {
+                        let fits = lease.cover_work(bytes);
+                        assert_eq!(lease.fits_alone(bytes), fits, "{bytes} of {total}: {lease:?}");
+                    }
+                }
+            }
+            assert!(!budget.lease().fits_alone(usize::MAX));
+        }
+        let budget = Budget::new(8 * STEP);
+        let (other, one) = (budget.lease(), budget.lease());
+        assert!(other.cover(4 * STEP));
+        assert!(!one.cover_work(5 * STEP) && one.fits_alone(5 * STEP));
+        assert!(one.cover_times(2, 2 * STEP));
+        drop(other);
+        assert!(one.cover_times(2, 5 * STEP));
+        assert_eq!(budget.held(), 6 * STEP, "as far as is enough");
     }
 
     #[test]

@@ -64,18 +64,17 @@ pub(super) async fn serve(
 ) {
     let mut early = Vec::new();
     let named = if door.proxies.is_empty() {
-        Some(peer)
+        Ok(peer)
     } else {
-        behind_proxy(door, &mut wire, peer, &shared, stopped.clone(), &mut early).await
+        let waits = shared.settings.proxy_timeout;
+        behind_proxy(door, &mut wire, peer, waits, stopped.clone(), &mut early).await
     };
-    let Some(client) = named else {
-        // A proxy that only looks whether we are there hangs up without a word, every few seconds.
-        if early.is_empty() {
-            tracing::debug!(connection = id, "not a word");
-        } else {
-            tracing::info!(connection = id, "no header of a proxy of ours");
+    let client = match named {
+        Ok(client) => client,
+        Err(unnamed) if unnamed.is_routine() => {
+            return tracing::debug!(connection = id, "{unnamed}");
         }
-        return;
+        Err(unnamed) => return tracing::info!(connection = id, "{unnamed}"),
     };
     let settings = Arc::clone(&shared.settings);
     let is_stranger = door.faces_world || !settings.trusts(client);
@@ -109,39 +108,62 @@ pub(super) async fn serve(
     connection.serve(wire, early).await;
 }
 
-/// Whom the proxy at the other end speaks for; none if it is no proxy of ours, or does not say so in
-/// time. What came behind its header goes into `early`.
+/// Why nobody is named behind a proxy. The words are the operator's, who looks for a mistake in two
+/// settings that have to agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Unnamed {
+    #[error("a connection to a listener with proxy_from, and not from one of these addresses")]
+    Unlisted,
+    #[error("a proxy hung up without a word")]
+    HungUp,
+    #[error("a proxy sent no whole PROXY header in time: does it send one?")]
+    Late,
+    #[error("a proxy sent something else than a PROXY header")]
+    Malformed,
+    #[error("stopped before a proxy said whom it speaks for")]
+    Stopping,
+}
+
+impl Unnamed {
+    /// A proxy that only looks whether we are there does so every few seconds.
+    const fn is_routine(self) -> bool {
+        matches!(self, Self::HungUp | Self::Stopping)
+    }
+}
+
+/// Whom the proxy at the other end speaks for. What came behind its header goes into `early`.
 async fn behind_proxy(
     door: &Door,
     wire: &mut Box<dyn Wire>,
     peer: Option<IpAddr>,
-    shared: &Shared,
+    waits: Duration,
     mut stopped: watch::Receiver<bool>,
     early: &mut Vec<u8>,
-) -> Option<Option<IpAddr>> {
+) -> Result<Option<IpAddr>, Unnamed> {
     if !peer.is_some_and(|peer| door.proxies.iter().any(|network| network.contains(peer))) {
-        return None;
+        return Err(Unnamed::Unlisted);
     }
     let read = async {
         loop {
             match proxy::heading(early) {
                 Heading::Client(length, client) => {
                     early.drain(..length);
-                    return Some(client.or(peer));
+                    return Ok(client.or(peer));
                 }
-                Heading::Malformed => return None,
+                Heading::Malformed => return Err(Unnamed::Malformed),
                 Heading::Unfinished => {}
             }
             let mut buffer = [0; 1024];
             match wire.read(&mut buffer).await {
                 Ok(length) if length > 0 => early.extend_from_slice(&buffer[..length]),
-                _ => return None,
+                _ if early.is_empty() => return Err(Unnamed::HungUp),
+                _ => return Err(Unnamed::Malformed),
             }
         }
     };
     tokio::select! {
-        read = timeout(shared.settings.proxy_timeout, read) => read.ok().flatten(),
-        () = stopping(&mut stopped) => None,
+        read = timeout(waits, read) => read.unwrap_or(Err(Unnamed::Late)),
+        () = stopping(&mut stopped) => Err(Unnamed::Stopping),
     }
 }
 
@@ -347,5 +369,56 @@ impl Connection {
         })
         .await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Kind;
+    use super::*;
+
+    /// What is found of a peer that says this, and then hangs up or waits.
+    async fn found(peer: &str, words: &[u8], hangs_up: bool) -> Result<Option<IpAddr>, Unnamed> {
+        let network = "10.0.0.0/8".parse().expect("a network");
+        let door = Door { kind: Kind::Smtp, faces_world: true, proxies: vec![network] };
+        let (mut peers, ours) = tokio::io::duplex(1_024);
+        let (_stop, stopped) = watch::channel(false);
+        peers.write_all(words).await.expect("is written");
+        let peers = (!hangs_up).then_some(peers);
+        let mut ours: Box<dyn Wire> = Box::new(ours);
+        let waits = if hangs_up { Duration::from_secs(60) } else { Duration::from_millis(100) };
+        let peer = Some(peer.parse().expect("an address"));
+        let found = behind_proxy(&door, &mut ours, peer, waits, stopped, &mut Vec::new()).await;
+        drop(peers);
+        found
+    }
+
+    #[tokio::test]
+    async fn only_a_proxy_that_looks_whether_we_are_there_goes_unsaid() {
+        let header = b"PROXY TCP4 192.0.2.7 10.0.0.1 12345 25\r\n";
+        let client = Some("192.0.2.7".parse().expect("an address"));
+        for hangs_up in [true, false] {
+            assert_eq!(found("10.0.0.1", header, hangs_up).await, Ok(client));
+            assert_eq!(found("192.0.2.1", header, hangs_up).await, Err(Unnamed::Unlisted));
+            assert_eq!(found("192.0.2.1", b"", hangs_up).await, Err(Unnamed::Unlisted));
+            assert_eq!(found("10.0.0.1", b"EHLO x\r\n", hangs_up).await, Err(Unnamed::Malformed));
+        }
+        assert_eq!(found("10.0.0.1", b"", true).await, Err(Unnamed::HungUp));
+        assert_eq!(found("10.0.0.1", b"PROXY", true).await, Err(Unnamed::Malformed));
+        // Both wait for the other to begin.
+        assert_eq!(found("10.0.0.1", b"", false).await, Err(Unnamed::Late));
+        assert_eq!(found("10.0.0.1", b"PROXY", false).await, Err(Unnamed::Late));
+        let is_said = |unnamed: &Unnamed| {
+            matches!(unnamed, Unnamed::Unlisted | Unnamed::Late | Unnamed::Malformed)
+        };
+        for unnamed in [
+            Unnamed::Unlisted,
+            Unnamed::HungUp,
+            Unnamed::Late,
+            Unnamed::Malformed,
+            Unnamed::Stopping,
+        ] {
+            assert_eq!(unnamed.is_routine(), !is_said(&unnamed), "{unnamed}");
+        }
     }
 }

@@ -27,7 +27,8 @@ const START: Duration = Duration::from_secs(10);
 /// in turns of 64 KiB.
 const PIPE: usize = 1 << 20;
 
-/// What a child is called, whatever it was started by.
+/// A child's first word in the list of processes, whatever it was started by. What the kernel calls it
+/// the child sets itself.
 const NAME: &str = "kluis";
 
 /// A pool of confined children that all run the same program.

@@ -5,6 +5,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -410,6 +411,14 @@ fn a_day_in_a_small_office_goes_from_init_to_lock() {
     office.fails(&unlock("wrong"), 77);
     office.json(&unlock("words"));
     office.fails(&unlock("words"), 1);
+    // For whoever lists processes.
+    let agent = UnixStream::connect(office.path("home/agent.sock")).expect("an agent listens");
+    let agent = rustix::net::sockopt::socket_peercred(&agent).expect("is told").pid;
+    let says = |file: &str| {
+        let file = format!("/proc/{}/{file}", agent.as_raw_nonzero());
+        String::from_utf8(std::fs::read(file).expect("it runs")).expect("UTF-8")
+    };
+    assert_eq!((&*says("comm"), &*says("cmdline")), ("kluis\n", "kluis\0agent\0"));
 
     let whoami = office.json(&["whoami"]);
     assert_eq!(whoami["member"], "staff1");

@@ -8,7 +8,11 @@ use std::thread;
 
 use kluis::casebook::Filter;
 use kluis::ledger::entry::Fact;
+#[cfg(kluis_lab)]
+use kluis::letter::Finding;
 
+#[cfg(kluis_lab)]
+use crate::containers::{Entry, letter_with, zip};
 use crate::mail_client::letter;
 use crate::way::{count, raw, runtime};
 use crate::world::{KLUIS, MAILBOX, World};
@@ -138,6 +142,13 @@ fn what_may_go_better_later_is_75_and_nothing_else_is() {
         let said = String::from_utf8_lossy(&said.stderr).into_owned();
         assert!(said.contains("hint"), "{arguments:?}: {said}");
     }
+    // Whatever stands before the command.
+    for before in [&["--quiet"][..], &["--json", "--quiet"], &["--json=1"], &["-v", "--"], &["x"]] {
+        let said = Command::new(KLUIS).args(before).args(["receive", state]).output();
+        assert_eq!(code(&said.expect("starts")), 75, "{before:?}");
+    }
+    let other = Command::new(KLUIS).args(["--quiet", "queue"]).output().expect("starts");
+    assert_eq!(code(&other), 2, "no mail server pipes into another command");
     // Nothing comes: a mail server pipes something.
     assert_eq!(code(&pipe(&[state], &[], b"")), 75);
     // Not a file, not readable, not a folder.
@@ -245,5 +256,48 @@ fn a_pipe_finds_no_memory_where_there_is_none() {
     let answers = client.send("a@b.example", &[MAILBOX], &large).expect("answers");
     assert_eq!(answers[0].text, "452 4.3.1 No room now, try again later\r\n");
     assert_eq!(letters(&world).len(), 1);
+    server.kill();
+}
+
+/// A machine whose memory would never hold what lies in a letter: that it comes again helps nobody.
+#[cfg(kluis_lab)]
+#[test]
+fn a_letter_that_would_not_fit_unpacked_though_it_were_alone_is_sealed_whole() {
+    let world = World::found();
+    let state = world.state();
+    let state = state.to_str().expect("UTF-8");
+    let server = world.spawn(&[("KLUIS_LAB_ROOM", "300000")]);
+    let packed = |byte: u8| {
+        let entry = Entry::new(b"scan.bin", &vec![byte; 400_000]);
+        letter_with("application/zip", "scan.zip", &zip(&[entry]))
+    };
+    let (piped, mailed) = (packed(1), packed(2));
+    assert!(piped.len() < 50_000);
+    assert_eq!(code(&pipe(&[state], &[], &piped)), 0);
+    let mut client =
+        crate::mail_client::Client::greet(server.smtp.expect("listens"), false).expect("greets");
+    let answers = client.send("a@b.example", &[MAILBOX], &mailed).expect("answers");
+    assert_eq!(answers[0].code, 250, "{}", answers[0].text);
+    // Twice as much while it is read is more than there is, once is not.
+    let long = letter(36, 1, 160_000);
+    assert!(2 * long.len() > 300_000);
+    assert_eq!(code(&pipe(&[state], &[], &stored(&long))), 0);
+    let small = letter(36, 2, 20_000);
+    assert_eq!(code(&pipe(&[state], &[], &stored(&small))), 0);
+
+    let mut anna = world.log_in("anna").expect("logs in");
+    let mut unparsed = Vec::new();
+    for case in anna.queue(Filter::All).expect("a queue") {
+        let raw = raw(&mut anna, &case);
+        assert!([&piped, &mailed, &long, &small].contains(&&raw));
+        let findings = &case.letters[0].detail.as_ref().expect("opens").findings;
+        if findings.contains(&Finding::Unparsed) {
+            unparsed.push(raw);
+        } else {
+            assert!(raw != piped && raw != mailed);
+        }
+    }
+    assert!(unparsed.contains(&piped) && unparsed.contains(&mailed));
+    assert!(!unparsed.contains(&small), "what fits is parsed");
     server.kill();
 }

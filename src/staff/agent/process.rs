@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub struct Plan<'a> {
     pub life: Duration,
 }
 
+/// An agent's first word in the list of processes, whatever it was started by.
+const NAME: &str = "kluis";
 /// The hidden subcommand.
 const SUBCOMMAND: &str = "agent";
 
@@ -40,6 +43,7 @@ const SUBCOMMAND: &str = "agent";
 pub fn spawn(program: &Path, plan: &Plan<'_>, passphrase: &Passphrase) -> Result<(), Error> {
     let (socket, key) = (std::path::absolute(plan.socket)?, std::path::absolute(plan.key)?);
     let mut process = Command::new(program)
+        .arg0(NAME)
         .arg(SUBCOMMAND)
         .current_dir("/")
         .stdin(Stdio::piped())
@@ -88,6 +92,8 @@ pub fn spawn(program: &Path, plan: &Plan<'_>, passphrase: &Passphrase) -> Result
 /// The process could not be closed to onlookers, or nobody told it what to do.
 pub fn child(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
     harden_process()?;
+    // For whoever lists processes: the kernel would call it by the last part of a path, `exe`.
+    let _ = rustix::thread::set_name(c"kluis");
     // A session of its own: the terminal's end is not the agent's. It may be one already.
     let _ = rustix::process::setsid();
     let (started, life) = {
