@@ -2,14 +2,17 @@
 //!
 //! Nothing is opened for it. Forgetting an item forgets what it was taken out of, too, for that
 //! holds it still, and what was taken out of it, for that is of it: no box that can be opened holds
-//! its bytes then. What lay beside it in the same container stays. A certificate says so to others
+//! its bytes then. What an encrypted letter said of itself inside lies in the box of the letter that
+//! was taken out of it: that goes with the ciphertext, too. What lay beside an item in the same
+//! container stays. What goes is compared with what a person was shown, and nothing goes if that is
+//! not the same. A certificate says so to others
 //! (`ledger::certificate`); it can be had again at any time, and says more once the cabinet has a
 //! new key.
 
 use std::collections::HashSet;
 
 use super::record::{Act, Recording};
-use super::state::BoxRecord;
+use super::state::{BoxRecord, item_of};
 use super::{Casebook, Error, lock};
 use crate::case::{self, Approval};
 use crate::ids::{CaseId, ItemId, SlotId};
@@ -24,17 +27,19 @@ pub(super) const ROTATION_AGAIN: u64 = 60;
 
 impl Casebook {
     /// Forgets items of one case, what they were taken out of and what was taken out of them included,
-    /// after the reason was recorded. With `now` the cabinet key is rotated at once: by a rotation that began after the
-    /// keys were dropped.
+    /// after the reason was recorded: only if that is what was `planned`, where it was. With `now` the
+    /// cabinet key is rotated at once: by a rotation that began after the keys were dropped.
     ///
     /// # Errors
     /// What the store says; after `NotRotated` all of it is forgotten, and only the rotation is not
     /// done.
-    /// `Refused` under a legal hold; `Unknown` if an item does not exist or is of another case.
+    /// `Refused` under a legal hold; `Unknown` if an item does not exist or is of another case; `Changed`
+    /// if something else would go than was planned.
     pub fn forget(
         &self,
         approval: &Approval,
         items: &[ItemId],
+        planned: Option<&[ItemId]>,
         reason: Recording,
         now: bool,
     ) -> Result<Vec<Certificate>, Error> {
@@ -44,6 +49,12 @@ impl Casebook {
         }
         let turn = lock(&self.acts);
         let records = self.to_forget(case, approval, items)?;
+        if planned.is_some_and(|planned| !is_planned(&records, planned)) {
+            return Err(Error::Changed);
+        }
+        if records.is_empty() {
+            return Err(Error::Unknown("item that is not forgotten yet"));
+        }
         let staff = approval.staff().ok_or(Error::Malformed("a person forgets, not a rule"))?;
         self.record_in_turn(staff, reason)?;
         let seqs = self.drop_keys(&records, approval)?;
@@ -54,6 +65,7 @@ impl Casebook {
         seqs.into_iter().map(|seq| self.certificate(seq)).collect()
     }
 
+    /// All that goes with these items and was not forgotten before.
     fn to_forget(
         &self,
         case: CaseId,
@@ -63,10 +75,10 @@ impl Casebook {
         let state = self.state();
         let known = state.cases.get(&case).ok_or(Error::Unknown("case"))?;
         case::may_forget(&known.case, approval)?;
-        let find = |item: ItemId| {
-            let record = state.boxed(Kind::Item, item).filter(|record| record.case == case);
-            record.copied().ok_or(Error::Unknown("item"))
+        let boxed = |kind: Kind, item: ItemId| {
+            state.boxed(kind, item).filter(|record| record.case == case).copied()
         };
+        let find = |item: ItemId| boxed(Kind::Item, item).ok_or(Error::Unknown("item"));
         let mut records: Vec<BoxRecord> = Vec::new();
         let mut seen: HashSet<ItemId> = HashSet::new();
         for &asked in items {
@@ -79,20 +91,21 @@ impl Casebook {
         }
         // In the order of the ledger, in which a container comes before what it holds.
         let mut inside: HashSet<ItemId> = items.iter().copied().collect();
-        let letters = known.letters.iter().filter_map(|letter| state.letters.get(letter));
-        for &item in letters.flat_map(|letter| &letter.items) {
-            let Ok(record) = find(item) else { continue };
-            if record.container.is_some_and(|outer| inside.contains(&outer)) {
-                inside.insert(item);
-                if seen.insert(item) {
-                    records.push(record);
+        for letter in &known.letters {
+            let items = state.letters.get(letter).map_or(&[][..], |letter| &letter.items);
+            let of_items = items.iter().filter_map(|item| boxed(Kind::Item, *item));
+            // What is inside names its subject and its author here, and nowhere else.
+            for record in of_items.chain(boxed(Kind::Letter, item_of(*letter))) {
+                if record.container.is_some_and(|outer| inside.contains(&outer)) {
+                    let item = record.place.item;
+                    inside.insert(item);
+                    if seen.insert(item) {
+                        records.push(record);
+                    }
                 }
             }
         }
         records.retain(|record| !record.forgotten);
-        if records.is_empty() {
-            return Err(Error::Unknown("item that is not forgotten yet"));
-        }
         Ok(records)
     }
 
@@ -158,4 +171,10 @@ impl Casebook {
             checkpoint,
         })
     }
+}
+
+/// Whether just this was planned, in whatever order.
+fn is_planned(records: &[BoxRecord], planned: &[ItemId]) -> bool {
+    let goes: HashSet<ItemId> = records.iter().map(|record| record.place.item).collect();
+    goes == planned.iter().copied().collect()
 }

@@ -105,6 +105,9 @@ pub enum Error {
     /// What the staff side sent does not fit together.
     #[error("the request does not fit together: {0}")]
     Malformed(&'static str),
+    /// What goes is not what a person was shown. Nothing was forgotten.
+    #[error("what would be forgotten changed meanwhile")]
+    Changed,
 }
 
 impl From<vault::Error> for Error {

@@ -109,6 +109,10 @@ pub enum Request {
         /// Rotate the cabinet at once.
         #[n(2)]
         now: bool,
+        /// All that goes with them and was not forgotten before, as a person was shown it: if that is
+        /// not so, nothing is forgotten. A letter box by its letter's id. None: whatever goes with them.
+        #[n(3)]
+        planned: Option<Vec<ItemId>>,
     },
     /// Rotate the cabinet key.
     #[n(12)]

@@ -115,6 +115,9 @@ pub struct LetterCard {
     /// Whether staff took its contents out of encryption.
     #[n(3)]
     pub opened: bool,
+    /// Those of its items that were taken out of another, and out of which.
+    #[n(4)]
+    pub out_of: Vec<(ItemId, ItemId)>,
 }
 
 /// A case in a listing: clear facts, and its letters.
@@ -280,23 +283,27 @@ impl Casebook {
     }
 
     fn letter_card(&self, letter: LetterId) -> Result<LetterCard, Error> {
-        let (record, items, known) = {
+        let (record, items, out_of, known) = {
             let state = self.state();
             let record =
                 *state.boxed(Kind::Letter, item_of(letter)).ok_or(Error::Unknown("letter"))?;
             let known = state.letters.get(&letter).cloned().unwrap_or_default();
-            let items = known
+            let items: Vec<(ItemId, u8, bool)> = known
                 .items
                 .iter()
                 .filter_map(|id| state.boxed(Kind::Item, *id).map(|r| (*id, r.size, r.forgotten)))
                 .collect();
-            (record, items, known)
+            let container = |id: &ItemId| state.boxed(Kind::Item, *id)?.container;
+            let out_of: Vec<(ItemId, ItemId)> =
+                known.items.iter().filter_map(|id| Some((*id, container(id)?))).collect();
+            (record, items, out_of, known)
         };
         Ok(LetterCard {
             boxed: self.opened(&record)?,
             items,
             redelivered: known.redelivered,
             opened: known.opened,
+            out_of,
         })
     }
 

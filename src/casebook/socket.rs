@@ -422,9 +422,10 @@ impl Desk {
             Request::Record { recording } => {
                 Response::Recorded { seq: casebook.record(staff, recording)? }
             }
-            Request::Forget { items, reason, now } => {
+            Request::Forget { items, reason, now, planned } => {
                 let approval = Approval::by(staff, Ground::Erasure);
-                let certificates = casebook.forget(&approval, &items, reason, now)?;
+                let planned = planned.as_deref();
+                let certificates = casebook.forget(&approval, &items, planned, reason, now)?;
                 Response::Certificates { certificates }
             }
             Request::Certificate { seq } => {

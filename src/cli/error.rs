@@ -401,6 +401,11 @@ fn refused(why: String) -> Error {
              is kept back, opening and answering letters wait",
         );
     }
+    if why == casebook::Error::Changed.to_string() {
+        return Error::new(why).hint(
+            "nothing was forgotten; look again: `kluis forget --dry-run` says what goes now",
+        );
+    }
     if let Some(hint) = of_keys(&why) {
         return Error::new(why).hint(hint);
     }
@@ -510,6 +515,9 @@ mod tests {
         assert_eq!(denied.code, DENIED);
         let early: Error = client::Error::Refused(Refusal::Undecided.to_string()).into();
         assert!(early.code == FAILED && early.hint.contains("decide"));
+        let changed = casebook::Error::Changed.to_string();
+        let changed: Error = client::Error::Refused(changed).into();
+        assert!(changed.code == FAILED && changed.hint.contains("--dry-run"));
         let kept = store::Error::NotRotated(Box::new(store::Error::Full));
         let told: Error = client::Error::Refused(kept.to_string()).into();
         assert!(told.code == LATER && told.hint.contains("keys rotate --cabinet"));

@@ -8,20 +8,23 @@ use serde_json::{Value, json};
 
 use super::session::{self, Connection};
 use super::{Error, Report, case, certificate, print};
-use crate::casebook::Act;
 use crate::casebook::detail::NoteSubject;
-use crate::ids::{CaseId, ItemId};
+use crate::casebook::state::item_of;
+use crate::casebook::{Act, Standing};
+use crate::ids::{CaseId, ItemId, LetterId};
 use crate::keys::file::write_new;
 use crate::ledger::certificate::{Certificate, Proven};
-use crate::staff::client::{CaseView, LetterView};
+use crate::staff::client::CaseView;
 use crate::staff::sealing::Sealing;
 
 /// Forget items: their keys are dropped, and nobody can open them any more
 ///
 /// What an item was taken out of is forgotten with it, for it still holds the item, and so is what was
-/// taken out of it; what was beside it in there is kept, an item by itself. Each item gives a
-/// certificate, a file that proves by itself what was forgotten, when and by whom, and says until
-/// when that is provisional; `kluis audit certificate` fetches it again. A legal hold forbids it.
+/// taken out of it; what was beside it in there is kept, an item by itself. With an enclosed message go
+/// its parts; with what was encrypted goes the letter that was in it, its subject included. If that
+/// changes before it is done, nothing is forgotten. Each item gives a certificate, a file that proves
+/// by itself what was forgotten, when and by whom, and says until when that is provisional; `kluis audit
+/// certificate` fetches it again. A legal hold forbids it.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' --dry-run\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' --certificate erased.txt"
@@ -65,6 +68,10 @@ enum Why {
     Holds(ItemId),
     /// It was taken out of this one.
     OutOf(ItemId),
+    /// It is what the letter that was encrypted in this one says of itself: its subject, say.
+    LetterIn(ItemId),
+    /// It is a part of this enclosed message, which has nothing of its own.
+    PartOf(ItemId),
 }
 
 impl Forget {
@@ -80,7 +87,9 @@ impl Forget {
         for start in &self.items {
             wanted.push(session::item_of(&view, start)?);
         }
-        let plan = plan(&view, &wanted);
+        let parts = parts(&view, &wanted);
+        let plan = plan(&view, &wanted, &parts);
+        wanted.extend(parts.into_iter().map(|(part, _)| part));
         if plan.is_empty() {
             return Err(Error::new("all of it was forgotten before")
                 .hint("`kluis show CASE` says what is kept"));
@@ -89,9 +98,9 @@ impl Forget {
             return Err(Error::new("a legal hold is on the case")
                 .hint("`kluis hold --lift CASE WORDS` lifts it, if the law allows"));
         }
-        let left = left(&view, &plan);
+        let kept = Kept { left: left(&view, &plan), unread: unread(&view, &wanted) };
         if self.dry_run {
-            return Ok(planned(self.case, &plan, &left));
+            return Ok(planned(self.case, &plan, &kept));
         }
         let files = self
             .certificate
@@ -102,16 +111,17 @@ impl Forget {
         sealing.note(NoteSubject::Reason, &reason, None, Vec::new());
         let items: Vec<ItemId> = plan.iter().map(|doomed| doomed.item).collect();
         // Named is what was asked for: what holds it is not asked to take all of its content along.
-        let certificates = client.forget(wanted, sealing.finish(), self.now)?;
+        let reason = sealing.finish();
+        let certificates = client.forget_planned(wanted, items.clone(), reason, self.now)?;
         let certificates = verified(certificates, &items, &client.checkpoint_key)?;
-        self.report(&certificates, &files, &left)
+        self.report(&certificates, &files, &kept)
     }
 
     fn report(
         &self,
         certificates: &[(Certificate, Proven)],
         files: &[PathBuf],
-        left: &[ItemId],
+        kept: &Kept,
     ) -> Result<Report, Error> {
         let mut text = String::new();
         let mut values = Vec::new();
@@ -138,7 +148,7 @@ impl Forget {
             }
             values.push(certificate::value(certificate, proven)?);
         }
-        text.push_str(&stays(left));
+        text.push_str(&kept.words());
         if !self.now {
             text.push_str(
                 "Until the cabinet's key is rotated tonight, a thief of the running server could \
@@ -148,120 +158,184 @@ impl Forget {
         if files.is_empty() {
             text.push_str("`kluis audit certificate ITEM` gives the certificates, now or later.\n");
         }
-        let left: Vec<String> = left.iter().map(ToString::to_string).collect();
-        let value = json!({ "case": self.case.to_string(), "certificates": values, "taken_out_and_kept": left });
+        let value = json!({
+            "case": self.case.to_string(),
+            "certificates": values,
+            "taken_out_and_kept": texts(&kept.left),
+            "letters_not_readable": texts(&kept.unread),
+        });
         Ok(Report { problems, ..Report::new(text, value) })
     }
 }
 
-/// What goes: the items asked for, what they were taken out of, and what was taken out of them. What
-/// was forgotten before is left out.
-fn plan(case: &CaseView, wanted: &[ItemId]) -> Vec<Doomed> {
+/// What is not forgotten, or may be not, and is to be said.
+struct Kept {
+    /// What was taken out of something that goes.
+    left: Vec<ItemId>,
+    /// Letters of what was asked for of which nobody knows which items enclose which.
+    unread: Vec<LetterId>,
+}
+
+impl Kept {
+    /// A line about each; none if there is nothing to say.
+    fn words(&self) -> String {
+        let mut text = String::new();
+        if !self.left.is_empty() {
+            let ids: Vec<String> = self.left.iter().map(print::brief).collect();
+            let ids = ids.join(" ");
+            text.push_str(&format!(
+                "Taken out of it before, and kept unless you name them: {ids}\n"
+            ));
+        }
+        for letter in &self.unread {
+            let letter = print::brief(letter);
+            text.push_str(&format!(
+                "Letter {letter} cannot be read: if an item of it is an enclosed message, its parts \
+                 are kept unless you name them\n"
+            ));
+        }
+        text
+    }
+}
+
+/// The parts of the enclosed messages among these items, and of which each is: such a message is an item
+/// of length 0, and what can be read of it are those of greater depth that follow (vault-format §7).
+fn parts(case: &CaseView, wanted: &[ItemId]) -> Vec<(ItemId, ItemId)> {
+    let mut parts = Vec::new();
+    for detail in case.letters.iter().filter_map(|letter| letter.detail.as_ref()) {
+        for (at, message) in detail.items.iter().enumerate() {
+            if !wanted.contains(&message.id) {
+                continue;
+            }
+            // What was taken out of one of them is listed elsewhere, and goes with it.
+            let beside = detail.items[at + 1..].iter().filter(|c| c.container == message.container);
+            let inside = beside.take_while(|card| card.depth > message.depth);
+            parts.extend(inside.map(|card| (card.id, message.id)));
+        }
+    }
+    parts.retain(|(part, _)| !wanted.contains(part));
+    parts
+}
+
+/// What goes: the items asked for and the parts of those that are messages, what they were taken out
+/// of, and what was taken out of them. What was forgotten before is left out.
+fn plan(case: &CaseView, wanted: &[ItemId], parts: &[(ItemId, ItemId)]) -> Vec<Doomed> {
     let containers = containers(case);
     let mut plan: Vec<Doomed> = Vec::new();
     let mut seen = BTreeSet::new();
-    for &asked in wanted {
-        let (mut item, mut why) = (asked, Why::Asked);
+    let asked = wanted.iter().map(|item| (*item, Why::Asked));
+    let asked: Vec<(ItemId, Why)> =
+        asked.chain(parts.iter().map(|(part, of)| (*part, Why::PartOf(*of)))).collect();
+    for &(mut item, mut why) in &asked {
         while seen.insert(item) {
             plan.push(Doomed { item, why });
-            let Some(container) = containers.get(&item).copied().flatten() else { break };
+            let Some(container) = containers.get(&item).copied() else { break };
             (item, why) = (container, Why::Holds(item));
         }
     }
-    for (&item, &container) in &containers {
-        let outer = |item: &ItemId| containers.get(item).copied().flatten();
-        let mut around = around(container, outer);
-        if around.any(|outer| wanted.contains(&outer)) && seen.insert(item) {
-            let why = container.map_or(Why::Asked, Why::OutOf);
-            plan.push(Doomed { item, why });
+    let is_inside = |outer: ItemId| {
+        around(outer, &containers).any(|outer| asked.iter().any(|(item, _)| *item == outer))
+    };
+    for (&item, &outer) in &containers {
+        if is_inside(outer) && seen.insert(item) {
+            plan.push(Doomed { item, why: Why::OutOf(outer) });
         }
     }
-    let is_forgotten = |item: ItemId| {
-        let mut all = case.letters.iter().flat_map(|letter| &letter.card.items);
-        all.any(|(id, _, is_forgotten)| *id == item && *is_forgotten)
-    };
-    plan.retain(|doomed| !is_forgotten(doomed.item));
+    for letter in &case.letters {
+        let outer = letter.card.boxed.container.filter(|outer| is_inside(*outer));
+        if let Some(outer) = outer {
+            plan.push(Doomed { item: item_of(letter.id()), why: Why::LetterIn(outer) });
+        }
+    }
+    let forgotten: BTreeSet<ItemId> = forgotten(case).collect();
+    plan.retain(|doomed| !forgotten.contains(&doomed.item));
     plan
 }
 
-/// Every item of a case, and what it was taken out of.
-fn containers(case: &CaseView) -> BTreeMap<ItemId, Option<ItemId>> {
-    let of_letter = |letter: &LetterView| {
-        let items = letter.card.items.iter();
-        items.map(|(item, ..)| (*item, container(letter, *item))).collect::<Vec<_>>()
-    };
-    case.letters.iter().flat_map(of_letter).collect()
+/// What was forgotten before.
+fn forgotten(case: &CaseView) -> impl Iterator<Item = ItemId> {
+    case.letters.iter().flat_map(|letter| {
+        let is_forgotten = letter.card.boxed.standing == Standing::Forgotten;
+        let items = letter.card.items.iter().filter(|(_, _, is_forgotten)| *is_forgotten);
+        items.map(|(item, ..)| *item).chain(is_forgotten.then(|| item_of(letter.id())))
+    })
 }
 
-/// What is around an item, from what it was taken out of outwards.
-fn around(
-    container: Option<ItemId>,
-    outer: impl Fn(&ItemId) -> Option<ItemId>,
-) -> impl Iterator<Item = ItemId> {
+/// Every item of a case that was taken out of another, and out of which: as the ledger says it, so that
+/// it is known of a letter that cannot be read, too.
+fn containers(case: &CaseView) -> BTreeMap<ItemId, ItemId> {
+    case.letters.iter().flat_map(|letter| letter.card.out_of.iter().copied()).collect()
+}
+
+/// An item and what is around it, outwards.
+fn around(item: ItemId, containers: &BTreeMap<ItemId, ItemId>) -> impl Iterator<Item = ItemId> {
     // Nothing is in itself: a list that says so ends nowhere else.
-    std::iter::successors(container, outer).take(MOST_AROUND)
+    std::iter::successors(Some(item), |item| containers.get(item).copied()).take(MOST_AROUND)
 }
 
 /// Containers in each other: those of an encrypted letter around those of what was in it.
 const MOST_AROUND: usize = 64;
 
-/// What an item was taken out of: another of its letter, or what the letter was encrypted in.
-fn container(letter: &LetterView, item: ItemId) -> Option<ItemId> {
-    let cards = letter.detail.as_ref().map_or(&[][..], |detail| &detail.items);
-    let card = cards.iter().find(|card| card.id == item);
-    let outer = card.and_then(|card| cards.get(card.container? as usize));
-    outer.map(|card| card.id).or(letter.card.boxed.container)
-}
-
 /// What was taken out of something that goes, however deep it was in it, and stays: an item by itself.
 fn left(case: &CaseView, plan: &[Doomed]) -> Vec<ItemId> {
-    let goes = |item: ItemId| plan.iter().any(|doomed| doomed.item == item);
+    let goes: BTreeSet<ItemId> = plan.iter().map(|doomed| doomed.item).collect();
     let containers = containers(case);
-    let mut left = Vec::new();
-    for letter in &case.letters {
-        for (item, _, is_forgotten) in &letter.card.items {
-            let outer = |item: &ItemId| containers.get(item).copied().flatten();
-            let mut around = around(outer(item), outer);
-            if !is_forgotten && !goes(*item) && around.any(goes) {
-                left.push(*item);
-            }
-        }
-    }
-    left
+    let forgotten: BTreeSet<ItemId> = forgotten(case).collect();
+    let stays = |(item, outer): &(&ItemId, &ItemId)| {
+        let goes = |item: &ItemId| goes.contains(item);
+        !forgotten.contains(*item)
+            && !goes(item)
+            && around(**outer, &containers).any(|outer| goes(&outer))
+    };
+    containers.iter().filter(stays).map(|(item, _)| *item).collect()
 }
 
-/// One line about what stays; none if nothing does.
-fn stays(left: &[ItemId]) -> String {
-    if left.is_empty() {
-        return String::new();
-    }
-    let ids: Vec<String> = left.iter().map(print::brief).collect();
-    format!("Taken out of it before, and kept unless you name them: {}\n", ids.join(" "))
+/// The letters of these items that cannot be read.
+fn unread(case: &CaseView, wanted: &[ItemId]) -> Vec<LetterId> {
+    let unread = case.letters.iter().filter(|letter| {
+        let is_kept = letter.card.boxed.standing != Standing::Forgotten;
+        let mut items = letter.card.items.iter();
+        letter.detail.is_none() && is_kept && items.any(|(item, ..)| wanted.contains(item))
+    });
+    unread.map(|letter| letter.id()).collect()
 }
 
-fn planned(case: CaseId, plan: &[Doomed], left: &[ItemId]) -> Report {
+fn texts<T: ToString>(ids: &[T]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+fn planned(case: CaseId, plan: &[Doomed], kept: &Kept) -> Report {
     let mut text = String::from("Would be forgotten:\n");
     let mut values: Vec<Value> = Vec::new();
     for Doomed { item, why } in plan {
-        let (words, holds, out_of) = match why {
-            Why::Asked => (String::new(), None, None),
-            Why::Holds(inner) => (format!("  holds {}", print::brief(inner)), Some(inner), None),
-            Why::OutOf(outer) => (format!("  out of {}", print::brief(outer)), None, Some(outer)),
+        let (words, field, other) = match why {
+            Why::Asked => ("", "", None),
+            Why::Holds(inner) => ("  holds ", "because_of", Some(inner)),
+            Why::OutOf(outer) => ("  out of ", "out_of", Some(outer)),
+            Why::LetterIn(outer) => ("  the letter in ", "letter_in", Some(outer)),
+            Why::PartOf(message) => ("  part of ", "part_of", Some(message)),
         };
-        text.push_str(&format!("  {}{words}\n", print::brief(item)));
-        values.push(json!({
+        let of = other.map_or_else(String::new, print::brief);
+        text.push_str(&format!("  {}{words}{of}\n", print::brief(item)));
+        let mut value = json!({
             "item": item.to_string(),
-            "because_of": holds.map(ToString::to_string),
-            "out_of": out_of.map(ToString::to_string),
-        }));
+            "because_of": null,
+            "out_of": null,
+            "letter_in": null,
+            "part_of": null,
+        });
+        if let Some(other) = other {
+            value[field] = other.to_string().into();
+        }
+        values.push(value);
     }
-    text.push_str(&stays(left));
+    text.push_str(&kept.words());
     text.push_str("Nothing was forgotten.\n");
-    let left: Vec<String> = left.iter().map(ToString::to_string).collect();
     let value = json!({
         "case": case.to_string(),
         "would_forget": values,
-        "taken_out_and_kept": left,
+        "taken_out_and_kept": texts(&kept.left),
+        "letters_not_readable": texts(&kept.unread),
         "dry_run": true,
     });
     Report::new(text, value)

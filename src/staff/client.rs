@@ -692,7 +692,7 @@ impl Client {
         }
     }
 
-    /// Forgets items of a case.
+    /// Forgets items of a case, and whatever goes with them.
     ///
     /// # Errors
     /// See [`Error`].
@@ -702,7 +702,26 @@ impl Client {
         reason: crate::casebook::Recording,
         now: bool,
     ) -> Result<Vec<Certificate>, Error> {
-        match self.ask(&Request::Forget { items, reason, now })? {
+        self.forgotten(Request::Forget { items, reason, now, planned: None })
+    }
+
+    /// Forgets items of a case, if what goes with them is just what was `planned`: items, and letter
+    /// boxes by their letters' ids.
+    ///
+    /// # Errors
+    /// `Refused` if it changed meanwhile, and nothing is forgotten; see [`Error`].
+    pub fn forget_planned(
+        &mut self,
+        items: Vec<ItemId>,
+        planned: Vec<ItemId>,
+        reason: crate::casebook::Recording,
+        now: bool,
+    ) -> Result<Vec<Certificate>, Error> {
+        self.forgotten(Request::Forget { items, reason, now, planned: Some(planned) })
+    }
+
+    fn forgotten(&mut self, request: Request) -> Result<Vec<Certificate>, Error> {
+        match self.ask(&request)? {
             Response::Certificates { certificates } => Ok(certificates),
             _ => Err(Error::Unexpected),
         }

@@ -1,13 +1,14 @@
-//! Forgetting what was inside of something: afterwards its bytes are in no box that opens, and what was
-//! beside it is there.
+//! Forgetting what was inside of something: afterwards its bytes are in no box of any kind that opens,
+//! and what was beside it is there. What a person was shown is what goes, or nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kluis::casebook::Act;
-use kluis::casebook::detail::ItemDetail;
-use kluis::ids::{CaseId, ItemId};
+use kluis::casebook::detail::{ItemCard, ItemDetail, to_bytes};
+use kluis::ids::{CaseId, ItemId, SlotId};
 use kluis::keys::epoch::EpochSecret;
 use kluis::keys::wrapped;
+use kluis::ledger::entry::Fact;
 use kluis::staff::client::{CaseView, Client, Error};
 use kluis::vault::seal::Kind;
 use serde_json::Value;
@@ -15,9 +16,10 @@ use serde_json::Value;
 use crate::containers::{Attached, Entry, Tnef, letter_with, zip};
 use crate::forget::recording;
 use crate::opened::{armored, gpg, open_with, pgp_mime};
+use crate::openpgp::Gpg;
 use crate::scan::run;
-use crate::thief::Thief;
-use crate::way::{deliver, entries, runtime};
+use crate::thief::{Thief, files};
+use crate::way::{count, deliver, entries, runtime};
 use crate::world::{MAILBOX, Server, World};
 
 /// Every item of a case by its name, or else by its type and what it is in.
@@ -80,6 +82,9 @@ fn letter() -> Vec<u8> {
 
 const MARKS: [&str; 5] = ["MARK-BESIDE", "MARK-DEEP", "MARK-TEXT", "MARK-FILE", "MARK-WRAPPED"];
 
+/// Marks in what an encrypted letter says of itself inside.
+const PROTECTED: [&str; 2] = ["MARK-SUBJECT", "MARK-AUTHOR"];
+
 /// The item that is this mark and nothing more.
 fn item_of(client: &mut Client, case: &CaseView, mark: &str) -> ItemId {
     let is_it = |item: &ItemId| {
@@ -107,28 +112,40 @@ fn cases(client: &mut Client) -> BTreeSet<CaseId> {
     all.iter().map(|case| case.card.case).collect()
 }
 
-/// The marks that can still be read in a case.
+/// The marks that can still be read in a case: in its items, its letters and its notes.
 fn readable(client: &mut Client, case: CaseId) -> Vec<&'static str> {
     let view = client.case(case).expect("is there");
-    let boxes: Vec<Vec<u8>> =
+    let mut boxes: Vec<Vec<u8>> =
         items(&view).into_iter().filter_map(|item| shown(client, item)).collect();
-    MARKS.into_iter().filter(|mark| boxes.iter().any(|all| has(all, mark))).collect()
+    boxes.extend(view.letters.iter().filter_map(|letter| letter.detail.as_ref()).map(to_bytes));
+    let notes = client.notes(case).expect("opens");
+    boxes.extend(notes.iter().map(|note| to_bytes(&note.detail)));
+    marks_in(&boxes)
 }
 
-/// The marks that stand in boxes of a case which a thief of everything opens.
+fn marks_in(boxes: &[Vec<u8>]) -> Vec<&'static str> {
+    let all = MARKS.into_iter().chain(PROTECTED);
+    all.filter(|mark| boxes.iter().any(|all| has(all, mark))).collect()
+}
+
+/// The marks that stand in boxes of a case, of whatever kind, which a thief of everything opens.
 fn stolen(world: &World, epoch: EpochSecret, server: &Server, case: CaseId) -> Vec<&'static str> {
     let thief = Thief::default().with(&world.state()).with(&world.cabinet_key()).knowing(epoch);
-    let of_case = entries(server)
-        .into_iter()
-        .filter(|entry| entry.case == Some(case) && entry.box_kind == Some(Kind::Item));
-    let ids: BTreeSet<ItemId> = of_case.filter_map(|entry| entry.item).collect();
+    let of_case = entries(server).into_iter().filter(|entry| entry.case == Some(case));
+    let slots: BTreeSet<SlotId> = of_case.filter_map(|entry| entry.slot).collect();
     let all = thief.boxes();
-    let opened: Vec<Vec<u8>> = all
+    let opened: Vec<(Kind, Vec<u8>)> = all
         .iter()
-        .filter(|entry| entry.item.is_some_and(|item| ids.contains(&item)))
-        .filter_map(|entry| thief.open(entry).map(|(_, content)| content))
+        .filter(|entry| entry.slot.is_some_and(|slot| slots.contains(&slot)))
+        .filter_map(|entry| {
+            let (manifest, content) = thief.open(entry)?;
+            Some((entry.box_kind?, [&content[..], &manifest.name, &manifest.detail].concat()))
+        })
         .collect();
-    MARKS.into_iter().filter(|mark| opened.iter().any(|all| has(all, mark))).collect()
+    let has_kind = |kind| opened.iter().any(|(of, _)| *of == kind);
+    assert!([Kind::Letter, Kind::Item, Kind::Note, Kind::Contact].into_iter().all(has_kind));
+    let opened: Vec<Vec<u8>> = opened.into_iter().map(|(_, all)| all).collect();
+    marks_in(&opened)
 }
 
 fn epoch(world: &World) -> EpochSecret {
@@ -227,22 +244,138 @@ fn the_plan_names_what_goes_with_an_item_and_what_stays_however_deep_it_was() {
     runtime.block_on(server.stop());
 }
 
+/// What `forget --dry-run` says.
+fn dry_run(world: &World, case: CaseId, item: ItemId) -> Value {
+    let (case, item) = (case.to_string(), item.to_string());
+    let (code, said) = run(world, &["forget", &case, &item, "--reason", "seen", "--dry-run"]);
+    assert_eq!(code, 0, "{said}");
+    said
+}
+
+/// The ids that it says would go, with what it says of each.
+fn goes(said: &Value, why: &str) -> BTreeMap<String, Option<String>> {
+    let all = said["would_forget"].as_array().expect("a list").iter();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    all.map(|one| (text(&one["item"]).expect("an id"), text(&one[why]))).collect()
+}
+
+/// Forgets as a person does, and gives how many certificates there were.
+fn forget(world: &World, case: CaseId, item: ItemId) -> usize {
+    let (case, item) = (case.to_string(), item.to_string());
+    let (code, said) = run(world, &["forget", &case, &item, "--reason", "seen", "--now"]);
+    assert_eq!(code, 0, "{said}");
+    said["certificates"].as_array().expect("a list").len()
+}
+
+/// A letter that was forwarded as an attachment, in one that goes on behind it: the message has a text, a
+/// file, an archive, and a message again; none of them is encoded but the archive.
+fn forwarded() -> Vec<u8> {
+    let archive = zip(&[stored("wrapped.txt", b"MARK-WRAPPED")]);
+    let archive = data_encoding::BASE64.encode(&archive);
+    format!(
+        "From: a@b.example\r\nSubject: Fwd\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\n\r\nsee below\r\n--o\r\n\
+         Content-Type: message/rfc822\r\n\r\n\
+         From: c@d.example\r\nSubject: first\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/mixed; boundary=i\r\n\r\n--i\r\n\r\nMARK-TEXT\r\n--i\r\n\
+         Content-Type: application/octet-stream; name=file.bin\r\n\r\nMARK-FILE\r\n--i\r\n\
+         Content-Type: application/zip; name=a.zip\r\nContent-Transfer-Encoding: base64\r\n\r\n\
+         {archive}\r\n--i\r\n\
+         Content-Type: message/rfc822\r\n\r\nSubject: second\r\n\r\nMARK-DEEP\r\n--i--\r\n\
+         \r\n--o\r\nContent-Type: text/plain; name=beside.txt\r\n\
+         Content-Disposition: attachment\r\n\r\nMARK-BESIDE\r\n--o--\r\n"
+    )
+    .into_bytes()
+}
+
+#[test]
+fn a_letter_that_was_forwarded_as_an_attachment_goes_with_its_parts() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut anna = world.log_in("anna").expect("logs in");
+    let archive = |letter: &[u8]| zip(&[stored("letter.eml", letter)]);
+    let packed = letter_with("application/zip", "all.zip", &archive(&forwarded()));
+    // As it came, and in an archive, where it was taken out of a message that was.
+    for (sent, around) in [(forwarded(), 0), (packed, 2)] {
+        let case = deliver_one(&server, &mut anna, &sent);
+        let view = anna.case(case).expect("is there");
+        let cards = &view.letters[0].detail.as_ref().expect("opens").items;
+        let is_message = |card: &&ItemCard| card.media_type == "message/rfc822";
+        let messages: Vec<&ItemCard> = cards.iter().filter(is_message).collect();
+        let message = messages[messages.len() - 2];
+        assert_eq!(anna.look(&[message.id]).expect("opens")[0].stored.len(), 0);
+        assert_eq!(readable(&mut anna, case), MARKS);
+        let inner = messages[messages.len() - 1];
+        let part = |mark: &str, anna: &mut Client| item_of(anna, &view, mark).to_string();
+        let said = dry_run(&world, case, message.id);
+        let parts = goes(&said, "part_of");
+        assert_eq!(parts[&message.id.to_string()], None);
+        for part in ["MARK-TEXT", "MARK-FILE", "MARK-DEEP"].map(|mark| part(mark, &mut anna)) {
+            assert_eq!(parts[&part], Some(message.id.to_string()));
+        }
+        assert_eq!(parts[&inner.id.to_string()], Some(message.id.to_string()));
+        let wrapped = part("MARK-WRAPPED", &mut anna);
+        let zip = named(&mut anna, &view, "a.zip").to_string();
+        assert_eq!(goes(&said, "out_of")[&wrapped], Some(zip));
+        // The message within the message: it and its text, and what is around them.
+        let said = dry_run(&world, case, inner.id);
+        assert_eq!(goes(&said, "part_of").len(), 2 + around, "{said}");
+
+        assert_eq!(forget(&world, case, inner.id), 2 + around);
+        let rest = ["MARK-BESIDE", "MARK-TEXT", "MARK-FILE", "MARK-WRAPPED"];
+        assert_eq!(readable(&mut anna, case), rest);
+        assert_eq!(forget(&world, case, message.id), 5);
+        assert_eq!(readable(&mut anna, case), ["MARK-BESIDE"]);
+        assert_eq!(stolen(&world, epoch(&world), &server, case), ["MARK-BESIDE"]);
+    }
+    drop(anna);
+    runtime.block_on(server.stop());
+}
+
+/// A letter that is encrypted, with marks in its subject and its author inside.
+fn protected(gpg: &Gpg) -> Vec<u8> {
+    let from = format!("From: {} <jan@worker.example>\r\nSubject: {}", PROTECTED[1], PROTECTED[0]);
+    let inner = String::from_utf8_lossy(&letter()).replacen(
+        "From: Jan Jans <jan@worker.example>\r\nSubject: a",
+        &from,
+        1,
+    );
+    assert!(inner.starts_with(&from));
+    pgp_mime("...", &armored(gpg, &["-r", MAILBOX], inner.as_bytes()))
+}
+
 #[test]
 fn a_ciphertext_that_is_forgotten_takes_along_what_was_in_it() {
     let (world, runtime) = (World::found(), runtime());
     let Some(gpg) = gpg(&world, "forgetting a ciphertext") else { return };
     let server = runtime.block_on(world.serve());
     let mut anna = world.log_in("anna").expect("logs in");
-    let encrypted = pgp_mime("...", &armored(&gpg, &["-r", MAILBOX], &letter()));
-    let case = deliver_one(&server, &mut anna, &encrypted);
+    let case = deliver_one(&server, &mut anna, &protected(&gpg));
     let view = anna.case(case).expect("is there");
     let ciphertext = view.letters[0].detail.as_ref().expect("opens").items[1].id;
     open_with(&mut anna, None, &view).expect("opens");
-    assert_eq!(readable(&mut anna, case), MARKS);
-    let reason = recording(&anna, case, Act::Note);
-    anna.forget(vec![ciphertext], reason, true).expect("is forgotten");
+    let all: Vec<&str> = MARKS.into_iter().chain(PROTECTED).collect();
+    assert_eq!(readable(&mut anna, case), all);
+    let number = case.to_string();
+    let shows = |mark: &&str| run(&world, &["show", &number]).1.to_string().contains(mark);
+    assert!(PROTECTED.iter().all(|mark| shows(mark)));
+    let view = anna.case(case).expect("is there");
+    let inner = view.letters[1].id().to_string();
+    let said = dry_run(&world, case, ciphertext);
+    let planned = goes(&said, "letter_in");
+    assert_eq!(planned[&inner], Some(ciphertext.to_string()));
+    // A file out of it takes the ciphertext along, and leaves what the letter says of itself.
+    let beside = item_of(&mut anna, &view, "MARK-BESIDE");
+    assert!(!goes(&dry_run(&world, case, beside), "letter_in").contains_key(&inner));
+    assert_eq!(forget(&world, case, ciphertext), planned.len());
     assert_eq!(readable(&mut anna, case), Vec::<&str>::new());
     assert_eq!(stolen(&world, epoch(&world), &server, case), Vec::<&str>::new());
+    assert!(!PROTECTED.iter().any(|mark| shows(mark)));
+    let (code, shown) = run(&world, &["show", &number]);
+    assert_eq!((code, &shown["letters"][1]["standing"]), (0, &"forgotten".into()), "{shown}");
+    let (code, said) = run(&world, &["audit", "certificate", &inner]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(anna.check().expect("checks").1, []);
     // The letter around it is as it was.
     let view = anna.case(case).expect("is there");
     let forgotten = |at: usize| {
@@ -251,6 +384,99 @@ fn a_ciphertext_that_is_forgotten_takes_along_what_was_in_it() {
     };
     assert_eq!(forgotten(0).0, 1);
     assert_eq!(forgotten(1).0, forgotten(1).1, "all that was inside");
+    drop(anna);
+    runtime.block_on(server.stop());
+}
+
+fn is_changed(result: Result<Vec<kluis::ledger::certificate::Certificate>, Error>) -> bool {
+    matches!(result, Err(Error::Refused(why)) if why.contains("changed meanwhile"))
+}
+
+#[test]
+fn what_a_colleague_forgets_between_plan_and_act_makes_a_new_plan_necessary() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut anna = world.log_in("anna").expect("logs in");
+    let mut bert = world.log_in("bert").expect("logs in");
+    let case = deliver_one(&server, &mut anna, &letter());
+    let view = anna.case(case).expect("is there");
+    let deep = item_of(&mut anna, &view, "MARK-DEEP");
+    let [packed, all] = ["deep.zip", "all.zip"].map(|name| named(&mut anna, &view, name));
+    let mut act = |wanted: &[ItemId], planned: &[ItemId]| {
+        let reason = recording(&anna, case, Act::Note);
+        anna.forget_planned(wanted.to_vec(), planned.to_vec(), reason, false)
+    };
+    // Less than goes, more than goes, something else; in whatever order.
+    let other = item_of(&mut bert, &view, "MARK-TEXT");
+    assert!(is_changed(act(&[deep], &[deep, packed])));
+    assert!(is_changed(act(&[deep], &[deep, packed, all, other])));
+    assert!(is_changed(act(&[deep], &[deep, packed, other])));
+    assert!(is_changed(act(&[deep], &[])));
+    let notes = |server: &Server| {
+        entries(server).iter().filter(|entry| entry.box_kind == Some(Kind::Note)).count()
+    };
+    assert_eq!((count(&server, Fact::Forgotten), notes(&server)), (0, 0), "nothing was done");
+    let reason = recording(&bert, case, Act::Note);
+    assert_eq!(bert.forget(vec![packed], reason, false).expect("is forgotten").len(), 3);
+    assert!(is_changed(act(&[deep, other], &[all, packed, deep, other])));
+    assert_eq!((count(&server, Fact::Forgotten), notes(&server)), (3, 1));
+    let eml = named(&mut bert, &view, "letter.eml");
+    assert_eq!(act(&[deep, other], &[eml, other]).expect("is as planned").len(), 2);
+    drop((anna, bert));
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn what_a_colleague_opens_between_plan_and_act_makes_a_new_plan_necessary() {
+    let (world, runtime) = (World::found(), runtime());
+    let Some(gpg) = gpg(&world, "opening between plan and act") else { return };
+    let server = runtime.block_on(world.serve());
+    let mut anna = world.log_in("anna").expect("logs in");
+    let case = deliver_one(&server, &mut anna, &protected(&gpg));
+    let view = anna.case(case).expect("is there");
+    let ciphertext = view.letters[0].detail.as_ref().expect("opens").items[1].id;
+    let planned: Vec<String> =
+        goes(&dry_run(&world, case, ciphertext), "out_of").into_keys().collect();
+    assert_eq!(planned, [ciphertext.to_string()]);
+    let mut bert = world.log_in("bert").expect("logs in");
+    open_with(&mut bert, None, &view).expect("opens");
+    let reason = recording(&anna, case, Act::Note);
+    let refused = anna.forget_planned(vec![ciphertext], vec![ciphertext], reason, true);
+    assert!(is_changed(refused));
+    assert_eq!(count(&server, Fact::Forgotten), 0);
+    assert!(MARKS.iter().all(|mark| readable(&mut anna, case).contains(mark)));
+    drop((anna, bert));
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn of_a_letter_that_cannot_be_read_the_plan_is_known_all_the_same() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut anna = world.log_in("anna").expect("logs in");
+    let case = deliver_one(&server, &mut anna, &letter());
+    let view = anna.case(case).expect("is there");
+    let all = named(&mut anna, &view, "all.zip");
+    let expected = goes(&dry_run(&world, case, all), "out_of");
+    let thief = Thief::default().with(&world.state());
+    let boxes = thief.boxes();
+    let entry = boxes.iter().find(|entry| entry.box_kind == Some(Kind::Letter)).expect("is there");
+    let sealed = thief.sealed(entry).expect("is in a pack");
+    for file in files(&world.state()) {
+        let bytes = std::fs::read(&file).expect("is read");
+        if let Some(at) = bytes.windows(sealed.len()).position(|part| part == sealed) {
+            use std::os::unix::fs::FileExt as _;
+            let open = std::fs::File::options().write(true).open(&file).expect("opens");
+            open.write_all_at(&[!sealed[60]], at as u64 + 60).expect("is damaged");
+        }
+    }
+    let letter = anna.case(case).expect("is there").letters.remove(0);
+    assert!(letter.detail.is_none(), "its box does not open");
+    let said = dry_run(&world, case, all);
+    assert_eq!(goes(&said, "out_of"), expected);
+    assert_eq!(said["letters_not_readable"][0], *letter.id().to_string());
+    assert_eq!(forget(&world, case, all), expected.len());
+    assert_eq!(readable(&mut anna, case), Vec::<&str>::new());
     drop(anna);
     runtime.block_on(server.stop());
 }

@@ -162,7 +162,7 @@ fn every_request(case: CaseId, item: ItemId, chunk: Address, note: Recording) ->
         act(Act::Decide),
         act(Act::Hold),
         act(Act::OpenLetter),
-        Request::Forget { items: vec![item], reason: note, now: true },
+        Request::Forget { items: vec![item], reason: note, now: true, planned: None },
         Request::RotateCabinet,
         Request::Prove { epoch: EpochId(1), content: [0; 32] },
         Request::Log { from: 0 },
