@@ -133,7 +133,10 @@ impl<'a> Page<'a> {
             _ => self.out.end_line(lines_after(&tag)),
         }
         self.at = inside + length;
-        if let Some(nr) = SILENT.iter().position(|silent| !closes && *silent == tag) {
+        // Inside of a drawing a slash ends an element at once, elsewhere it says nothing: shown for
+        // nothing are a few lines of a script, not read would be what somebody wrote.
+        let is_silent = !closes && !attributes.trim_ascii_end().ends_with('/');
+        if let Some(nr) = SILENT.iter().position(|silent| is_silent && *silent == tag) {
             self.pass_to_end_of(nr);
         }
     }
@@ -365,6 +368,8 @@ mod tests {
             ("een <!doctype twee <b", "een <!doctype twee <b"),
             ("een <!-- > <!-- twee > <i>drie</i>", "een > twee > drie"),
             ("een &amp; <b &eacute;", "een & <b é"),
+            ("<svg><style/></svg>een<style>nul</style>", "een"),
+            ("<svg><title />een</svg><STYLE / >twee<style></style><title></title>", "eentwee"),
         ] {
             assert_eq!(to_text(html), text, "{html}");
         }
