@@ -133,6 +133,13 @@ fn whatever_a_letter_is_called_no_command_shows_it_or_writes_it_as_it_is() {
         is_harmless(&format!("{arguments:?} --json"), &json);
         (text, json)
     };
+    let does = |arguments: &[&str]| {
+        let (text, json) = run(arguments);
+        for output in [text, json] {
+            let why = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{arguments:?}: {why}");
+        }
+    };
     let queue = office.json(&["queue"]);
     let cases: Vec<String> = queue["cases"]
         .as_array()
@@ -162,14 +169,14 @@ fn whatever_a_letter_is_called_no_command_shows_it_or_writes_it_as_it_is() {
             is_harmless("get -o", &named);
             std::fs::remove_file(office.path("named")).expect("is there");
         }
-        run(&["note", case, HOSTILE[nr].replace('\0', " ").as_str()]);
-        run(&["show", case]);
+        does(&["note", case, HOSTILE[nr].replace('\0', " ").as_str()]);
+        does(&["show", case]);
         run(&["forget", case, "0000", "--reason", "x", "--dry-run"]);
         run(&["show", case, "--raw", "0000"]);
         // Into a pipe it is as it came.
         assert!(office.run(&["show", case, "--raw", letter]).status.success());
-        run(&["decide", case, HOSTILE[nr].replace('\0', " ").as_str()]);
-        run(&["audit", "log", "--case", case]);
+        does(&["decide", case, HOSTILE[nr].replace('\0', " ").as_str()]);
+        does(&["audit", "log", "--case", case]);
     }
     let mut made = files(office.path(".").as_path());
     made.retain(|path| !before.contains(path));
@@ -190,19 +197,21 @@ fn whatever_a_letter_is_called_no_command_shows_it_or_writes_it_as_it_is() {
         &["check", "vault"],
         &["keys", "status"],
         &["whoami"],
-        &["close", &cases[0]],
     ] {
-        run(words);
+        does(words);
+    }
+    // A case that is closed is not closed again.
+    for (case, more) in [(&cases[0], &[][..]), (&cases[1], &["--json"][..])] {
+        let closed = office.run(&[&["close", case.as_str(), HOSTILE[0]][..], more].concat());
+        is_harmless("close", &closed);
+        assert!(closed.status.success(), "{}", String::from_utf8_lossy(&closed.stderr));
     }
     let exported = office.run(&["audit", "export", "ledger.txt"]);
     is_harmless("audit export", &exported);
-    if let Ok(bytes) = std::fs::read(office.path("ledger.txt")) {
-        let text = String::from_utf8_lossy(&bytes);
-        assert!(
-            !HOSTILE.iter().any(|hostile| text.contains(hostile)),
-            "nothing of a letter is in it"
-        );
-    }
+    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+    let bytes = std::fs::read(office.path("ledger.txt")).expect("is written");
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(!HOSTILE.iter().any(|hostile| text.contains(hostile)), "nothing of a letter is in it");
     office.json(&["lock"]);
     let log = server.stop();
     assert!(!log.chars().any(|c| misleads(c) && c != '\u{1b}'), "{log:?}");
