@@ -8,7 +8,7 @@ use minicbor::{Decode, Encode};
 use crate::case::notice::Silence;
 use crate::identity::origin::Origin;
 use crate::ids::{CaseId, Digest, ItemId, LetterId};
-use crate::letter::{Envelope, Finding, Headers, Item, Protection, Role};
+use crate::letter::{Envelope, Finding, Headers, Item, Protection, Role, Scan};
 use crate::secret::Personal;
 
 /// The detail of a letter box: what the letter says about itself, and which items it has. No text,
@@ -84,9 +84,10 @@ pub enum ItemDetail {
     /// A leaf body; the parsed item says how to read it.
     #[n(0)]
     Leaf(#[n(0)] Box<Item>),
-    /// The skeleton of the raw message.
+    /// The skeleton of the raw message, and what the virus scanner said of it; absent if none was
+    /// asked.
     #[n(1)]
-    Skeleton,
+    Skeleton(#[n(0)] Option<Scan>),
 }
 
 /// The detail of a contact box: what the server must be able to read by itself.

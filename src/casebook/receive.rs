@@ -19,7 +19,7 @@ use crate::ids::{CaseId, Digest, EpochId, ItemId, LetterId};
 use crate::keys::epoch::EpochPublic;
 use crate::ledger::entry::{Entry, Fact, REPORT_FAILED, REPORT_OTHER};
 use crate::letter::skeleton::{self, Skeleton};
-use crate::letter::{DeliveryReport, Envelope, Finding, Item, Letter, Marks, Role, Source};
+use crate::letter::{DeliveryReport, Envelope, Finding, Item, Letter, Marks, Role, Scan, Source};
 use crate::request::deadline;
 use crate::sandbox::Failure;
 use crate::secret::Personal;
@@ -94,8 +94,10 @@ pub(super) struct Sealed {
 /// A raw letter cut into what is sealed.
 pub(super) struct Cut {
     pub(super) letter: Letter,
-    skeleton: Skeleton,
+    pub(super) skeleton: Skeleton,
     pub(super) contents: Vec<Vec<u8>>,
+    /// What the virus scanner said of the skeleton.
+    pub(super) around: Option<Scan>,
 }
 
 impl Cut {
@@ -105,13 +107,13 @@ impl Cut {
 
     /// From what a child answered, if it did.
     pub(super) fn of(answer: Option<&[u8]>, raw: &[u8]) -> Self {
-        let parsed = answer.and_then(|bytes| minicbor::decode::<Letter>(bytes).ok());
+        let parsed = answer.and_then(Letter::from_answer);
         let (mut letter, skeleton, contents) = skeleton::cut_or_whole(parsed, raw);
         // A leaf is in no container, whatever the child says; and what the header says of answers is
         // read here, since much hangs on it.
         letter.items.iter_mut().for_each(|item| (item.container, item.scan) = (None, None));
         letter.marks = Marks::of(raw);
-        Self { letter, skeleton, contents }
+        Self { letter, skeleton, contents, around: None }
     }
 }
 
@@ -356,7 +358,7 @@ impl Casebook {
         let (epoch, public) = self.epoch()?;
         let mut sealing = Sealing { casebook: self, batch, case, epoch, public: &public, arrival };
         let cards = sealing.items(letter, cut);
-        let skeleton = sealing.skeleton(letter, &cut.skeleton);
+        let skeleton = sealing.skeleton(letter, cut);
         let mut findings = cut.letter.findings.clone();
         if names_case {
             findings.push(Finding::NamesCase);
@@ -509,9 +511,9 @@ impl Sealing<'_> {
         cards
     }
 
-    fn skeleton(&mut self, letter: LetterId, skeleton: &Skeleton) -> ItemId {
+    fn skeleton(&mut self, letter: LetterId, cut: &Cut) -> ItemId {
         let id = ItemId::random();
-        let content = skeleton.encode();
+        let content = cut.skeleton.encode();
         let (keys, chunks) = chunk::seal(&Base::fresh(), &content, NonZeroUsize::MIN);
         let sealed = SealedItem {
             media_type: "",
@@ -519,7 +521,7 @@ impl Sealing<'_> {
             length: content.len() as u64,
             keys,
             chunks,
-            detail: ItemDetail::Skeleton,
+            detail: ItemDetail::Skeleton(cut.around),
             container: None,
         };
         self.item(letter, id, sealed);
@@ -664,5 +666,26 @@ mod tests {
         }
         assert_eq!(case_in("K-12 en verder"), None);
         assert_eq!(case_in("é K- ü"), None);
+    }
+
+    #[test]
+    fn what_a_lying_child_makes_too_large_is_sealed_whole() {
+        let raw = b"From: a@b.example\r\n\r\nBeste";
+        let honest = Letter::parse(raw);
+        let findings = |letter: &Letter| {
+            let answer = minicbor::to_vec(letter).expect("is written");
+            let cut = Cut::of(Some(&answer), raw);
+            let contents: Vec<_> = cut.contents.iter().map(|one| Some(one.as_slice())).collect();
+            assert!(cut.skeleton.rebuild(&contents) == raw);
+            cut.letter.findings
+        };
+        assert_eq!(findings(&honest), []);
+        let none = Personal::new(String::new());
+        let mut many = honest.clone();
+        many.headers.references = vec![none.clone(); crate::letter::MAX_ELEMENTS];
+        assert_eq!(findings(&many), [Finding::Unparsed]);
+        let mut named = honest;
+        named.items[0].names = vec![none; crate::letter::MAX_NAMES + 1];
+        assert_eq!(findings(&named), [Finding::Unparsed]);
     }
 }

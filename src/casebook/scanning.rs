@@ -16,9 +16,10 @@ pub(super) const SCAN_TIME: Duration = Duration::from_secs(20);
 const SHORT: usize = 64 * 1024;
 
 impl Casebook {
-    /// Asks the virus scanner about every item, as it was sent and as it was taken out.
+    /// Asks the virus scanner about every item, as it was sent and as it was taken out, and about
+    /// what stands around them: headers, and what no reader shows.
     pub(super) async fn scan(&self, cut: &mut Cut) {
-        let Cut { letter, contents, .. } = cut;
+        let Cut { letter, skeleton, contents, around } = cut;
         let mut said = Vec::with_capacity(contents.len() + letter.contained.len());
         if let Some(scan) = &self.scanner {
             let end = Instant::now() + SCAN_TIME;
@@ -29,8 +30,11 @@ impl Casebook {
             for one in &letter.contained {
                 said.push(Some(ask(scan, &one.content, end).await));
             }
+            if !skeleton.bytes.is_empty() {
+                *around = Some(ask(scan, &skeleton.bytes, end).await);
+            }
         }
-        letter.scanned(&said);
+        letter.scanned(&said, *around);
     }
 
     /// Asks the virus scanner about a document, if there is one; none is asked about a document that is

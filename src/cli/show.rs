@@ -157,11 +157,15 @@ fn is_forgotten(letter: &LetterView, item: ItemId) -> bool {
 }
 
 fn text_of(item: &ItemView) -> String {
-    let decoded = match &item.detail {
-        ItemDetail::Leaf(leaf) => leaf.text.as_ref().map(|text| text.expose().clone()),
-        ItemDetail::Skeleton => None,
+    let text = match &item.detail {
+        ItemDetail::Leaf(leaf) => leaf.text.as_ref(),
+        ItemDetail::Skeleton(_) => None,
     };
-    decoded.unwrap_or_else(|| String::from_utf8_lossy(&item.content()).into_owned())
+    let too_long = || {
+        let id = print::brief(&item.id);
+        format!("[kluis: too long to be shown with the other texts; `kluis get {id}` takes it out]")
+    };
+    text.map_or_else(too_long, |text| text.expose().clone())
 }
 
 /// A name and an address, as one line.
@@ -445,11 +449,7 @@ fn raw(client: &mut Client, letter: &LetterView, despite_scan: bool) -> Result<V
     wanted.extend(parts().filter(kept));
     let views = client.look(&wanted)?;
     for view in &views {
-        let scan = match &view.detail {
-            ItemDetail::Leaf(leaf) => leaf.scan,
-            ItemDetail::Skeleton => None,
-        };
-        if matches!(scan, None | Some(Scan::Clean)) {
+        if matches!(scan_of(&view.detail), None | Some(Scan::Clean)) {
             continue;
         }
         if !despite_scan {
@@ -466,6 +466,14 @@ fn raw(client: &mut Client, letter: &LetterView, despite_scan: bool) -> Result<V
     let contents: Vec<Option<&[u8]>> =
         parts().map(|id| find(id).map(|view| view.stored.as_slice())).collect();
     Ok(skeleton.rebuild(&contents))
+}
+
+/// What the virus scanner said of an item, or of what stands around all of them.
+fn scan_of(detail: &ItemDetail) -> Option<Scan> {
+    match detail {
+        ItemDetail::Leaf(leaf) => leaf.scan,
+        ItemDetail::Skeleton(scan) => *scan,
+    }
 }
 
 /// Bytes of a letter: as they are into a file or a pipe, made harmless on a terminal.
@@ -504,9 +512,8 @@ impl Get {
             return Err(Error::new("an enclosed message is kept as its parts, which are items")
                 .hint("`kluis show CASE --raw LETTER` gives the letter with it, byte for byte"));
         }
-        if let ItemDetail::Leaf(leaf) = &item.detail
-            && let Some(warning) = warning(&mut client, &item, leaf.scan, &self.clamd)?
-        {
+        let said = scan_of(&item.detail);
+        if let Some(warning) = warning(&mut client, &item, said, &self.clamd)? {
             if !self.despite_scan {
                 return Err(Error::new(warning).hint(
                     "--despite-scan takes it out all the same, and the ledger says who did",
@@ -708,7 +715,7 @@ fn is_enclosed_message(item: &SealedItem) -> bool {
 fn own_name(item: &SealedItem) -> String {
     let magic = match &item.detail {
         ItemDetail::Leaf(leaf) => leaf.magic.as_deref(),
-        ItemDetail::Skeleton => None,
+        ItemDetail::Skeleton(_) => None,
     };
     let ending = crate::letter::media_type::ending(magic.unwrap_or(item.media_type()));
     format!("{}-{}.{ending}", item.case, print::brief(&item.id))
@@ -731,5 +738,25 @@ mod tests {
             mailboxes(&[sender(None), sender(None)]),
             "lotte@example.org, lotte@example.org"
         );
+    }
+
+    #[test]
+    fn a_text_that_was_too_much_is_not_shown_as_it_was_sent() {
+        let page = b"<p>Beste</p>";
+        let leaf = letter::Letter::unparsed(page).items.remove(0);
+        let mut item = ItemView {
+            id: ItemId::random(),
+            letter: crate::ids::LetterId::random(),
+            case: CaseId::random(),
+            name: Personal::new(Vec::new()),
+            media_type: HTML.into(),
+            detail: ItemDetail::Leaf(Box::new(leaf.clone())),
+            stored: page.to_vec().into(),
+        };
+        let said = text_of(&item);
+        assert!(said.contains("kluis get") && !said.contains("Beste"), "{said}");
+        let text = Some(Personal::new("Beste".to_owned()));
+        item.detail = ItemDetail::Leaf(Box::new(letter::Item { text, ..leaf }));
+        assert_eq!(text_of(&item), "Beste");
     }
 }

@@ -89,7 +89,7 @@ pub const MAX_REPORTED: usize = 100;
 /// Message ids of a returned header that are read.
 pub const MAX_RETURNED_IDS: usize = 100;
 /// Bytes of a report, or of a returned header, that are read.
-const MAX_READ: usize = 256 * 1024;
+pub(super) const MAX_READ: usize = 256 * 1024;
 
 /// Whether a part of this type says what became of a mail.
 pub(super) fn kind_of(media_type: &str) -> Option<ReportKind> {

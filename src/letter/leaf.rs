@@ -7,7 +7,7 @@ use super::mime::{Findings, Place};
 use super::params::Value;
 use super::protection::{Cipher, Kind, Trace};
 use super::transfer::{Coding, recipe};
-use super::{Finding, Item, MAX_TEXT, Role, Storage, charset, html, magic, media_type};
+use super::{Finding, Item, MAX_NAMES, MAX_TEXT, Role, Storage, charset, html, magic, media_type};
 use crate::secret::Personal;
 
 /// What the header of a part says about its body.
@@ -101,7 +101,7 @@ impl Part {
         }
     }
 
-    /// Every name, decoded, without repetitions: `filename` before `name`.
+    /// Names, decoded, without repetitions: `filename` before `name`, at most [`MAX_NAMES`].
     fn names(&self, findings: &mut Findings) -> Vec<Personal<String>> {
         let mut names: Vec<Personal<String>> = Vec::new();
         for (texts, known) in [self.disposition.texts("filename"), self.content.texts("name")] {
@@ -111,6 +111,10 @@ impl Part {
             for text in texts {
                 let name = Personal::new(text.trim().to_owned());
                 let is_new = !name.expose().is_empty() && !names.contains(&name);
+                if is_new && names.len() == MAX_NAMES {
+                    findings.add(Finding::OverLimit);
+                    return names;
+                }
                 if is_new && findings.keeps(name.expose().len()) {
                     names.push(name);
                 }

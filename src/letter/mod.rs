@@ -8,10 +8,12 @@
 //! Pure: no I/O, no clock. In the order of the bytes: `mime` splits multiparts, line-anchored;
 //! `header`, `params` and `words` read the fields; `leaf` makes items, with `transfer`, `charset`
 //! `html` and `magic`; `unpack` opens what is made of other things; `protection` says what is
-//! encrypted, `delivery` what a report says about a mail. What came on paper or as a file alone is
+//! encrypted, `delivery` what a report says about a mail; `answer` holds what a child said to all of
+//! these limits. What came on paper or as a file alone is
 //! a `document`. Addresses, dates and the tables of charsets are mail-parser's; the rest is our
 //! own, since it must account for every byte. Format: vault-format §7 (skeleton and letter box).
 
+mod answer;
 mod charset;
 mod delivery;
 mod document;
@@ -36,6 +38,7 @@ use minicbor::{Decode, Encode};
 
 use crate::secret::Personal;
 
+pub use answer::MAX_ELEMENTS;
 pub use delivery::{
     Action, DeliveryReport, MAX_REPORTED, MAX_RETURNED_IDS, ReportKind, ReportedRecipient,
 };
@@ -198,7 +201,8 @@ pub struct Item {
     /// The media type by the first bytes of the decoded content, where that is known.
     #[n(4)]
     pub magic: Option<String>,
-    /// Every name given for it, decoded: `filename` before `name`; the first is shown.
+    /// Every name given for it, decoded: `filename` before `name`; the first is shown. At most
+    /// [`MAX_NAMES`].
     #[n(5)]
     pub names: Vec<Personal<String>>,
     /// How the content is stored.
@@ -372,6 +376,8 @@ pub enum Finding {
 pub const MAX_SAME_FINDING: usize = 8;
 /// Bytes of decoded text kept beside an item.
 pub const MAX_TEXT: usize = 256 * 1024;
+/// Names of one item that are kept.
+pub const MAX_NAMES: usize = 16;
 /// Bytes of decoded texts and names kept of one letter; what is more can be read in its item.
 pub const MAX_TEXTS: usize = 16 << 20;
 /// Leaf bodies in one letter; what follows becomes one item.

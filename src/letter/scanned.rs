@@ -4,10 +4,11 @@ use super::{Finding, Letter, Scan};
 
 impl Letter {
     /// Takes in what a scanner said: of each item, and then of what was taken out of them; nothing of
-    /// any if nobody was asked. What the parser proposed is forgotten, it did not ask.
+    /// any if nobody was asked; and of what stands around them, `around`, which goes into the findings
+    /// alone. What the parser proposed is forgotten, it did not ask.
     ///
     /// What is in a container is in what holds it, whether the scanner could open that or not.
-    pub fn scanned(&mut self, said: &[Option<Scan>]) {
+    pub fn scanned(&mut self, said: &[Option<Scan>], around: Option<Scan>) {
         let leaves = self.items.len();
         let mut said = said.to_vec();
         said.resize(leaves + self.contained.len(), None);
@@ -24,7 +25,7 @@ impl Letter {
         for (item, said) in self.items.iter_mut().chain(contained).zip(&said) {
             item.scan = *said;
         }
-        let is_said = |scan| said.contains(&Some(scan));
+        let is_said = |scan| said.contains(&Some(scan)) || around == Some(scan);
         self.findings.retain(|one| !matches!(one, Finding::Infected | Finding::NotScanned));
         self.findings.extend(is_said(Scan::Infected).then_some(Finding::Infected));
         self.findings.extend(is_said(Scan::NotScanned).then_some(Finding::NotScanned));
@@ -75,7 +76,7 @@ mod tests {
             let mut letter = letter(&[0, 0, 2]);
             letter.findings = vec![Finding::Infected];
             letter.contained[0].item.scan = bad;
-            letter.scanned(&said);
+            letter.scanned(&said, clean);
             assert_eq!(scans(&letter), told);
             assert_eq!(letter.findings, found);
         }
@@ -85,9 +86,24 @@ mod tests {
     fn nothing_said_is_nothing_known_and_a_container_that_is_none_harms_nobody() {
         let mut letter = letter(&[7]);
         letter.contained[0].item.scan = Some(Scan::Clean);
-        letter.scanned(&[]);
+        letter.scanned(&[], None);
         assert_eq!(scans(&letter), [None, None]);
-        letter.scanned(&[Some(Scan::Clean), Some(Scan::Infected)]);
+        letter.scanned(&[Some(Scan::Clean), Some(Scan::Infected)], None);
         assert_eq!(scans(&letter), [Some(Scan::Clean), Some(Scan::Infected)]);
+    }
+
+    #[test]
+    fn what_stands_around_the_items_is_told_of_the_letter_and_of_none_of_them() {
+        for (around, found) in [
+            (Scan::Infected, &[Finding::Infected][..]),
+            (Scan::NotScanned, &[Finding::NotScanned]),
+            (Scan::Clean, &[]),
+        ] {
+            let mut letter = letter(&[0]);
+            letter.findings = Vec::new();
+            letter.scanned(&[Some(Scan::Clean); 2], Some(around));
+            assert_eq!(scans(&letter), [Some(Scan::Clean); 2]);
+            assert_eq!(letter.findings, found);
+        }
     }
 }

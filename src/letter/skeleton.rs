@@ -7,7 +7,7 @@
 
 use minicbor::{Decode, Encode};
 
-use super::{Letter, MAX_ITEMS, Storage, transfer, unpack};
+use super::{Letter, MAX_ITEMS, Storage, answer, transfer, unpack};
 
 /// A raw message without its leaf bodies (vault-format §7).
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
@@ -67,11 +67,12 @@ pub fn cut(raw: &[u8], letter: &Letter) -> Option<(Skeleton, Vec<Vec<u8>>)> {
 }
 
 /// Cuts as the parser proposed if that gives `raw` again bit for bit, else keeps it whole, as one
-/// item, with a finding. Nothing is sealed that was not compared here first, but for what was taken
+/// item, with a finding; so also if it proposed more than the parser's limits. Nothing is sealed that was not compared here first, but for what was taken
 /// out of items: that is the child's word, within limits, and its container is kept beside it.
 #[must_use]
 pub fn cut_or_whole(parsed: Option<Letter>, raw: &[u8]) -> (Letter, Skeleton, Vec<Vec<u8>>) {
     if let Some(mut letter) = parsed
+        && answer::is_within_limits(&letter)
         && unpack::is_plausible(letter.items.len(), &letter.contained)
         && let Some((skeleton, contents)) = cut(raw, &letter)
         && skeleton.gives(&contents, raw)

@@ -133,7 +133,7 @@ impl ItemView {
     pub fn content(&self) -> Zeroizing<Vec<u8>> {
         match &self.detail {
             ItemDetail::Leaf(item) => Zeroizing::new(crate::letter::content(item, &self.stored)),
-            ItemDetail::Skeleton => self.stored.clone(),
+            ItemDetail::Skeleton(_) => self.stored.clone(),
         }
     }
 }
@@ -171,7 +171,7 @@ impl SealedItem {
     pub fn is_stored_as_content(&self) -> bool {
         match &self.detail {
             ItemDetail::Leaf(item) => crate::letter::is_stored_as_content(item),
-            ItemDetail::Skeleton => true,
+            ItemDetail::Skeleton(_) => true,
         }
     }
 }

@@ -92,10 +92,10 @@ fn open_letter(
     };
     let heading = heading(outer, &view.media_type, &decrypted.plaintext);
     let (mut inner, skeleton, contents) = parser.parse(heading, &decrypted.plaintext);
-    parser.scan(&mut inner, &contents, &view.detail);
+    let around = parser.scan(&mut inner, &skeleton, &contents, &view.detail);
     let mut sealing = Sealing::new(case, Act::OpenLetter, client.sealing()?);
     let signature = in_words(&decrypted.signature);
-    let opened = sealing.letter(item, outer, &inner, &skeleton, &contents, &signature);
+    let opened = sealing.letter(item, outer, &inner, (&skeleton, around), &contents, &signature);
     client.record(sealing.finish())?;
     Ok(Outcome::Opened(opened))
 }
@@ -151,7 +151,14 @@ impl<'a> Parser<'a> {
 
     /// Asks the virus scanner about what was inside. Where none is at hand it was not scanned, if
     /// one is asked about what comes in: about `outer`, the ciphertext, at least one was.
-    fn scan(&self, inner: &mut Letter, contents: &[Vec<u8>], outer: &ItemDetail) {
+    /// Gives what it says of what stands around the items.
+    fn scan(
+        &self,
+        inner: &mut Letter,
+        skeleton: &Skeleton,
+        contents: &[Vec<u8>],
+        outer: &ItemDetail,
+    ) -> Option<Scan> {
         let is_due = matches!(outer, ItemDetail::Leaf(leaf) if leaf.scan.is_some());
         let leaves = inner.items.iter().zip(contents.iter().map(Vec::as_slice));
         let contained = inner.contained.iter().map(|one| (&one.item, one.content.as_slice()));
@@ -161,7 +168,13 @@ impl<'a> Parser<'a> {
             None => is_due.then_some(Scan::NotScanned),
         });
         let said: Vec<Option<Scan>> = said.collect();
-        inner.scanned(&said);
+        let around = match self.scanner {
+            _ if skeleton.bytes.is_empty() => None,
+            Some(ask) => Some(ask(&skeleton.bytes)),
+            None => is_due.then_some(Scan::NotScanned),
+        };
+        inner.scanned(&said, around);
+        around
     }
 
     /// Parses under `heading`; whole if that fails.
@@ -173,7 +186,7 @@ impl<'a> Parser<'a> {
             self.runtime.as_ref().map(|runtime| runtime.block_on(self.sandbox.run(&headed)));
         let parsed = answer
             .and_then(Result::ok)
-            .and_then(|bytes| minicbor::decode::<Letter>(&bytes).ok())
+            .and_then(|bytes| Letter::from_answer(&bytes))
             .and_then(|mut letter| {
                 for item in &mut letter.items {
                     // A leaf is in no container, whatever the child says.

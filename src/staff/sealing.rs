@@ -13,7 +13,7 @@ use crate::casebook::{Act, NewBox, NewChunk, Recording};
 use crate::ids::{CaseId, EpochId, ItemId, LetterId};
 use crate::keys::epoch::EpochPublic;
 use crate::letter::skeleton::Skeleton;
-use crate::letter::{Finding, Headers, Letter};
+use crate::letter::{Finding, Headers, Letter, Scan};
 use crate::secret::Personal;
 use crate::vault::chunk::{self, Base};
 use crate::vault::manifest::Manifest;
@@ -59,13 +59,14 @@ impl Sealing {
         self.add(Kind::Note, letter_of(id), id, None, &Manifest::note(to_bytes(&detail)));
     }
 
-    /// Adds a letter that was taken out of `container`, with its items and its skeleton.
+    /// Adds a letter that was taken out of `container`, with its items and its skeleton, of which
+    /// a virus scanner said `around`.
     pub fn letter(
         &mut self,
         container: ItemId,
         outer: &LetterDetail,
         inner: &Letter,
-        skeleton: &Skeleton,
+        (skeleton, around): (&Skeleton, Option<Scan>),
         contents: &[Vec<u8>],
         signature: &str,
     ) -> LetterId {
@@ -83,7 +84,7 @@ impl Sealing {
             cards.push(ItemCard::of(id, item));
         }
         let id = ItemId::random();
-        let detail = to_bytes(&ItemDetail::Skeleton);
+        let detail = to_bytes(&ItemDetail::Skeleton(around));
         self.item((letter, id, container), "", b"", &skeleton.encode(), detail);
         let all: Vec<_> = contents.iter().map(|content| Some(content.as_slice())).collect();
         let length = skeleton.rebuild(&all).len() as u64;

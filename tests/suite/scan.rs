@@ -122,7 +122,7 @@ fn said(client: &mut Client, case: &CaseView) -> Vec<Option<Scan>> {
     let views = client.look(&ids).expect("opens");
     let scan = |view: &kluis::staff::client::ItemView| match &view.detail {
         kluis::casebook::detail::ItemDetail::Leaf(leaf) => leaf.scan,
-        kluis::casebook::detail::ItemDetail::Skeleton => None,
+        kluis::casebook::detail::ItemDetail::Skeleton(scan) => *scan,
     };
     views.iter().map(scan).collect()
 }
@@ -240,6 +240,39 @@ fn while_clamd_is_away_letters_are_taken_and_scanned_when_staff_open_them() {
         assert_eq!(Path::new(to).exists(), !is_bad);
     }
     assert_eq!(count(&server, Fact::WarningOverridden), 0);
+    drop(anna);
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn what_stands_around_the_items_is_scanned_and_leaves_only_when_somebody_insists() {
+    let Some(clamd) = Clamd::start() else {
+        return skipped("malware around the items", "clamd is not installed");
+    };
+    let (world, runtime) = (World::found(), runtime());
+    scan_with(&world, &clamd.socket());
+    let server = runtime.block_on(world.serve());
+    // Behind the last part, where no reader shows anything.
+    let sent = [letter("bad", b"MZ\x90\0").as_slice(), b"\r\n", BAD, b"\r\n"].concat();
+    assert_eq!(deliver(&server, false, &[MAILBOX], &sent), [250]);
+    let mut anna = world.log_in("anna").expect("logs in");
+    let case = case_of(&mut anna, "bad");
+    assert_eq!(said(&mut anna, &case), [Some(Scan::Clean); 3], "no item is to blame");
+    assert!(findings(&case).contains(&Finding::Infected));
+    let (number, id) = (case.card.case.to_string(), case.letters[0].id().to_string());
+    let skeleton = case.letters[0].detail.as_ref().expect("opens").skeleton.expect("has one");
+    let skeleton = skeleton.to_string();
+    let to = world.root.path().join("skeleton");
+    let get = ["get", &skeleton, "--case", &number, "-o", to.to_str().expect("text")];
+    for arguments in [&get[..], &["show", &number, "--raw", &id]] {
+        let (code, answer) = run(&world, arguments);
+        assert_eq!(code, 1, "{answer}");
+        assert!(answer["error"].as_str().expect("text").contains("virus scanner"), "{answer}");
+        let insists = [arguments, &["--despite-scan"]].concat();
+        assert!(kluis(&world, "anna", &insists).status.success());
+    }
+    assert!(to.exists());
+    assert_eq!(count(&server, Fact::WarningOverridden), 2);
     drop(anna);
     runtime.block_on(server.stop());
 }

@@ -38,7 +38,7 @@ fn said(client: &mut Client, letter: &LetterView) -> Vec<(String, Option<Scan>)>
             let name = String::from_utf8_lossy(view.name.expose()).into_owned();
             (if name.is_empty() { view.media_type.clone() } else { name }, leaf.scan)
         }
-        ItemDetail::Skeleton => unreachable!("no card is the skeleton's"),
+        ItemDetail::Skeleton(_) => unreachable!("no card is the skeleton's"),
     };
     views.iter().map(said).collect()
 }

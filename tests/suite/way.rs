@@ -46,7 +46,7 @@ pub(crate) fn raw(client: &mut Client, case: &CaseView) -> Vec<u8> {
     ids.extend(detail.items.iter().map(|card| card.id));
     let mut views = client.look(&ids).expect("opens");
     let skeleton = views.remove(0);
-    assert_eq!(skeleton.detail, ItemDetail::Skeleton);
+    assert!(matches!(skeleton.detail, ItemDetail::Skeleton(_)));
     let skeleton = Skeleton::decode(&skeleton.stored).expect("a skeleton");
     let contents: Vec<_> = views.iter().map(|view| Some(view.stored.as_slice())).collect();
     skeleton.rebuild(&contents)
