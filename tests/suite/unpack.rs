@@ -3,12 +3,13 @@
 
 use kluis::letter::skeleton::cut_or_whole;
 use kluis::letter::{
-    Contained, Finding, Letter, MAX_CONTAINED, MAX_LAYERS, MAX_NAME, MAX_SAME_FINDING, MAX_TEXTS,
-    MAX_TNEF_ATTRIBUTES, MAX_UNPACKED, Role,
+    Contained, Finding, Letter, MAX_CONTAINED, MAX_LAYERS, MAX_NAME, MAX_NAMES, MAX_SAME_FINDING,
+    MAX_TEXT, MAX_TEXTS, MAX_TNEF_ATTRIBUTES, MAX_UNPACKED, Role,
 };
 use kluis::sandbox::Limits;
+use kluis::secret::Personal;
 
-use super::containers::{Attached, Entry, Text, Tnef, letter_with, zip};
+use super::containers::{Attached, Behind, Entry, Text, Tnef, letter_with, zip};
 
 /// Parses, and holds what was taken out to what the parent holds it to.
 fn parse(raw: &[u8]) -> Letter {
@@ -85,6 +86,13 @@ fn where_two_programs_may_see_two_archives_the_directory_is_shown_and_it_is_told
         change(&mut entries[1]);
         zip(&entries)
     };
+    let behind = |change: fn(&mut Entry)| {
+        let mut entries = vec![Entry::new(b"a.txt", b"aaaa"), Entry::new(b"b.txt", b"bbbb")];
+        entries[1].local = &[(6, &[8, 0]), (14, &[0; 12])];
+        entries[1].behind = Some(Behind::default());
+        change(&mut entries[1]);
+        zip(&entries)
+    };
     // Where each field stands before the bytes: flags 6, method 8, sum 14, sizes 18 and 22, name 30.
     let with_end = |comment: &[u8]| {
         let mut bytes = second(|_| ());
@@ -119,10 +127,47 @@ fn where_two_programs_may_see_two_archives_the_directory_is_shown_and_it_is_told
         ("a method", second(|e| e.local = &[(8, &[0, 0])]), true, &["a.txt", "b.txt"]),
         ("a sum", second(|e| e.local = &[(14, &[9, 9, 9, 9])]), true, &["a.txt", "b.txt"]),
         ("a password", second(|e| e.local = &[(6, &[1, 0])]), true, &["a.txt", "b.txt"]),
+        ("sizes that stand behind the bytes", behind(|_| ()), false, &["a.txt", "b.txt"]),
         (
-            "sizes that stand behind the bytes",
-            second(|e| e.local = &[(6, &[8, 0]), (14, &[0; 12])]),
+            "the same with a mark",
+            behind(|e| e.behind = Some(Behind { marked: true, ..Behind::default() })),
             false,
+            &["a.txt", "b.txt"],
+        ),
+        (
+            "the same in eight bytes",
+            behind(|e| e.behind = Some(Behind { wide: true, ..Behind::default() })),
+            false,
+            &["a.txt", "b.txt"],
+        ),
+        (
+            "another size behind the bytes",
+            behind(|e| e.behind = Some(Behind { off: 1, ..Behind::default() })),
+            true,
+            &["a.txt", "b.txt"],
+        ),
+        (
+            "sizes that should stand behind the bytes and do not",
+            behind(|e| e.behind = None),
+            true,
+            &["a.txt", "b.txt"],
+        ),
+        (
+            "stored bytes whose sizes stand behind them",
+            behind(|e| e.deflated = false),
+            true,
+            &["a.txt", "b.txt"],
+        ),
+        (
+            "another entry inside of the size of one",
+            second(|e| e.more = zip(&[Entry::new(b"x", b"x")])[..34].to_vec()),
+            true,
+            &["a.txt", "b.txt"],
+        ),
+        (
+            "a byte that nothing needs inside of the size of one",
+            second(|e| e.more = vec![0]),
+            true,
             &["a.txt", "b.txt"],
         ),
         (
@@ -133,10 +178,29 @@ fn where_two_programs_may_see_two_archives_the_directory_is_shown_and_it_is_told
         ),
         (
             "sizes in the way of zip64",
-            second(|e| e.local = &[(18, &[0xff; 8])]),
+            second(|e| {
+                e.local = &[(18, &[0xff; 8])];
+                e.zip64 = Some(0);
+            }),
             false,
             &["a.txt", "b.txt"],
         ),
+        (
+            "other sizes in the way of zip64",
+            second(|e| {
+                e.local = &[(18, &[0xff; 8])];
+                e.zip64 = Some(1);
+            }),
+            true,
+            &["a.txt", "b.txt"],
+        ),
+        (
+            "sizes that zip64 should say and does not",
+            second(|e| e.local = &[(18, &[0xff; 8])]),
+            true,
+            &["a.txt", "b.txt"],
+        ),
+        ("a sum of all ones", second(|e| e.local = &[(14, &[0xff; 4])]), true, &["a.txt", "b.txt"]),
         ("an entry that the directory hides", second(|e| e.hidden = true), true, &["a.txt"]),
         (
             "an archive before the archive",
@@ -465,11 +529,20 @@ fn a_broken_tnef_stream_stays_as_it_is() {
 fn a_child_that_lies_about_what_is_inside_is_not_believed() {
     let raw = letter_with("application/zip", "a.zip", &zip(&[Entry::new(b"a", b"one")]));
     let honest = Letter::parse(&raw);
-    let lies: [fn(&mut Letter); 6] = [
+    let lies: [fn(&mut Letter); 9] = [
         |letter| letter.contained[0].item.container = None,
         |letter| letter.contained[0].item.container = Some(2),
         |letter| letter.contained[0].item.end = 2,
         |letter| letter.contained[0].item.transfer = "base64".into(),
+        |letter| {
+            let name = letter.contained[0].item.names[0].clone();
+            letter.contained[0].item.names = vec![name; MAX_NAMES + 1];
+        },
+        |letter| letter.findings = vec![Finding::Nul; MAX_SAME_FINDING + 1],
+        |letter| {
+            let text = Personal::new("x".repeat(MAX_TEXT + 1));
+            letter.items[0].text = Some(text);
+        },
         |letter| letter.contained = vec![letter.contained[0].clone(); MAX_CONTAINED + 1],
         |letter| {
             let content = vec![0; MAX_UNPACKED + 1];

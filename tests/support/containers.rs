@@ -170,8 +170,36 @@ pub(crate) struct Entry {
     pub(crate) shares: bool,
     /// The directory does not name it.
     pub(crate) hidden: bool,
+    /// Bytes that count as packed ones of it and that its content does not need.
+    pub(crate) more: Vec<u8>,
+    /// Sum and sizes stand behind its bytes, too.
+    pub(crate) behind: Option<Behind>,
+    /// The sizes of zip64 stand before its bytes, too, both larger by this.
+    pub(crate) zip64: Option<u64>,
     /// What stands before its bytes instead of what should, and where in there.
     pub(crate) local: &'static [(usize, &'static [u8])],
+}
+
+/// How sum and sizes are told behind the bytes of an entry.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Behind {
+    /// With a mark before them.
+    pub(crate) marked: bool,
+    /// Sizes of eight bytes.
+    pub(crate) wide: bool,
+    /// The length is said to be larger by this.
+    pub(crate) off: u64,
+}
+
+impl Behind {
+    fn write(self, sum: u32, size: usize, length: usize) -> Vec<u8> {
+        let mut bytes = if self.marked { b"PK\x07\x08".to_vec() } else { Vec::new() };
+        bytes.extend(sum.to_le_bytes());
+        for number in [size as u64, length as u64 + self.off] {
+            bytes.extend(&number.to_le_bytes()[..if self.wide { 8 } else { 4 }]);
+        }
+        bytes
+    }
 }
 
 impl Entry {
@@ -185,6 +213,9 @@ impl Entry {
             spoil_crc: false,
             shares: false,
             hidden: false,
+            more: Vec::new(),
+            behind: None,
+            zip64: None,
             local: &[],
         }
     }
@@ -194,7 +225,9 @@ impl Entry {
 pub(crate) fn zip(entries: &[Entry]) -> Vec<u8> {
     let (mut archive, mut directory) = (Vec::new(), Vec::new());
     for entry in entries {
-        let packed = if entry.deflated { deflate(&entry.content) } else { entry.content.clone() };
+        let mut packed =
+            if entry.deflated { deflate(&entry.content) } else { entry.content.clone() };
+        packed.extend(&entry.more);
         let mut crc = Crc::new();
         crc.update(&entry.content);
         let sum = crc.sum() ^ u32::from(entry.spoil_crc);
@@ -207,23 +240,33 @@ pub(crate) fn zip(entries: &[Entry]) -> Vec<u8> {
         common.extend(number(packed.len()).to_le_bytes());
         common.extend(entry.says.unwrap_or(number(entry.content.len())).to_le_bytes());
         common.extend(u16::try_from(entry.name.len()).expect("a short name").to_le_bytes());
-        common.extend([0, 0]);
+        let extra = entry.zip64.map_or_else(Vec::new, |off| {
+            let sizes =
+                [entry.content.len(), packed.len()].map(|size| (size as u64 + off).to_le_bytes());
+            [&[1, 0, 16, 0][..], &sizes.concat()].concat()
+        });
         let at = if entry.shares { 0 } else { number(archive.len()) };
         if !entry.shares {
             archive.extend(b"PK\x03\x04");
             archive.extend(&common);
+            archive.extend(u16::try_from(extra.len()).expect("short").to_le_bytes());
             archive.extend(&entry.name);
+            archive.extend(&extra);
             for (offset, bytes) in entry.local {
                 let from = at as usize + offset;
                 archive[from..from + bytes.len()].copy_from_slice(bytes);
             }
             archive.extend(&packed);
+            if let Some(behind) = entry.behind {
+                archive.extend(behind.write(sum, packed.len(), entry.content.len()));
+            }
         }
         if entry.hidden {
             continue;
         }
         directory.extend(b"PK\x01\x02\x14\0");
         directory.extend(&common);
+        directory.extend([0, 0]);
         directory.extend([0; 10]);
         directory.extend(at.to_le_bytes());
         directory.extend(&entry.name);

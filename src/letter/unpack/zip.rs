@@ -3,9 +3,10 @@
 //! By the directory at the end, which is where most other programs look; some read entry after entry.
 //! Entries that share bytes are refused, and a directory that does not fill its place. Where the two
 //! ways of reading may give two archives, what the directory says is taken out and a finding tells: what
-//! stands before an entry's bytes says something else of it, two entries have one name, an entry is not in
-//! the directory, an end is found in two places. Stored and deflated entries only; no zip64, which
-//! no letter is large enough for.
+//! stands before an entry's bytes or behind them says something else of it, not all of them are needed,
+//! two entries have one name, an entry is not in the directory, an end is found in two places. Stored and
+//! deflated entries only; no zip64, which no letter is large enough for, but where a program wrote its
+//! sizes without need.
 
 use std::collections::HashSet;
 
@@ -20,6 +21,8 @@ const CENTRAL: &[u8] = b"PK\x01\x02";
 const CENTRAL_LENGTH: usize = 46;
 const LOCAL: &[u8] = b"PK\x03\x04";
 const LOCAL_LENGTH: usize = 30;
+/// May stand before sum and sizes that are behind an entry's bytes.
+const TOLD: &[u8] = b"PK\x07\x08";
 /// The end record is searched within its own length and that of the longest comment.
 const END_WITHIN: usize = END_LENGTH + u16::MAX as usize;
 
@@ -51,7 +54,7 @@ pub(super) fn take(
     room: &Room,
     findings: &mut Findings,
 ) -> Result<Vec<Taken>, Refused> {
-    let (entries, is_ambiguous) = entries(archive, room)?;
+    let (entries, mut is_ambiguous) = entries(archive, room)?;
     if entries.iter().any(|entry| entry.flags & LOCKED != 0 || entry.method == AES) {
         return Err(Refused::Locked);
     }
@@ -62,7 +65,11 @@ pub(super) fn take(
     }
     let files = entries.iter().filter(|entry| !(entry.name.ends_with(b"/") && entry.length == 0));
     let taken: Vec<Taken> = files
-        .map(|entry| Ok(Taken::file(names(entry), None, unpack(entry)?)))
+        .map(|entry| {
+            let (content, is_all) = unpack(entry)?;
+            is_ambiguous |= !is_all;
+            Ok(Taken::file(names(entry), None, content))
+        })
         .collect::<Result<_, Refused>>()?;
     if is_ambiguous {
         findings.add(Finding::AmbiguousArchive);
@@ -151,7 +158,9 @@ fn entry(
     let local_name =
         local_name.and_then(|rest| Some(&rest[..usize::from(u16_at(local, 26).ok()?)]));
     let other_name = local_name.filter(|other| *other != name);
-    let differs = other_name.is_some() || differs(line, local)?;
+    let behind = &archive[to..directory];
+    let differs =
+        other_name.is_some() || differs(line, local)? || !is_told_behind(line, local, behind)?;
     let entry = Entry { name, other_name, flags, method, crc, length, packed };
     Ok((entry, (from, to), CENTRAL_LENGTH + name_length + more, differs))
 }
@@ -162,31 +171,76 @@ fn differs(line: &[u8], local: &[u8]) -> Result<bool, Refused> {
     let flags = u16_at(local, 6)?;
     let mut differs = (flags ^ u16_at(line, 8)?) & LOCKED != 0;
     differs |= u16_at(local, 8)? != u16_at(line, 10)?;
-    for (here, there) in [(14, 16), (18, 20), (22, 24)] {
-        let (here, there) = (u32_at(local, here)?, u32_at(line, there)?);
-        // Said behind the bytes, or in the way of zip64.
-        let is_unsaid = here == 0 && flags & BEHIND != 0 || here == u32::MAX;
-        differs |= here != there && !is_unsaid;
+    // Whoever reads from the front finds the end of what is deflated by itself; of what is stored nothing
+    // says it.
+    let may_follow = flags & BEHIND != 0 && u16_at(local, 8)? == DEFLATED;
+    let wide = zip64(local)?;
+    for (nr, (here, there)) in [(14, 16), (22, 24), (18, 20)].into_iter().enumerate() {
+        let (here, there) = (u32_at(local, here)?, u64::from(u32_at(line, there)?));
+        // A size of all ones stands in a field of its own, the length first.
+        let here = match (here, wide, nr) {
+            (u32::MAX, Some(sizes), 1 | 2) => sizes[nr - 1],
+            _ => u64::from(here),
+        };
+        differs |= here != there && !(here == 0 && may_follow);
     }
     Ok(differs)
 }
 
-fn unpack(entry: &Entry<'_>) -> Result<Vec<u8>, Refused> {
-    let content = match entry.method {
-        STORED => entry.packed.to_vec(),
+/// The kind of an extra field that holds sizes of eight bytes.
+const ZIP64: u16 = 1;
+
+/// Length and size in the extra field of zip64 before an entry's bytes, if it is there and has both.
+fn zip64(local: &[u8]) -> Result<Option<[u64; 2]>, Refused> {
+    let from = LOCAL_LENGTH + usize::from(u16_at(local, 26)?);
+    let mut rest =
+        local.get(from..from + usize::from(u16_at(local, 28)?)).ok_or(Refused::Broken)?;
+    while let (Ok(kind), Ok(length)) = (u16_at(rest, 0), u16_at(rest, 2)) {
+        let Some(field) = rest.get(4..4 + usize::from(length)) else { break };
+        if kind == ZIP64 {
+            let [length, size] = [0, 8].map(|at| array(field, at).map(u64::from_le_bytes));
+            return Ok(length.zip(size).map(|(length, size)| [length, size]));
+        }
+        rest = &rest[4 + field.len()..];
+    }
+    Ok(None)
+}
+
+/// Whether sum and sizes stand `behind` an entry's bytes as its line of the directory says them, if what
+/// stands before the bytes says that they are there: with a mark before them or without one, in four bytes
+/// each or in eight.
+fn is_told_behind(line: &[u8], local: &[u8], behind: &[u8]) -> Result<bool, Refused> {
+    if u16_at(local, 6)? & BEHIND == 0 {
+        return Ok(true);
+    }
+    let sum = line.get(16..20).ok_or(Refused::Broken)?;
+    let sizes = [u32_at(line, 20)?, u32_at(line, 24)?];
+    let short = sizes.map(u32::to_le_bytes).concat();
+    let long = sizes.map(|size| u64::from(size).to_le_bytes()).concat();
+    let said = |rest: &[u8]| {
+        rest.strip_prefix(sum).is_some_and(|r| r.starts_with(&short) || r.starts_with(&long))
+    };
+    Ok(said(behind) || behind.strip_prefix(TOLD).is_some_and(said))
+}
+
+/// The content of an entry, and whether all of its bytes were needed for it.
+fn unpack(entry: &Entry<'_>) -> Result<(Vec<u8>, bool), Refused> {
+    let (content, is_all) = match entry.method {
+        STORED => (entry.packed.to_vec(), true),
         DEFLATED => inflate(entry.packed, entry.length)?,
         _ => return Err(Refused::Broken),
     };
     let mut crc = Crc::new();
     crc.update(&content);
     let holds = content.len() == entry.length && crc.sum() == entry.crc;
-    if holds { Ok(content) } else { Err(Refused::Broken) }
+    if holds { Ok((content, is_all)) } else { Err(Refused::Broken) }
 }
 
 /// Bytes that room is made for at a time: what is said of the length may be a lie.
 const STEP: usize = 1 << 20;
 
-fn inflate(packed: &[u8], length: usize) -> Result<Vec<u8>, Refused> {
+/// What is packed, and whether it ends where the bytes do: another entry may hide behind it.
+fn inflate(packed: &[u8], length: usize) -> Result<(Vec<u8>, bool), Refused> {
     let mut inflater = Decompress::new(false);
     let mut content = Vec::new();
     loop {
@@ -202,7 +256,7 @@ fn inflate(packed: &[u8], length: usize) -> Result<Vec<u8>, Refused> {
             .decompress_vec(&packed[read.min(packed.len())..], &mut content, FlushDecompress::None)
             .map_err(|_| Refused::Broken)?;
         if status == Status::StreamEnd {
-            return Ok(content);
+            return Ok((content, inflater.total_in() == packed.len() as u64));
         }
         if inflater.total_in() as usize == read && content.len() == before {
             return Err(Refused::Broken); // the end is missing
