@@ -589,7 +589,10 @@ fn deliver(casebook: Arc<Casebook>, origin: Checker) -> inbox::Deliver {
                 ))) => Verdict::NoRoom,
                 Ok(Ok(Err(error))) => {
                     tracing::error!(%error, "a letter could not be kept");
-                    Verdict::TryLater
+                    match error {
+                        casebook::Error::NoEpoch | casebook::Error::NoParser => Verdict::NotReady,
+                        _ => Verdict::TryLater,
+                    }
                 }
                 Ok(Err(_)) | Err(_) => Verdict::TryLater,
             }
@@ -612,7 +615,7 @@ fn handed_to(deliver: inbox::Deliver, room: Budget) -> Box<HandIn> {
             Box::pin(async move {
                 match verdict.await {
                     Verdict::Accepted => Said::Kept,
-                    Verdict::TryLater | Verdict::NoRoom => Said::Later,
+                    Verdict::TryLater | Verdict::NotReady | Verdict::NoRoom => Said::Later,
                     Verdict::Refused | Verdict::Loop => Said::Never,
                 }
             })

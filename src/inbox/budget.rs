@@ -80,6 +80,12 @@ impl Budget {
     pub fn held(&self) -> usize {
         self.0.lock().all
     }
+
+    /// Whether a letter of ours could have so many bytes, though not now.
+    #[must_use]
+    pub fn could_ever(&self, bytes: usize) -> bool {
+        bytes.div_ceil(STEP).saturating_mul(STEP) <= self.0.total
+    }
 }
 
 impl Pool {
@@ -264,6 +270,8 @@ mod tests {
         two.end();
         assert!(one.cover_work(8 * STEP), "all of it, if it is that large");
         assert!(!one.cover_work(8 * STEP + 1));
+        assert!(budget.could_ever(8 * STEP) && !budget.could_ever(8 * STEP + 1));
+        assert!(!budget.could_ever(usize::MAX));
         assert!(!one.cover(usize::MAX) && !one.cover_work(usize::MAX));
     }
 

@@ -80,6 +80,8 @@ pub enum Verdict {
     Accepted,
     /// It could not be kept now: 451, and the sender keeps it.
     TryLater,
+    /// The same of every letter, until somebody sees to it here: 451, and the sender keeps it.
+    NotReady,
     /// The disk is full: 452, and the sender keeps it.
     NoRoom,
     /// It is not wanted: 554, for good.

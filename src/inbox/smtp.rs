@@ -236,7 +236,7 @@ impl Session {
         }
         self.say_for_letter(match verdict {
             Verdict::Accepted => replies::OK,
-            Verdict::TryLater => replies::TRY_LATER,
+            Verdict::TryLater | Verdict::NotReady => replies::TRY_LATER,
             Verdict::NoRoom => replies::NO_ROOM,
             Verdict::Refused => replies::REFUSED,
             Verdict::Loop => replies::LOOP,

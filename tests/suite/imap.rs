@@ -307,11 +307,16 @@ const ROWS: &[Row] = &[
     usual("63-nothing-is-cut", |mailbox, command| {
         content(mailbox, command, "* UIDX FETCH (UID UIDX BODY[] {LENGTH}\r\n", ")\r\n")
     }),
-    usual("63-a-size-that-is-too-great", |mailbox, command| {
-        list_with(mailbox, command, |uid| {
-            Some(format!("* {uid} FETCH (UID {uid} RFC822.SIZE 1000)\r\n"))
+    Row {
+        more: "after = \"delete\"\n",
+        // They are letters, and there might be more of them.
+        aside: &[1, 2, 3],
+        ..usual("63-a-size-that-is-too-great", |mailbox, command| {
+            list_with(mailbox, command, |uid| {
+                Some(format!("* {uid} FETCH (UID {uid} RFC822.SIZE 1000)\r\n"))
+            })
         })
-    }),
+    },
     usual("63-the-list-is-upside-down-and-twice", |mailbox, command| {
         if !is_list(command) {
             return Twist::Usual;

@@ -222,11 +222,17 @@ fn a_server_that_answers_at_once_is_not_asked_without_pause() {
         };
         servers.iter().map(of).collect()
     });
+    let asked = |there: &ImapServer| {
+        let mailbox = there.mailbox();
+        mailbox.commands.len() as u64 + u64::from(mailbox.twists)
+    };
+    for (name, there) in &servers {
+        eventually(name, || asked(there) > 0);
+    }
     std::thread::sleep(Duration::from_secs(SECONDS));
     drop(worker);
     for (name, there) in &servers {
-        let mailbox = there.mailbox();
-        let commands = mailbox.commands.len() as u64 + u64::from(mailbox.twists);
+        let commands = asked(there);
         println!("{name}: {commands} commands in {SECONDS} seconds");
         assert!(commands <= 10 * SECONDS, "{name}: {commands} commands");
     }
@@ -322,8 +328,8 @@ fn a_server_that_says_too_much_is_cut_off_told_of_and_asked_again() {
             let pace = Pace {
                 connect: Duration::from_secs(60),
                 command: Duration::from_secs(60),
-                first_pause: Duration::from_secs(1),
-                longest_pause: Duration::from_secs(1),
+                first_pause: Duration::from_secs(5),
+                longest_pause: Duration::from_secs(5),
                 ..usual.pace
             };
             Account { pace, every: Duration::from_secs(60), ..usual }
@@ -409,6 +415,177 @@ fn without_uidplus_nothing_is_removed_that_others_marked_and_the_admin_is_told()
         assert_eq!(mailbox.count("UID EXPUNGE"), 0);
     }
     assert_eq!(worker.book.sealed().len(), 6);
+}
+
+/// Answers to a search that say not all of what is marked, or in another way: their names and what
+/// they are. The first mail is somebody else's, and marked.
+const SEARCHING: &[(&str, Twisted)] = &[
+    ("says-nothing", |_, command| match command.starts_with("UID SEARCH") {
+        true => Twist::Say(b"TAG OK\r\n".to_vec()),
+        false => Twist::Usual,
+    }),
+    ("says-that-there-is-nothing", |_, command| match command.starts_with("UID SEARCH") {
+        true => Twist::Say(b"* SEARCH\r\nTAG OK\r\n".to_vec()),
+        false => Twist::Usual,
+    }),
+    ("no-number", |_, command| match command {
+        "UID SEARCH DELETED" => Twist::Say(b"* SEARCH 1x 2\r\nTAG OK\r\n".to_vec()),
+        _ => Twist::Usual,
+    }),
+    ("esearch", esearch),
+    ("esearch-without-uids", |_, command| match command {
+        "UID SEARCH DELETED" => Twist::Say(b"* ESEARCH (TAG \"TAG\") ALL 2\r\nTAG OK\r\n".to_vec()),
+        _ => Twist::Usual,
+    }),
+];
+
+/// Answers a search as IMAP4rev2 does.
+fn esearch(mailbox: &mut Mailbox, command: &str) -> Twist {
+    if !command.starts_with("UID SEARCH") {
+        return Twist::Usual;
+    }
+    let answer = String::from_utf8(mailbox.answer("TAG", command)).expect("UTF-8");
+    let (found, end) = answer.split_once("\r\n").expect("two lines");
+    let found = found.trim_start_matches("* SEARCH").trim().replace(' ', ",");
+    let all = if found.is_empty() { String::new() } else { format!(" ALL {found}") };
+    Twist::Say(format!("* ESEARCH (TAG \"TAG\") UID{all}\r\n{end}").into_bytes())
+}
+
+#[test]
+fn whatever_a_search_says_nothing_is_removed_that_others_marked() {
+    let of = |(name, twisted): &(&str, Twisted)| {
+        let there = server(name, 0, "IDLE", *twisted);
+        {
+            let mut mailbox = there.mailbox();
+            mailbox.date = "01-Feb-2020 10:00:00 +0100";
+            let old = mailbox.add(mail(name, 1));
+            mailbox.flagged.push(old);
+        }
+        there
+    };
+    let servers: Vec<_> = SEARCHING.iter().map(of).collect();
+    let worker = Worker::start(|password| {
+        let rows = SEARCHING.iter().zip(&servers);
+        // 1 January 2026.
+        let since = Some(1_767_225_600);
+        rows.map(|((name, _), there)| Account {
+            since,
+            ..account(name, there.port, password.clone())
+        })
+        .collect()
+    });
+    for ((name, _), there) in SEARCHING.iter().zip(&servers) {
+        eventually("it is passed over", || worker.state(name).polled.is_some());
+        let mut mailbox = there.mailbox();
+        mailbox.date = "02-Nov-2026 10:00:00 +0100";
+        mailbox.add(mail(name, 2));
+    }
+    for ((name, _), there) in SEARCHING.iter().zip(&servers) {
+        eventually(name, || there.mailbox().count("UID STORE") > 0);
+        let polls = there.mailbox().count("SELECT");
+        eventually("more polls", || there.mailbox().count("SELECT") > polls + 3);
+        let mailbox = there.mailbox();
+        assert_eq!(mailbox.mails.len(), 2, "{name}");
+        assert_eq!(mailbox.count("EXPUNGE") + mailbox.count("CLOSE"), 0, "{name}");
+    }
+    // Of one that says what there is it is told as long as there is something.
+    eventually("it is told", || {
+        let state = worker.state("esearch");
+        (state.left, state.remark) == (1, Some(Remark::OthersMarked))
+    });
+    for ((name, _), there) in SEARCHING.iter().zip(&servers) {
+        // Others empty the mailbox.
+        there.mailbox().mails.clear();
+        there.mailbox().flagged.clear();
+        eventually("it is told that nothing is left", || {
+            let state = worker.state(name);
+            (state.left, state.remark) == (0, Some(Remark::OnlyTogether))
+        });
+    }
+    assert_eq!(worker.book.sealed().len(), SEARCHING.len());
+}
+
+#[test]
+fn a_server_of_imap4rev2_removes_moves_and_idles() {
+    let names = ["removed", "moved", "together"];
+    // The last one has nothing but another way to answer a search.
+    let rows = names.map(|name| (name, if name == "together" { "IDLE" } else { "IMAP4rev2" }));
+    let servers = rows.map(|(name, can)| server(name, 3, can, esearch));
+    let worker = Worker::start(|password| {
+        let rows = names.into_iter().zip(&servers);
+        rows.map(|(name, there)| {
+            let after = if name == "moved" { After::Move("Done".into()) } else { After::Delete };
+            Account { after, ..account(name, there.port, password.clone()) }
+        })
+        .collect()
+    });
+    for (name, there) in names.into_iter().zip(&servers) {
+        eventually(name, || there.mailbox().mails.is_empty() && there.mailbox().count("IDLE") > 0);
+        let mailbox = there.mailbox();
+        let counts = ["UID EXPUNGE", "UID MOVE", "EXPUNGE"].map(|command| mailbox.count(command));
+        let wanted = match name {
+            "removed" => [3, 0, 0],
+            "moved" => [0, 3, 0],
+            _ => [0, 0, 3],
+        };
+        assert_eq!(counts, wanted, "{name}");
+    }
+    assert_eq!(worker.book.sealed().len(), 9);
+}
+
+#[test]
+fn a_long_mail_comes_whole_from_a_server_that_cuts_nothing() {
+    let long: Vec<u8> = [mail("whole", 1), b"0123456789abcdef\r\n".repeat(3 << 16)].concat();
+    assert!(long.len() > 3 << 20);
+    // What it says of the size: the truth, too much.
+    let says: [Twisted; 2] = [
+        |mailbox, command| whole(mailbox, command, |size| size),
+        |mailbox, command| whole(mailbox, command, |size| size + 9),
+    ];
+    let names = ["true", "too-much"];
+    let servers: Vec<_> = names
+        .iter()
+        .zip(says)
+        .map(|(name, twisted)| {
+            let there = server(name, 0, USUAL, twisted);
+            there.mailbox().add(long.clone());
+            there
+        })
+        .collect();
+    let worker = Worker::start(|password| {
+        let rows = names.iter().zip(&servers);
+        rows.map(|(name, there)| {
+            let max_letter = 8 << 20;
+            Account { max_letter, ..account(name, there.port, password.clone()) }
+        })
+        .collect()
+    });
+    eventually("all are sealed", || worker.book.sealed().len() == names.len());
+    assert!(worker.book.sealed().iter().all(|raw| *raw == long));
+    for (name, there) in names.iter().zip(&servers) {
+        // There might be more of what is shorter than it was said to be.
+        let lies = *name == "too-much";
+        eventually(name, || there.mailbox().mails.is_empty() != lies);
+        let fetches = there.mailbox().fetches();
+        assert!(if lies { fetches <= 3 } else { fetches == 1 }, "{name}: {fetches}");
+    }
+    eventually("it is set aside", || worker.book.written().aside.len() == 1);
+}
+
+/// The whole of a mail whatever part was asked for.
+fn whole(mailbox: &mut Mailbox, command: &str, size: fn(usize) -> usize) -> Twist {
+    let Some(uid) = command.strip_prefix("UID FETCH ").and_then(|rest| rest.split(' ').next())
+    else {
+        return Twist::Usual;
+    };
+    let Some(raw) = mailbox.mails.get(&1).cloned() else { return Twist::Usual };
+    if !command.contains("BODY.PEEK") {
+        assert!(uid.contains(':') || uid == "1");
+        let said = format!("* 1 FETCH (UID 1 RFC822.SIZE {})\r\nTAG OK\r\n", size(raw.len()));
+        return Twist::Say(said.into_bytes());
+    }
+    let head = format!("* 1 FETCH (UID 1 BODY[] {{{}}}\r\n", raw.len());
+    Twist::Say([head.as_bytes(), &raw, b")\r\nTAG OK\r\n"].concat())
 }
 
 #[test]
@@ -519,7 +696,12 @@ fn by_script(mailbox: &mut Mailbox, command: &str) -> Twist {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 32, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        max_shrink_iters: 32,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn whatever_a_server_does_no_mail_is_removed_that_is_not_sealed(

@@ -18,7 +18,7 @@ use crate::imap_server::{ImapServer, Twisted};
 use crate::way::runtime;
 
 /// A time-out here. A loaded machine must not take so long for an answer.
-pub(crate) const TIME_OUT: Duration = Duration::from_secs(4);
+pub(crate) const TIME_OUT: Duration = Duration::from_secs(10);
 
 /// A ledger in memory.
 #[derive(Default)]
@@ -139,7 +139,7 @@ impl Worker {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let runtime = runtime();
         let keeper: Arc<dyn Keeper> = Arc::clone(&book) as _;
-        let (room, watched) = (Budget::new(64 << 20), Arc::clone(&watch));
+        let (room, watched) = (Budget::new(256 << 20), Arc::clone(&watch));
         runtime.spawn(imap::run(accounts, keeper, room, watched, async { drop(stopped.await) }));
         Self { book, watch, stop: Some(stop), _runtime: runtime, _secrets: secrets }
     }

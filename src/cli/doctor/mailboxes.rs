@@ -117,7 +117,7 @@ fn judge_one(mailbox: &Looked) -> Vec<Finding> {
         let mails = print::count(mark.aside, "mail", "mails");
         findings.push(warning(
             Check::Mailboxes,
-            format!("{name}: {mails} could not be fetched and lie there"),
+            format!("{name}: {mails} could not be fetched, or not whole, and lie there"),
             "look at them there: `kluis import` takes them",
         ));
     }

@@ -367,7 +367,7 @@ fn of_the_vault() -> Vec<Provoked> {
             looked(|office| office.mark.as_mut().expect("is there").aside = 2),
             Check::Mailboxes,
             Warning,
-            "office: 2 mails could not be fetched and lie there",
+            "office: 2 mails could not be fetched, or not whole, and lie there",
             "look at them there: `kluis import` takes them",
         ),
         (

@@ -160,7 +160,7 @@ fn mailbox_rows(status: &protocol::Status) -> Rows {
         if mailbox.aside > 0 {
             let mails = print::count(mailbox.aside, "mail", "mails");
             said.push(format!(
-                "{name}: {mails} could not be fetched and lie in the mailbox: look at them there, \
+                "{name}: {mails} could not be fetched, or not whole, and lie in the mailbox: look at them there, \
                  `kluis import` takes them"
             ));
         }

@@ -1,14 +1,15 @@
 //! Fetches letters from mailboxes on other servers (RFC 9051), for whom mail cannot be delivered to.
 //!
 //! A letter is sealed first and only then deleted, moved or left where it lies. How far a mailbox was
-//! fetched stands in the ledger, in the frame of the letter itself ([`Fetched`](crate::casebook::fetched::Fetched)),
-//! so no mail is fetched twice and none is lost, whenever the process dies. Nobody's flags are looked
-//! at and none are set but on what is to be deleted.
+//! fetched stands in the ledger, in the frame of the letter itself
+//! ([`Fetched`](crate::casebook::fetched::Fetched)), so no mail is fetched twice and none is lost,
+//! whenever the process dies. Nobody's flags are looked at and none are set but on what is to be
+//! deleted.
 //!
-//! `poll` decides what is fetched and `settle` what becomes of it, over the trait in `source`; `session` is
-//! that trait over IMAP, `wire` the connection, `sieve` what stands between a server's oddities and the
-//! client library, `token` asks for access tokens, `pause` says how long a try waits for the next,
-//! [`run`] keeps connections up. No LOGOUT is ever said: a connection ends by closing it.
+//! `poll` decides what is fetched and `settle` what becomes of it, over the trait in `source`;
+//! `session` is that trait over IMAP, `wire` the connection, `sieve` what stands between a server's
+//! oddities and the client library, `token` asks for access tokens, `pause` says how long a try waits
+//! for the next, [`run`] keeps connections up. No LOGOUT is ever said: a connection ends by closing it.
 
 mod folder;
 mod pause;

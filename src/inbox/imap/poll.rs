@@ -3,8 +3,9 @@
 //! Mails are taken in the order of their UIDs, and each is entered in the ledger before the next is
 //! begun: everything up to the highest UID that the ledger names was dealt with. So a mail that cannot
 //! be fetched is either tried again now or given up in the ledger; it stays in the mailbox, and is
-//! tried again every day. One that cannot be taken here, for want of room, is never given up: it
-//! waits, longer each time.
+//! tried again every day. One that cannot be taken here, for want of room or of what seals it, is never
+//! given up: it waits, longer each time. One that ends before the length that its server told is
+//! sealed as far as it came, and entered as one that stays where it is: what is missing may lie there.
 
 use std::collections::HashMap;
 
@@ -28,7 +29,7 @@ const SLICE: u32 = 1 << 20;
 const SLACK: usize = 64 * 1024;
 /// Tries of a mail that fails, before it is given up; and of deleting or moving one.
 pub(super) const TRIES: u32 = 3;
-/// Times that a mail is not taken here before somebody is told; and, if that is not for want of room,
+/// Times that a mail is not taken here before somebody is told; and, if that may be the mail's fault,
 /// before it is given up.
 const WAITS: u32 = 3;
 const BUSY: u32 = 8;
@@ -97,7 +98,9 @@ impl Hands {
     fn of(&mut self, validity: u32) {
         if self.validity != validity {
             let (progress, polls) = (self.progress, self.polls);
-            *self = Self { validity, progress, polls, is_fresh: true, ..Self::default() };
+            let is_hindered = self.is_hindered;
+            let new = Self { validity, progress, polls, is_hindered, ..Self::default() };
+            *self = Self { is_fresh: true, ..new };
         }
     }
 }
@@ -117,6 +120,8 @@ pub(super) struct Poller<'a> {
 enum Taken {
     /// It is sealed.
     Kept,
+    /// What came of it is sealed, and that is less than its server says that there is.
+    Cut,
     /// It is not there any more.
     Gone,
     /// It cannot be taken now.
@@ -167,7 +172,10 @@ impl Poller<'_> {
         // for nothing. An empty mailbox shows it, too, and is the last to do so.
         let began_again = match opened.next {
             Some(next) if next <= last && opened.mails == 0 => true,
-            Some(next) if next <= last => !source.present(last, last).await?.contains(&last),
+            Some(next) if next <= last => {
+                let listing = source.list(last, Some(last)).await?;
+                !listing.has_unreadable && !listing.mails.iter().any(|mail| mail.uid == last)
+            }
             _ => false,
         };
         if began_again {
@@ -180,13 +188,13 @@ impl Poller<'_> {
             last = 0;
         }
         if opened.mails == 0 {
+            self.hands.left.clear();
+            self.tell_of_left();
             return Ok(Polled::All);
         }
         self.settle(source).await?;
-        for mail in self.given_up(source).await? {
-            if let later @ Polled::Later(_) = self.deal_with(source, mail, true).await? {
-                return Ok(later);
-            }
+        if let later @ Polled::Later(_) = self.try_given_up(source).await? {
+            return Ok(later);
         }
         if last == u32::MAX {
             return Ok(Polled::All);
@@ -317,19 +325,25 @@ impl Poller<'_> {
         fault
     }
 
-    /// Those that were given up a day ago and are still there.
-    async fn given_up<S: MailSource>(&mut self, source: &mut S) -> Result<Vec<Listed>, Fault> {
-        let (now, mut mails) = (self.keeper.now(), Vec::new());
+    /// Takes those that were given up a day ago and are still there. Each has its day by itself: one
+    /// that ends the connection costs the others nothing but the next one.
+    async fn try_given_up<S: MailSource>(&mut self, source: &mut S) -> Result<Polled, Fault> {
+        let now = self.keeper.now();
         for (uid, given_up) in self.keeper.aside(self.mailbox, self.hands.validity) {
             let tried = self.hands.again.get(&uid).copied().unwrap_or(given_up);
-            if now < tried.saturating_add(AGAIN) {
+            // Of one that is a letter as far as it came, a day brings no more.
+            if now < tried.saturating_add(AGAIN) || self.keeper.is_letter(self.id(uid)) {
                 continue;
             }
             self.hands.again.insert(uid, now);
             let listing = source.list(uid, Some(uid)).await?;
-            mails.extend(listing.mails.into_iter().filter(|mail| mail.uid == uid));
+            if let Some(mail) = listing.mails.into_iter().find(|mail| mail.uid == uid)
+                && let later @ Polled::Later(_) = self.deal_with(source, mail, true).await?
+            {
+                return Ok(later);
+            }
         }
-        Ok(mails)
+        Ok(Polled::All)
     }
 
     /// Takes one mail, or gives it up. `given_up` if it was before.
@@ -346,11 +360,22 @@ impl Poller<'_> {
             return Ok(Polled::Later(waiting.why));
         }
         match self.take(source, &mail).await {
+            Ok(Taken::Cut) => {
+                self.taken(mail.uid);
+                // Until that is entered it is as if it were whole: it is not left alone before.
+                while !self.keeper.set_aside(self.id(mail.uid)).await {
+                    tokio::time::sleep(self.account.pace.first_pause).await;
+                }
+                tracing::error!(
+                    account = self.account.name,
+                    uid = mail.uid,
+                    "a mail ends before the length that its server told: what came of it is sealed, \
+                     and it stays in the mailbox"
+                );
+                Ok(Polled::All)
+            }
             Ok(Taken::Kept) => {
-                self.hands.waiting = None;
-                self.hands.failed.remove(&mail.uid);
-                self.hands.in_a_row = 0;
-                self.hands.progress += 1;
+                self.taken(mail.uid);
                 lab::step("imap:sealed");
                 self.finish(source, mail.uid).await?;
                 lab::step("imap:finished");
@@ -375,6 +400,14 @@ impl Poller<'_> {
         }
     }
 
+    /// It is a letter now.
+    fn taken(&mut self, uid: u32) {
+        self.hands.waiting = None;
+        self.hands.failed.remove(&uid);
+        self.hands.in_a_row = 0;
+        self.hands.progress += 1;
+    }
+
     /// A mail cannot be taken here now: it is not fetched again at once, and less and less often.
     async fn waits(&mut self, uid: u32, why: Fault, given_up: bool) -> Polled {
         let pace = &self.account.pace;
@@ -390,7 +423,7 @@ impl Poller<'_> {
         } else {
             tracing::warn!(account, uid, %why, ?pause, "a mail could not be taken: it waits");
         }
-        // For want of room no mail is given up: it is not the mail's fault.
+        // For want of room, or of what seals, no mail is given up: it is not the mail's fault.
         if why == Fault::Busy && times >= BUSY && !given_up {
             let told = "a mail cannot be taken here: it stays in the mailbox";
             if self.give_up(uid, told).await {
@@ -440,12 +473,9 @@ impl Poller<'_> {
         if !self.keeper.has_room(size as u64) {
             return Ok(Taken::Later(Fault::Full));
         }
-        let is_alone = self.room.held() == 0;
         let share = self.room.lease();
         let raw = match self.fetch(source, mail, &share).await {
             Ok(Some(raw)) => raw,
-            // It will not have more than all.
-            Ok(None) if is_alone => return Err(Fault::TooLong),
             Ok(None) => return Ok(Taken::Later(Fault::Full)),
             // Gone since it was listed, or refused for a reason of its own.
             Err(fault @ (Fault::No | Fault::Unreadable)) => {
@@ -462,20 +492,24 @@ impl Poller<'_> {
             return Ok(Taken::TooLong);
         }
         let fetched = Fetched { mail: self.id(mail.uid), arrived: mail.arrived };
+        let is_whole = mail.size.map_or(!raw.is_empty(), |size| raw.len() >= size as usize);
         let envelope = self.envelope(&raw);
         let (fetched, share) = (Some(fetched), share.into());
         let delivery = Delivery { envelope, raw, trusted: true, fetched, share };
         let verdict = self.keeper.deliver(delivery).await;
         Ok(match verdict {
-            Verdict::Accepted => Taken::Kept,
+            Verdict::Accepted if is_whole => Taken::Kept,
+            Verdict::Accepted => Taken::Cut,
             Verdict::NoRoom => Taken::Later(Fault::Full),
+            Verdict::NotReady => Taken::Later(Fault::NotReady),
             Verdict::TryLater => Taken::Later(Fault::Busy),
             // Nobody refuses what lies in our own mailbox; if somebody does, it is not lost.
             Verdict::Refused | Verdict::Loop => return Err(Fault::No),
         })
     }
 
-    /// The bytes of a mail, in slices; `None` if there is no memory for it now.
+    /// The bytes of a mail, in slices; `None` if there is no memory for it now. While a slice is asked
+    /// for it is there as it came, as it is written anew, and in the hands of the client library.
     async fn fetch<S: MailSource>(
         &self,
         source: &mut S,
@@ -483,13 +517,20 @@ impl Poller<'_> {
         share: &Lease,
     ) -> Result<Option<Vec<u8>>, Fault> {
         let size = mail.size.unwrap_or(0) as usize;
-        let (mut raw, mut asked_twice) = (Vec::new(), false);
+        let (mut raw, mut asked_twice, mut cuts) = (Vec::new(), false, true);
         loop {
-            // A server that cuts nothing sends all of it at once, at first.
-            let all = if raw.is_empty() { size } else { 0 };
+            // A server that cuts nothing sends all of it at once, and all of it again.
+            let all = match cuts {
+                _ if raw.is_empty() => size,
+                true => 0,
+                false => raw.len() + SLICE as usize,
+            };
             let most = all.max(SLICE as usize) + SLACK;
-            if !share.cover(raw.len() + most) {
-                return Ok(None);
+            let wish = raw.len() + most;
+            if !share.cover_work(wish) {
+                // It will not have more than all. What others hold now they give back.
+                let ever = self.room.could_ever(wish);
+                return if ever { Ok(None) } else { Err(Fault::TooLong) };
             }
             let offset = u32::try_from(raw.len()).map_err(|_| Fault::TooLong)?;
             let piece = match source.slice(mail.uid, offset, SLICE, most).await? {
@@ -498,6 +539,9 @@ impl Poller<'_> {
                 Piece::Nothing if raw.len() < size.max(1) => return Err(Fault::Unreadable),
                 Piece::Nothing => Vec::new(),
             };
+            cuts &= piece.len() <= SLICE as usize;
+            // No more than was leased.
+            raw.reserve_exact(piece.len());
             raw.extend_from_slice(&piece);
             if raw.len() > self.account.max_letter {
                 return Ok(Some(raw));
@@ -508,7 +552,7 @@ impl Poller<'_> {
                 asked_twice = true;
                 continue;
             }
-            if piece.is_empty() || (piece.len() < SLICE as usize && raw.len() >= size) {
+            if piece.is_empty() || (piece.len() != SLICE as usize && raw.len() >= size) {
                 break;
             }
         }

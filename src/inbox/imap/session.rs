@@ -13,6 +13,7 @@ use jiff::fmt::strtime;
 use tokio::time::{Instant, timeout, timeout_at};
 use zeroize::Zeroizing;
 
+use super::sieve::Found;
 use super::source::{Access, Connect, Fault, Listed, Listing, MailSource, Opened, Piece, Sealed};
 use super::token::Tokens;
 use super::wire::{Shared, Wire};
@@ -121,8 +122,10 @@ impl Session {
         Ok(session)
     }
 
+    /// Of UIDPLUS, MOVE and IDLE; IMAP4rev2 has all three (RFC 9051, appendix E).
     fn can(&self, what: &str) -> bool {
-        self.shared.heard().capabilities.contains(what)
+        let capabilities = &self.shared.heard().capabilities;
+        capabilities.contains(what) || capabilities.contains("IMAP4REV2")
     }
 
     /// Runs a command to its end; `see` is shown what comes before.
@@ -161,22 +164,24 @@ impl Session {
     }
 
     /// Removes what is flagged. Without UIDPLUS that removes all mails that anybody flagged, so it is
-    /// only done if all of them are sealed.
+    /// only done if all of them are sealed. This one was flagged just now, so an answer that does not
+    /// name it says nothing about the others, either.
     async fn expunge(&mut self, uid: u32, sealed: &Sealed<'_>) -> Result<(), Fault> {
         if self.can("UIDPLUS") {
             return self.command(&format!("UID EXPUNGE {uid}"), FEW, |_| ()).await;
         }
-        let flagged = self.search("DELETED").await?;
-        if flagged.iter().any(|&other| !sealed(other)) {
+        let flagged = self.search("DELETED").await?.unwrap_or_default();
+        if !flagged.contains(&uid) || flagged.iter().any(|&other| !sealed(other)) {
             return Err(Fault::Marked);
         }
         self.command("EXPUNGE", FEW, |_| ()).await
     }
 
-    async fn search(&mut self, what: &str) -> Result<Vec<u32>, Fault> {
-        self.shared.heard().found.clear();
+    /// What there is; none if the server did not say, or not so that it can be read.
+    async fn search(&mut self, what: &str) -> Result<Option<Vec<u32>>, Fault> {
+        self.shared.heard().found = Found::default();
         self.command(&format!("UID SEARCH {what}"), FEW, |_| ()).await?;
-        Ok(std::mem::take(&mut self.shared.heard().found))
+        Ok(std::mem::take(&mut self.shared.heard().found).uids())
     }
 
     /// IDLE (RFC 2177) until something came or the time is over.
@@ -325,7 +330,7 @@ impl MailSource for Session {
     }
 
     async fn present(&mut self, from: u32, to: u32) -> Result<Vec<u32>, Fault> {
-        self.search(&format!("UID {from}:{to}")).await
+        self.search(&format!("UID {from}:{to}")).await?.ok_or(Fault::Unreadable)
     }
 
     fn removes_alone(&self, moves: bool) -> bool {
@@ -349,7 +354,11 @@ impl MailSource for Session {
             return self.command(&format!("UID MOVE {uid} {into}"), FEW, |_| ()).await;
         }
         // One that is flagged was copied before: by a process that died since.
-        if !*is_copied && !self.search(&format!("UID {uid} DELETED")).await?.contains(&uid) {
+        let was_copied = *is_copied || {
+            let flagged = self.search(&format!("UID {uid} DELETED")).await?;
+            flagged.is_some_and(|flagged| flagged.contains(&uid))
+        };
+        if !was_copied {
             self.command(&format!("UID COPY {uid} {into}"), FEW, |_| ()).await?;
         }
         *is_copied = true;

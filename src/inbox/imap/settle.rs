@@ -3,6 +3,8 @@
 //! Nothing else is ever touched: each is named in the ledger as a letter, under the UIDVALIDITY that the
 //! folder has now.
 
+use std::collections::BTreeSet;
+
 use super::After;
 use super::poll::{Poller, TRIES};
 use super::source::{Fault, MailSource, SPAN};
@@ -22,8 +24,8 @@ impl Poller<'_> {
             self.hands.left.insert(uid, (tries, is_copied));
             return Ok(true);
         }
-        let (keeper, id) = (self.keeper, self.id(uid));
-        let sealed = move |uid| keeper.is_letter(MailId { uid, ..id });
+        let (keeper, id, cut) = (self.keeper, self.id(uid), self.cut());
+        let sealed = move |uid| !cut.contains(&uid) && keeper.is_letter(MailId { uid, ..id });
         let done = match &self.account.after {
             After::Keep => Ok(()),
             After::Delete => source.delete(uid, &sealed).await,
@@ -43,13 +45,8 @@ impl Poller<'_> {
                 );
             }
         }
-        self.watch.left(&self.account.name, self.hands.left.len() as u64);
+        self.tell_of_left();
         match done {
-            Ok(()) if self.hands.left.is_empty() && self.hands.is_hindered => {
-                self.hands.is_hindered = false;
-                self.remark(Some(Remark::OnlyTogether));
-                Ok(true)
-            }
             Ok(()) | Err(Fault::No) => Ok(true),
             Err(Fault::Marked) => {
                 self.hands.is_hindered = true;
@@ -57,6 +54,21 @@ impl Poller<'_> {
                 Ok(false)
             }
             Err(fault) => Err(fault),
+        }
+    }
+
+    /// Mails that lie there though they may be letters: not all of them came.
+    fn cut(&self) -> BTreeSet<u32> {
+        let aside = self.keeper.aside(self.mailbox, self.hands.validity);
+        aside.into_iter().map(|(uid, _)| uid).collect()
+    }
+
+    /// Says how many could not be deleted or moved, and if there are none, that nothing is in the way.
+    pub(super) fn tell_of_left(&mut self) {
+        self.watch.left(&self.account.name, self.hands.left.len() as u64);
+        if self.hands.left.is_empty() && self.hands.is_hindered {
+            self.hands.is_hindered = false;
+            self.remark(Some(Remark::OnlyTogether));
         }
     }
 
@@ -68,22 +80,37 @@ impl Poller<'_> {
         if self.account.after == After::Keep || !is_due {
             return Ok(());
         }
-        let letters = self.keeper.letters(self.mailbox, self.hands.validity);
-        let mut due = Vec::new();
+        let (mut letters, cut) =
+            (self.keeper.letters(self.mailbox, self.hands.validity), self.cut());
+        letters.retain(|uid| !cut.contains(uid));
+        let (mut due, mut is_known) = (Vec::new(), true);
         for (from, to) in spans(&letters) {
-            let present = source.present(from, to).await?;
-            due.extend(present.into_iter().filter(|uid| letters.binary_search(uid).is_ok()));
+            match source.present(from, to).await {
+                Ok(present) => {
+                    due.extend(
+                        present.into_iter().filter(|uid| letters.binary_search(uid).is_ok()),
+                    );
+                }
+                // New mails are fetched all the same.
+                Err(Fault::Unreadable) => is_known = false,
+                Err(fault) => return Err(fault),
+            }
         }
         due.sort_unstable();
         due.dedup();
         self.hands.is_fresh = false;
-        self.hands.left.retain(|uid, _| due.binary_search(uid).is_ok());
+        if is_known {
+            self.hands.left.retain(|uid, _| due.binary_search(uid).is_ok());
+        } else {
+            let account = &self.account.name;
+            tracing::warn!(account, "the server does not say which sealed mails are there still");
+        }
         for uid in due {
             if !self.finish(source, uid).await? {
                 break;
             }
         }
-        self.watch.left(&self.account.name, self.hands.left.len() as u64);
+        self.tell_of_left();
         Ok(())
     }
 }

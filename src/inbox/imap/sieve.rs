@@ -119,13 +119,88 @@ fn trimmed(line: &[u8]) -> &[u8] {
     line.trim_ascii_end()
 }
 
+/// What the answers to one search named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    uids: Vec<u32>,
+    was_said: bool,
+    is_unreadable: bool,
+}
+
+impl Found {
+    /// What was found; none if there was no answer, or one that cannot be read: it may name anything.
+    #[must_use]
+    pub fn uids(self) -> Option<Vec<u32>> {
+        (self.was_said && !self.is_unreadable).then_some(self.uids)
+    }
+
+    /// Takes these in; whether there is room for all of them.
+    fn add(&mut self, uids: impl Iterator<Item = u32>) -> bool {
+        let room = FOUND - self.uids.len();
+        // One more than there is room for says that there were more.
+        self.uids.extend(uids.take(room + 1));
+        let all_fit = self.uids.len() <= FOUND;
+        self.uids.truncate(FOUND);
+        all_fit
+    }
+
+    /// `SEARCH 2 5` (RFC 3501 §7.2.5). Whether there is room for all of them.
+    fn search(&mut self, line: &[u8]) -> bool {
+        self.was_said = true;
+        let words = || line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        self.is_unreadable |= words().any(|word| number(word).is_none());
+        self.add(words().filter_map(number))
+    }
+
+    /// `ESEARCH (TAG "A1") UID ALL 2,5:9` (RFC 9051 §7.3.4); without ALL there are none. Whether there
+    /// is room for all of them.
+    fn esearch(&mut self, reader: &mut Reader<'_>) -> bool {
+        self.was_said = true;
+        let (mut is_uids, mut all_fit) = (false, true);
+        reader.skip_spaces();
+        if reader.skip(b'(') {
+            reader.skip_list();
+        }
+        loop {
+            reader.skip_spaces();
+            let name = reader.item();
+            if name.is_empty() {
+                self.is_unreadable |= !is_uids || !reader.0.trim_ascii().is_empty();
+                return all_fit;
+            }
+            if name.eq_ignore_ascii_case(b"UID") {
+                is_uids = true;
+                continue;
+            }
+            let value = reader.value();
+            if !name.eq_ignore_ascii_case(b"ALL") {
+                continue;
+            }
+            let Value::Atom(set) = value else {
+                self.is_unreadable = true;
+                continue;
+            };
+            for part in set.split(|&byte| byte == b',') {
+                let mut ends = part.splitn(2, |&byte| byte == b':').map(number);
+                match (ends.next().flatten(), ends.next()) {
+                    (Some(uid), None) => all_fit &= self.add(std::iter::once(uid)),
+                    (Some(one), Some(Some(other))) => {
+                        all_fit &= self.add(one.min(other)..=one.max(other));
+                    }
+                    _ => self.is_unreadable = true,
+                }
+            }
+        }
+    }
+}
+
 /// What a server said beside the answers that go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
     /// What it can do, in capitals.
     pub capabilities: BTreeSet<String>,
-    /// UIDs that a search found.
-    pub found: Vec<u32>,
+    /// What a search found.
+    pub found: Found,
     /// It says that it can do more, or found more, than there may be.
     pub is_too_much: bool,
     /// Responses about mails of which nothing could be made out.
@@ -174,12 +249,11 @@ impl Heard {
             return None;
         }
         if first.eq_ignore_ascii_case(b"SEARCH") {
-            let uids = reader.0.split(u8::is_ascii_whitespace).filter_map(number);
-            let room = FOUND - self.found.len();
-            // One more than there is room for says that there were more.
-            self.found.extend(uids.take(room + 1));
-            self.is_too_much |= self.found.len() > FOUND;
-            self.found.truncate(FOUND);
+            self.is_too_much |= !self.found.search(reader.0);
+            return None;
+        }
+        if first.eq_ignore_ascii_case(b"ESEARCH") {
+            self.is_too_much |= !self.found.esearch(reader);
             return None;
         }
         let number = number(first)?;
@@ -557,7 +631,7 @@ mod tests {
             ("* OK [UIDVALIDITY 4294967295]\r\n", "* OK [UIDVALIDITY 4294967295] .\r\n"),
             ("* OK [ UIDNEXT  7 ] x {9}\r\n", "* OK [UIDNEXT 7] .\r\n"),
             ("+\r\n+ x\r\n", "+ \r\n+ \r\n"),
-            ("* SEARCH 2 5\r\n* SEARCH\r\n", ""),
+            ("* SEARCH 2 5\r\n* SEARCH\r\n* ESEARCH (TAG \"a\") UID ALL 2\r\n", ""),
             ("* 3 EXISTS\r\n* 3 EXPUNGE\r\n* 1 RECENT\r\n* VANISHED 1:9\r\n", "* 3 EXISTS\r\n"),
             (
                 "* FLAGS (\\Seen)\r\n* LIST () \"/\" {5}\r\n\r\n()\"\r\n\r\n* 4 EXISTS\r\n",
@@ -604,13 +678,34 @@ mod tests {
 
     #[test]
     fn what_a_search_found_is_noted_up_to_a_limit() {
-        let (_, heard) = sifted(b"* SEARCH 2 x 5 4294967296 \r\n* SEARCH\r\n* search 7\r\n", 5, 0);
-        assert_eq!(heard.found, [2, 5, 7]);
+        for (said, found) in [
+            ("* SEARCH 2  5 \r\n* SEARCH\r\n* search 7\r\n", Some(&[2, 5, 7][..])),
+            ("* SEARCH\r\n", Some(&[])),
+            ("* ESEARCH (TAG \"a )\") UID COUNT 4 ALL 2,9:7\r\n", Some(&[2, 7, 8, 9])),
+            ("* esearch uid all 3 MODSEQ (5)\r\n", Some(&[3])),
+            ("* ESEARCH (TAG \"a\") UID\r\n", Some(&[])),
+            // What is not said, or not so that it can be read, may be anything.
+            ("", None),
+            ("* SEARCH 2 x 5\r\n", None),
+            ("* SEARCH 2 4294967296\r\n", None),
+            ("* SEARCH 2 5:7\r\n", None),
+            ("* ESEARCH (TAG \"a\") ALL 2\r\n", None),
+            ("* ESEARCH UID ALL 2:*\r\n", None),
+            ("* ESEARCH UID ALL 2,,3\r\n", None),
+            ("* ESEARCH UID ALL (2)\r\n", None),
+            ("* ESEARCH UID ALL\r\n", None),
+            ("* ESEARCH UID ALL 2 )\r\n", None),
+        ] {
+            let (_, heard) = sifted(said.as_bytes(), 5, 0);
+            assert_eq!(heard.found.uids().as_deref(), found, "{said}");
+        }
+        let (_, heard) = sifted(b"* ESEARCH UID ALL 1:4294967295\r\n", 5, 0);
+        assert!(heard.is_too_much && heard.found.uids.len() == FOUND);
         let line = format!("* SEARCH{}\r\n", " 4294967295".repeat(FOUND / 2 + 1));
         let (_, heard) = sifted(line.as_bytes(), 4096, 0);
         assert!(!heard.is_too_much);
         let (_, heard) = sifted(line.repeat(2).as_bytes(), 4096, 0);
-        assert!(heard.is_too_much && heard.found.len() == FOUND);
+        assert!(heard.is_too_much && heard.found.uids.len() == FOUND);
     }
 
     #[test]

@@ -79,6 +79,8 @@ pub enum Fault {
     Full,
     /// The vault here did not take a mail.
     Busy,
+    /// There is no epoch that letters are sealed to, or no parser: the vault here takes no mail at all.
+    NotReady,
 }
 
 impl Fault {
@@ -107,9 +109,12 @@ impl fmt::Display for Fault {
             Self::TooLong => "an answer of the server was too long",
             Self::TooMany => "an answer of the server had too many parts",
             Self::NoIds => "the folder has no UIDVALIDITY",
-            Self::Marked => "other mails there are marked as deleted",
+            Self::Marked => {
+                "other mails there are marked as deleted, or the server does not say which are"
+            }
             Self::Full => "there is no room here for a mail: the disk or the memory is full",
             Self::Busy => "the vault here did not take a mail",
+            Self::NotReady => "the vault here takes no mail now: it has no epoch, or no parser",
         })
     }
 }

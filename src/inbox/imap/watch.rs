@@ -28,7 +28,7 @@ pub struct State {
 pub enum Remark {
     /// It removes all mails that anybody marked as deleted, or none.
     OnlyTogether,
-    /// And there are some that are no letters here: nothing is removed.
+    /// And there are some that are no letters here, or it does not say which: nothing is removed.
     OthersMarked,
 }
 
@@ -40,8 +40,8 @@ impl fmt::Display for Remark {
                  mails as deleted there"
             }
             Self::OthersMarked => {
-                "its server has no UIDPLUS, and others marked mails as deleted there: sealed mails \
-                 are marked, too, and stay until those are removed"
+                "its server has no UIDPLUS, and others marked mails as deleted there, or it does not \
+                 say which are: sealed mails are marked, too, and stay until no other is"
             }
         })
     }

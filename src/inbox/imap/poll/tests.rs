@@ -16,6 +16,10 @@ struct Fake {
     next: u32,
     mails: BTreeMap<u32, Vec<u8>>,
     failing: HashMap<u32, u32>,
+    /// What is said of the size of a mail, if it is not what it is.
+    claims: HashMap<u32, Option<u32>>,
+    /// Others, who take so many bytes of memory as soon as a mail is asked for.
+    others: Option<(Lease, usize)>,
     gone_deaf: Option<u32>,
     /// The next answers about what is behind a first slice are empty.
     empty: u32,
@@ -48,7 +52,7 @@ impl MailSource for Fake {
         let first = if to.is_none() { last.map_or(from, |last| last.min(from)) } else { from };
         let listed = self.mails.range(first..=top).map(|(uid, raw)| Listed {
             uid: *uid,
-            size: u32::try_from(raw.len()).ok(),
+            size: self.claims.get(uid).copied().unwrap_or(u32::try_from(raw.len()).ok()),
             arrived: None,
         });
         Ok(Listing { mails: listed.collect(), has_unreadable: false })
@@ -60,6 +64,9 @@ impl MailSource for Fake {
             return Err(Fault::Slow);
         }
         self.fetched.push(uid);
+        if let Some((lease, bytes)) = &self.others {
+            assert!(lease.cover(*bytes));
+        }
         if at > 0 && self.empty > 0 {
             self.empty -= 1;
             return Ok(Piece::Bytes(Vec::new()));
@@ -330,6 +337,104 @@ async fn a_mail_that_the_vault_never_takes_is_given_up_and_lies_there() {
     assert_eq!(book.uids(), [5]);
     assert_eq!(book.written().aside, [(3, 0)]);
     assert_eq!(fake.mails.keys().copied().collect::<Vec<_>>(), [3]);
+}
+
+#[tokio::test]
+async fn a_mail_that_ends_before_its_end_is_sealed_and_stays_where_it_is() {
+    for (length, claim) in [(100, Some(101)), (0, None), (SLICE as usize + 9, Some(SLICE + 10))] {
+        let (mut fake, book, mut hands) = (Fake::of(&[1, 2]), Book::default(), Hands::default());
+        fake.mails.insert(1, vec![b'x'; length]);
+        fake.claims.insert(1, claim);
+        polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+        assert_eq!((book.uids(), book.written().aside.clone()), (vec![1, 2], vec![(1, 0)]));
+        let fetched = fake.fetched.clone();
+        // Neither a day nor another process makes it whole.
+        for mut hands in [hands, Hands::default()] {
+            book.written().now += AGAIN;
+            polls(2, After::Delete, &mut fake, &book, &mut hands).await;
+            assert_eq!(fake.mails.keys().copied().collect::<Vec<_>>(), [1], "{claim:?}");
+        }
+        assert_eq!(fake.fetched, fetched);
+    }
+    // One that is empty and said to be is whole, and so is one that is longer than was said.
+    for (length, claim) in [(0, Some(0)), (1, None), (100, Some(99))] {
+        let (mut fake, book, mut hands) = (Fake::of(&[1]), Book::default(), Hands::default());
+        fake.mails.insert(1, vec![b'x'; length]);
+        fake.claims.insert(1, claim);
+        polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+        assert_eq!((book.uids(), fake.mails.len()), (vec![1], 0));
+        assert!(book.written().aside.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_others_leave_no_memory_for_waits_and_is_not_given_up() {
+    let (account, watch) = (account(After::Delete), Watch::default());
+    for (total, waits) in [(12 << 20, true), (1 << 20, false)] {
+        let (mut fake, book, mut hands) = (Fake::of(&[1]), Book::default(), Hands::default());
+        let room = Budget::new(total);
+        fake.mails.insert(1, vec![b'x'; 3 << 20]);
+        fake.claims.insert(1, Some(10));
+        // They come when it has begun.
+        fake.others = waits.then(|| (room.lease(), 8 << 20));
+        for _ in 0..TRIES {
+            let mut poller = Poller {
+                account: &account,
+                mailbox: MAILBOX,
+                keeper: &book,
+                room: &room,
+                watch: &watch,
+                hands: &mut hands,
+            };
+            poller.begin_session(&fake);
+            let polled = poller.poll(&mut fake).await;
+            let wanted = if waits { Ok(Polled::Later(Fault::Full)) } else { Err(Fault::TooLong) };
+            assert_eq!(polled, wanted);
+            if let Some(waiting) = &mut hands.waiting {
+                waiting.until = Instant::now();
+            }
+        }
+        // What is too long even for all of the memory is told of as one that cannot be fetched.
+        assert_eq!(book.written().aside.is_empty(), waits);
+        if waits {
+            fake.others = None;
+            polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+            assert_eq!((book.uids(), fake.mails.len()), (vec![1], 0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_mails_that_were_given_up_one_that_fails_keeps_no_other_for_a_day() {
+    let (mut fake, book, mut hands) = (Fake::of(&[1, 2, 3]), Book::default(), Hands::default());
+    for uid in 1..=3 {
+        let mail = MailId { mailbox: MAILBOX, validity: 7, uid };
+        assert!(book.set_aside(mail).await);
+    }
+    fake.failing.insert(1, 1);
+    book.written().now = AGAIN;
+    polls(2, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!(book.uids(), [2, 3]);
+    polls(2, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!(book.uids(), [2, 3], "it has its own day");
+    book.written().now = 2 * AGAIN;
+    polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!(book.uids(), [2, 3, 1]);
+}
+
+#[tokio::test]
+async fn while_the_vault_takes_no_mail_at_all_none_is_given_up() {
+    let (mut fake, book, mut hands) = (Fake::of(&[3, 5]), Book::default(), Hands::default());
+    book.written().verdicts = vec![Verdict::NotReady; 2 * BUSY as usize];
+    for _ in 0..2 * BUSY {
+        polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+        let waiting = hands.waiting.as_mut().expect("waits");
+        assert_eq!((waiting.uid, waiting.why), (3, Fault::NotReady));
+        waiting.until = Instant::now();
+    }
+    assert!(book.written().aside.is_empty());
+    polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!((book.uids(), fake.mails.len()), (vec![3, 5], 0));
 }
 
 #[test]
