@@ -412,8 +412,9 @@ fn a_day_in_a_small_office_goes_from_init_to_lock() {
     office.json(&unlock("words"));
     office.fails(&unlock("words"), 1);
     // For whoever lists processes.
-    let agent = UnixStream::connect(office.path("home/agent.sock")).expect("an agent listens");
-    let agent = rustix::net::sockopt::socket_peercred(&agent).expect("is told").pid;
+    let agent = UnixStream::connect(office.path("home/agent.sock"))
+        .and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(stream)?.pid))
+        .expect("an agent listens");
     let says = |file: &str| {
         let file = format!("/proc/{}/{file}", agent.as_raw_nonzero());
         String::from_utf8(std::fs::read(file).expect("it runs")).expect("UTF-8")
