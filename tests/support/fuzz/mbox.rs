@@ -17,10 +17,10 @@ fn messages(file: &[u8], limit: u64, dialect: Option<Dialect>) -> (Dialect, Vec<
     (messages.dialect(), all)
 }
 
-/// The body.
+/// The body. Each file is read in the dialect that it seems to be in, and in one that its length names.
 pub(crate) fn mbox(file: &[u8]) {
     let forced = [Dialect::Mboxo, Dialect::Mboxrd, Dialect::Mboxcl, Dialect::Mboxcl2];
-    for dialect in forced.map(Some).into_iter().chain([None]) {
+    for dialect in [None, Some(forced[file.len() % forced.len()])] {
         let (told, all) = messages(file, u64::MAX, dialect);
         let is_whole = told == Dialect::Mboxcl2 || (dialect.is_none() && told != Dialect::Mboxrd);
         let mut at = 0;
