@@ -358,7 +358,7 @@ fn a_ciphertext_that_is_forgotten_takes_along_what_was_in_it() {
     assert_eq!(readable(&mut anna, case), all);
     let number = case.to_string();
     let shows = |mark: &&str| run(&world, &["show", &number]).1.to_string().contains(mark);
-    assert!(PROTECTED.iter().all(|mark| shows(mark)));
+    assert!(PROTECTED.iter().all(&shows));
     let view = anna.case(case).expect("is there");
     let inner = view.letters[1].id().to_string();
     let said = dry_run(&world, case, ciphertext);
@@ -370,7 +370,7 @@ fn a_ciphertext_that_is_forgotten_takes_along_what_was_in_it() {
     assert_eq!(forget(&world, case, ciphertext), planned.len());
     assert_eq!(readable(&mut anna, case), Vec::<&str>::new());
     assert_eq!(stolen(&world, epoch(&world), &server, case), Vec::<&str>::new());
-    assert!(!PROTECTED.iter().any(|mark| shows(mark)));
+    assert!(!PROTECTED.iter().any(&shows));
     let (code, shown) = run(&world, &["show", &number]);
     assert_eq!((code, &shown["letters"][1]["standing"]), (0, &"forgotten".into()), "{shown}");
     let (code, said) = run(&world, &["audit", "certificate", &inner]);
