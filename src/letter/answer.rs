@@ -189,7 +189,8 @@ mod tests {
             Reporting-MTA: dns; mx.example\r\n\r\nFinal-Recipient: rfc822; c@d.example\r\n";
         let honest = Letter::parse(raw);
         assert!(honest.report.is_some() && is_within_limits(&honest));
-        let lies: [(&str, fn(&mut Letter)); 11] = [
+        type Lie = fn(&mut Letter);
+        let lies: [(&str, Lie); 11] = [
             ("names", |letter| letter.items[0].names = vec![text(1); MAX_NAMES + 1]),
             ("a text", |letter| letter.items[0].text = Some(text(MAX_TEXT + 1))),
             ("texts", |letter| {
