@@ -91,10 +91,15 @@ pub(crate) fn scan_with(world: &World, socket: &Path) {
 /// A letter with two attachments, of which the second may be bad, under a name that hides what it is.
 fn letter(subject: &str, second: &[u8]) -> Vec<u8> {
     let part = |name: &str, content: &[u8]| {
+        let encoded = BASE64.encode(content);
+        let lines: Vec<&str> = (0..encoded.len())
+            .step_by(76)
+            .map(|at| &encoded[at..encoded.len().min(at + 76)])
+            .collect();
         format!(
             "--b\r\nContent-Type: application/octet-stream\r\n\
              Content-Disposition: attachment; {name}\r\nContent-Transfer-Encoding: base64\r\n\r\n{}\r\n",
-            BASE64.encode(content)
+            lines.join("\r\n")
         )
     };
     format!(
