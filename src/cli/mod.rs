@@ -18,6 +18,7 @@ mod demo;
 mod doctor;
 mod error;
 mod forget;
+mod id;
 mod import;
 mod init;
 mod key;
@@ -73,7 +74,7 @@ Server side: init serve import put receive check backup restore sweep doctor ben
 Your own key: key unlock lock whoami
 Staff side: queue show get note confirm-key decide ask resume extend hold answer forget close
 Keys and proof: keys audit
-By itself: deadline
+By itself: deadline id
 For packages: completions man
 
 Exit codes:
@@ -120,6 +121,7 @@ enum Command {
     Keys(keys::Keys),
     Audit(audit::Audit),
     Deadline(deadline::Deadline),
+    Id(id::Id),
     Completions(manual::Completions),
     Man(manual::Man),
 }
@@ -160,6 +162,7 @@ impl Command {
             Command::Keys(it) => it.run(json),
             Command::Audit(it) => it.run(),
             Command::Deadline(it) => it.run(),
+            Command::Id(it) => it.run(),
             Command::Completions(it) => it.run(),
             Command::Man(it) => it.run(),
         }

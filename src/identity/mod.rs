@@ -3,6 +3,7 @@
 //! A [`Proof`] is evidence that a member of the staff accepted. What carries personal data out
 //! (`reply::answer`) demands one, so that forgetting the check does not compile.
 
+pub mod evidence;
 pub mod mrz;
 pub mod numbers;
 pub mod origin;

@@ -22,6 +22,7 @@ mod full;
 mod fuzzed;
 mod haproxy;
 mod hostile;
+mod id;
 mod imap;
 mod imap_vault;
 mod imap_worker;
