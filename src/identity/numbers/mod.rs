@@ -10,7 +10,6 @@
 //!
 //! A number that checks is no proof that it was given out. Pure.
 
-pub mod find;
 pub mod national;
 
 use thiserror::Error;
@@ -53,7 +52,7 @@ fn digits<const N: usize>(text: &str) -> Result<[u8; N], NumberError> {
 }
 
 /// What people put between the digits of a number.
-pub(crate) const fn is_separator(character: char) -> bool {
+const fn is_separator(character: char) -> bool {
     matches!(character, ' ' | '.' | '-' | '/' | '\u{a0}' | '\u{202f}' | '\u{2010}'..='\u{2014}')
 }
 
