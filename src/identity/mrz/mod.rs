@@ -2,7 +2,7 @@
 //! really carry it.
 //!
 //! [`read`] takes lines as a person or a recogniser hands them over, mends what can be mended
-//! honestly ([`repair`]), and says of every field what it holds and of every check digit whether it
+//! honestly (`repair`), and says of every field what it holds and of every check digit whether it
 //! fits. A wrong field costs that field only. Check digits are weak: they cannot see a swap within
 //! a class (`1 B L V`), and none covers the name of a card or passport. So nothing here says that a
 //! document is genuine. Pure.
