@@ -546,13 +546,15 @@ impl Poller<'_> {
             if raw.len() > self.account.max_letter {
                 return Ok(Some(raw));
             }
-            // What a server says of the size may be wrong in both directions: it ends where there is
-            // nothing more, also when it is asked twice.
-            if piece.is_empty() && raw.len() < size && !asked_twice {
+            // What a server says of the size may be wrong in both directions, or nothing: it ends where
+            // there is nothing more, also when it is asked twice. A short piece alone is no end.
+            let is_enough = mail.size.is_some() && raw.len() >= size;
+            if piece.is_empty() && !is_enough && !asked_twice {
                 asked_twice = true;
                 continue;
             }
-            if piece.is_empty() || (piece.len() != SLICE as usize && raw.len() >= size) {
+            asked_twice = false;
+            if piece.is_empty() || (piece.len() != SLICE as usize && is_enough) {
                 break;
             }
         }
