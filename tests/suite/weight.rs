@@ -5,6 +5,10 @@
 #[cfg(kluis_lab)]
 use std::borrow::Cow;
 use std::collections::HashMap;
+#[cfg(kluis_lab)]
+use std::io::{Read as _, Write as _};
+#[cfg(kluis_lab)]
+use std::os::unix::net::UnixListener;
 
 use crate::containers::{Entry, letter_with, zip};
 use crate::mail_client::{Client as Sender, letter};
@@ -123,6 +127,21 @@ fn many_large_letters_at_once_are_put_off_and_take_no_more_than_they_may() {
     assert!(grown <= BOUND, "{} MiB", grown >> 20);
 }
 
+/// A clamd that says that it is there, and then nothing about whatever it is given.
+#[cfg(kluis_lab)]
+fn hanging_clamd(place: &std::path::Path) {
+    let listener = UnixListener::bind(place).expect("binds");
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            let mut greeting = [0; b"zIDSESSION\0zPING\0".len()];
+            if stream.read_exact(&mut greeting).is_ok() && stream.write_all(b"1: PONG\0").is_ok() {
+                held.push(stream);
+            }
+        }
+    });
+}
+
 /// Small on the wire, and large once they are open; and a virus scanner that does not answer holds them
 /// up where they are largest.
 #[cfg(kluis_lab)]
@@ -141,7 +160,7 @@ fn many_archives_at_once_take_no_more_than_they_may() {
     };
     let world = World::found();
     let place = world.root.path().join("clamd.sock");
-    let _silent = std::os::unix::net::UnixListener::bind(&place).expect("binds");
+    hanging_clamd(&place);
     let file = world.state().join("kluis.toml");
     let config = std::fs::read_to_string(&file).expect("is read");
     let scan = format!("[scan]\nclamd = {place:?}\nseconds = 2\n");
