@@ -84,7 +84,8 @@ fn answer(question: &[u8], zone: &HashMap<String, Say>) -> Option<Vec<u8>> {
     let reply = |id: [u8; 2], code: u8, records: &[(u16, Vec<u8>)]| {
         let mut bytes = vec![id[0], id[1], 0x81, 0x80 | code, 0, 1];
         bytes.extend((records.len() as u16).to_be_bytes());
-        bytes.extend([0; 4]);
+        let says_no = records.is_empty() && matches!(code, 0 | 3);
+        bytes.extend([0, u8::from(says_no), 0, 0]);
         bytes.extend(asked);
         for (kind, data) in records {
             bytes.extend([0xc0, 12]);
@@ -92,6 +93,11 @@ fn answer(question: &[u8], zone: &HashMap<String, Say>) -> Option<Vec<u8>> {
             bytes.extend([0, 1, 0, 0, 0, 60]);
             bytes.extend((data.len() as u16).to_be_bytes());
             bytes.extend(data);
+        }
+        // Whose zone it is, and how long a no may be remembered (RFC 2308 §3).
+        if says_no {
+            bytes.extend([0, 0, 6, 0, 1, 0, 0, 0, 60, 0, 22, 0, 0]);
+            bytes.extend([1u32, 3600, 600, 86_400, 60].map(u32::to_be_bytes).concat());
         }
         bytes
     };
