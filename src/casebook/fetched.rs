@@ -13,7 +13,7 @@
 //!
 //! How mails are fetched is the business of `inbox::imap`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Casebook, Error};
 use crate::ids::Digest;
@@ -97,8 +97,8 @@ pub struct Fetched {
 struct Progress {
     /// Every mail up to this UID was dealt with.
     last: u32,
-    /// Those that are letters here.
-    letters: BTreeSet<u32>,
+    /// Those that are letters here, and when each was sealed, in minutes since 1970.
+    letters: BTreeMap<u32, u64>,
     /// Those that could not be fetched, and when that was given up, in minutes since 1970.
     aside: BTreeMap<u32, u64>,
 }
@@ -201,7 +201,7 @@ impl Mailboxes {
         }
         progress.aside.remove(&uid);
         if entry.letter.is_some() {
-            progress.letters.insert(uid);
+            progress.letters.insert(uid, entry.minute);
         }
     }
 
@@ -259,15 +259,16 @@ impl Casebook {
     pub fn is_letter(&self, mail: MailId) -> bool {
         let state = self.state();
         let progress = state.mailboxes.progress(mail.mailbox, mail.validity);
-        progress.is_some_and(|progress| progress.letters.contains(&mail.uid))
+        progress.is_some_and(|progress| progress.letters.contains_key(&mail.uid))
     }
 
-    /// UIDs of all mails that are letters here, in their order.
+    /// UIDs of all mails that are letters here, in their order, and when each was sealed, in minutes
+    /// since 1970.
     #[must_use]
-    pub fn letters_in(&self, mailbox: Digest, validity: u32) -> Vec<u32> {
+    pub fn letters_in(&self, mailbox: Digest, validity: u32) -> Vec<(u32, u64)> {
         let state = self.state();
         let progress = state.mailboxes.progress(mailbox, validity);
-        progress.map_or_else(Vec::new, |p| p.letters.iter().copied().collect())
+        progress.map_or_else(Vec::new, |p| p.letters.iter().map(|(uid, at)| (*uid, *at)).collect())
     }
 
     /// Mails that could not be fetched, and when that was given up, in minutes since 1970.
@@ -321,7 +322,7 @@ mod tests {
         };
         let is = |boxes: &Mailboxes, validity| {
             let progress = boxes.progress(mailbox, validity).expect("was seen").clone();
-            let letters: Vec<u32> = progress.letters.into_iter().collect();
+            let letters: Vec<u32> = progress.letters.into_keys().collect();
             (progress.last, letters, progress.aside.into_iter().collect::<Vec<_>>())
         };
         let boxes = enter(Fact::MailFetched, 7, 3, true, 1);
@@ -356,7 +357,7 @@ mod tests {
             ("a", "h1", 1, "u", "f"),
             ("a", "h", 11, "u", "f"),
         ];
-        let all: BTreeSet<_> =
+        let all: std::collections::BTreeSet<_> =
             places.map(|(a, h, p, u, f)| *Place::of(a, h, p, u, f).whole.as_bytes()).into();
         assert_eq!(all.len(), places.len());
         assert_eq!(

@@ -91,11 +91,13 @@ impl Keeper for Book {
         self.written().letters.iter().any(|(letter, _)| *letter == mail)
     }
 
-    fn letters(&self, mailbox: Digest, validity: u32) -> Vec<u32> {
+    fn letters(&self, mailbox: Digest, validity: u32) -> Vec<(u32, u64)> {
         let written = self.written();
         let ids = written.letters.iter().map(|(mail, _)| mail);
         let ours = ids.filter(|mail| mail.mailbox == mailbox && mail.validity == validity);
-        ours.map(|mail| mail.uid).collect::<BTreeSet<_>>().into_iter().collect()
+        let uids: BTreeSet<u32> = ours.map(|mail| mail.uid).collect();
+        // Sealed after whatever came.
+        uids.into_iter().map(|uid| (uid, u64::MAX / 2)).collect()
     }
 
     fn aside(&self, mailbox: Digest, validity: u32) -> Vec<(u32, u64)> {

@@ -4,8 +4,9 @@
 //! begun: everything up to the highest UID that the ledger names was dealt with. So a mail that cannot
 //! be fetched is either tried again now or given up in the ledger; it stays in the mailbox, and is
 //! tried again every day. One that cannot be taken here, for want of room or of what seals it, is never
-//! given up: it waits, longer each time. One that ends before the length that its server told is
-//! sealed as far as it came, and entered as one that stays where it is: what is missing may lie there.
+//! given up: it waits, longer each time. One that ends before the length that its server told, or
+//! whose length it does not tell, is sealed as far as it came, and entered as one that stays where it
+//! is: what is missing may lie there.
 
 use std::collections::HashMap;
 
@@ -27,6 +28,16 @@ use crate::secret::Personal;
 const SLICE: u32 = 1 << 20;
 /// Bytes that an answer may be longer than what was asked for.
 const SLACK: usize = 64 * 1024;
+/// Slices of a mail that may be as short as their server likes; of more than these each brings so many
+/// bytes on average.
+const SHORT_SLICES: usize = 64;
+const LEAST_SLICE: usize = 4 * 1024;
+/// Lists that one look may need until it is known which mails cannot be listed, and mails that these
+/// may name.
+const MOST_LISTS: u32 = 2_000;
+const MOST_LISTED: usize = 200_000;
+/// Mails that went before they came which are looked for once more.
+const MOST_MISSING: usize = 1_000;
 /// Tries of a mail that fails, before it is given up; and of deleting or moving one.
 pub(super) const TRIES: u32 = 3;
 /// Times that a mail is not taken here before somebody is told; and, if that may be the mail's fault,
@@ -34,7 +45,7 @@ pub(super) const TRIES: u32 = 3;
 const WAITS: u32 = 3;
 const BUSY: u32 = 8;
 /// Minutes until a mail that was given up is tried again.
-const AGAIN: u64 = 24 * 60;
+pub(super) const AGAIN: u64 = 24 * 60;
 
 /// Whether all was dealt with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +66,17 @@ struct Waiting {
     pauses: Pauses,
 }
 
+/// A mail that is sealed and could not be deleted or moved.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Left {
+    /// How often that failed.
+    pub(super) tries: u32,
+    /// Whether a copy is in the other folder.
+    pub(super) is_copied: bool,
+    /// When it was tried last, in minutes since 1970.
+    pub(super) tried: u64,
+}
+
 /// What is remembered from one connection to the next. Nothing of it need survive the process.
 #[derive(Debug, Default)]
 pub(super) struct Hands {
@@ -66,12 +88,18 @@ pub(super) struct Hands {
     window: Option<u32>,
     /// The mail that waits for room here; those behind it wait, too.
     waiting: Option<Waiting>,
+    /// Mails that were listed and not there any more: a server may have said so by mistake.
+    missing: Vec<u32>,
     /// When each mail that was given up was tried again, in minutes since 1970.
     again: HashMap<u32, u64>,
-    /// Sealed, and not deleted or moved yet: how often that failed, and whether a copy is there.
-    pub(super) left: HashMap<u32, (u32, bool)>,
+    /// Sealed, and not deleted or moved yet.
+    pub(super) left: HashMap<u32, Left>,
     /// Nobody looked yet what earlier connections left.
     pub(super) is_fresh: bool,
+    /// Looking for what they left ended a connection: the next one fetches first.
+    left_is_hard: bool,
+    /// The server said that it began its UIDs again, and was not asked once more.
+    seems_to_begin_again: bool,
     /// What others marked as deleted keeps sealed mails from being removed.
     pub(super) is_hindered: bool,
     /// Mails given up since one came.
@@ -168,17 +196,23 @@ impl Poller<'_> {
             );
         }
         let mut last = known.unwrap_or(0);
-        // A server that gives UIDs out again under the same UIDVALIDITY: what is known of them counts
-        // for nothing. An empty mailbox shows it, too, and is the last to do so.
-        let began_again = match opened.next {
-            Some(next) if next <= last && opened.mails == 0 => true,
-            Some(next) if next <= last => {
-                let listing = source.list(last, Some(last)).await?;
-                !listing.has_unreadable && !listing.mails.iter().any(|mail| mail.uid == last)
+        let next = opened.next.filter(|&next| next > 0);
+        let mut left = None;
+        if !self.began_again(source, last, next, opened.mails).await? {
+            left = if std::mem::take(&mut self.hands.left_is_hard) {
+                Some(Vec::new())
+            } else {
+                self.hands.left_is_hard = true;
+                let left = self.left_behind(source).await?;
+                self.hands.left_is_hard = false;
+                left
+            };
+        }
+        if left.is_none() {
+            // A server that is behind, or a copy of it that is, may look so: it is asked once more.
+            if !std::mem::replace(&mut self.hands.seems_to_begin_again, true) {
+                return Err(Fault::Unreadable);
             }
-            _ => false,
-        };
-        if began_again {
             tracing::warn!(account = self.account.name, "the server began its UIDs again");
             if !self.keeper.pass_over(MailId { mailbox, validity, uid: 0 }).await {
                 return Ok(Polled::Later(Fault::Busy));
@@ -187,19 +221,45 @@ impl Poller<'_> {
             self.hands.of(validity);
             last = 0;
         }
+        self.hands.seems_to_begin_again = false;
         if opened.mails == 0 {
             self.hands.left.clear();
             self.tell_of_left();
             return Ok(Polled::All);
         }
-        self.settle(source).await?;
-        if let later @ Polled::Later(_) = self.try_given_up(source).await? {
-            return Ok(later);
+        let missing = std::mem::take(&mut self.hands.missing);
+        // What cannot be removed, or was given up, holds no new mail up.
+        let mut fetched = match last {
+            u32::MAX => Polled::All,
+            last => self.fetch_new(source, last, next).await?,
+        };
+        if fetched == Polled::All {
+            fetched = self.look_again(source, missing).await?;
         }
-        if last == u32::MAX {
-            return Ok(Polled::All);
+        self.settle(source, left.unwrap_or_default()).await?;
+        match fetched {
+            Polled::All => self.try_given_up(source).await,
+            later @ Polled::Later(_) => Ok(later),
         }
-        self.fetch_new(source, last, opened.next).await
+    }
+
+    /// Whether a server gives UIDs out again under the same UIDVALIDITY: what is known of them counts
+    /// for nothing then. An empty mailbox shows it, too, and is the last to do so.
+    async fn began_again<S: MailSource>(
+        &self,
+        source: &mut S,
+        last: u32,
+        next: Option<u32>,
+        mails: u32,
+    ) -> Result<bool, Fault> {
+        if last == 0 || next.is_none_or(|next| next > last) {
+            return Ok(false);
+        }
+        if mails == 0 {
+            return Ok(true);
+        }
+        let listing = source.list(last, Some(last)).await?;
+        Ok(!listing.has_unreadable && !listing.mails.iter().any(|mail| mail.uid == last))
     }
 
     pub(super) fn id(&self, uid: u32) -> MailId {
@@ -222,8 +282,6 @@ impl Poller<'_> {
             };
             // Of `n:*` a server gives the last mail even if its UID is below n (RFC 9051 §9).
             mails.retain(|mail| mail.uid >= from && to.is_none_or(|to| mail.uid <= to));
-            mails.sort_unstable();
-            mails.dedup_by_key(|mail| mail.uid);
             if let later @ Polled::Later(_) = self.fetch_all(source, mails).await? {
                 return Ok(later);
             }
@@ -232,6 +290,8 @@ impl Poller<'_> {
                 Some(to) if to < top => from = to + 1,
                 _ => break,
             }
+            // What it failed at is behind.
+            self.hands.window = self.hands.window.map(|window| window.saturating_mul(2));
         }
         self.hands.window = None;
         Ok(Polled::All)
@@ -285,16 +345,21 @@ impl Poller<'_> {
     ) -> Result<Vec<Listed>, Fault> {
         let listing = source.list(from, to).await?;
         if !listing.has_unreadable {
-            return Ok(listing.mails);
+            return Ok(merged(listing.mails));
         }
         let highest = listing.mails.iter().map(|mail| mail.uid).max().unwrap_or(from);
         let top = to.or(next.map(|next| next.saturating_sub(1))).unwrap_or(u32::MAX).max(highest);
-        let mut mails = Vec::new();
+        let (mut mails, mut lists) = (Vec::new(), 0);
         let mut ranges = vec![(from, top)];
         while let Some((low, high)) = ranges.pop() {
-            let listing = source.list(low, Some(high)).await?;
+            let mut listing = source.list(low, Some(high)).await?;
+            listing.mails.retain(|mail| (low..=high).contains(&mail.uid));
+            lists += 1;
+            if lists > MOST_LISTS || mails.len() + listing.mails.len() > MOST_LISTED {
+                return Err(Fault::TooMany);
+            }
             if !listing.has_unreadable {
-                mails.extend(listing.mails);
+                mails.extend(merged(listing.mails));
             } else if low == high {
                 mails.push(Listed { uid: low, size: None, arrived: None });
             } else {
@@ -336,9 +401,30 @@ impl Poller<'_> {
                 continue;
             }
             self.hands.again.insert(uid, now);
-            let listing = source.list(uid, Some(uid)).await?;
-            if let Some(mail) = listing.mails.into_iter().find(|mail| mail.uid == uid)
+            let mails = merged(source.list(uid, Some(uid)).await?.mails);
+            if let Some(mail) = mails.into_iter().find(|mail| mail.uid == uid)
                 && let later @ Polled::Later(_) = self.deal_with(source, mail, true).await?
+            {
+                return Ok(later);
+            }
+        }
+        Ok(Polled::All)
+    }
+
+    /// Takes those that were not there any more the last time, if they are now. What goes wrong with
+    /// one is the end of looking for the others.
+    async fn look_again<S: MailSource>(
+        &mut self,
+        source: &mut S,
+        missing: Vec<u32>,
+    ) -> Result<Polled, Fault> {
+        for uid in missing {
+            let mails = merged(source.list(uid, Some(uid)).await?.mails);
+            if self.keeper.is_letter(self.id(uid)) {
+                continue;
+            }
+            if let Some(mail) = mails.into_iter().find(|mail| mail.uid == uid)
+                && let later @ Polled::Later(_) = self.deal_with(source, mail, false).await?
             {
                 return Ok(later);
             }
@@ -381,8 +467,15 @@ impl Poller<'_> {
                 lab::step("imap:finished");
                 Ok(Polled::All)
             }
-            Ok(Taken::Gone) => Ok(Polled::All),
-            Ok(Taken::Later(why)) => Ok(self.waits(mail.uid, why, given_up).await),
+            Ok(Taken::Gone) => {
+                if !given_up && self.hands.missing.len() < MOST_MISSING {
+                    self.hands.missing.push(mail.uid);
+                }
+                Ok(Polled::All)
+            }
+            // It has its day again, and takes nobody's place until then.
+            Ok(Taken::Later(_)) if given_up => Ok(Polled::All),
+            Ok(Taken::Later(why)) => Ok(self.waits(mail.uid, why).await),
             Ok(Taken::TooLong) if given_up => Ok(Polled::All),
             Ok(Taken::TooLong) => {
                 let why = "a mail is longer than a letter may be: it stays in the mailbox";
@@ -409,7 +502,7 @@ impl Poller<'_> {
     }
 
     /// A mail cannot be taken here now: it is not fetched again at once, and less and less often.
-    async fn waits(&mut self, uid: u32, why: Fault, given_up: bool) -> Polled {
+    async fn waits(&mut self, uid: u32, why: Fault) -> Polled {
         let pace = &self.account.pace;
         let waiting = self.hands.waiting.take().filter(|waiting| waiting.uid == uid);
         let (times, mut pauses) = waiting.map_or_else(
@@ -424,7 +517,7 @@ impl Poller<'_> {
             tracing::warn!(account, uid, %why, ?pause, "a mail could not be taken: it waits");
         }
         // For want of room, or of what seals, no mail is given up: it is not the mail's fault.
-        if why == Fault::Busy && times >= BUSY && !given_up {
+        if why == Fault::Busy && times >= BUSY {
             let told = "a mail cannot be taken here: it stays in the mailbox";
             if self.give_up(uid, told).await {
                 return Polled::All;
@@ -465,6 +558,7 @@ impl Poller<'_> {
     }
 
     async fn take<S: MailSource>(&mut self, source: &mut S, mail: &Listed) -> Result<Taken, Fault> {
+        let mail = &self.with_size(source, *mail).await?;
         let size = mail.size.unwrap_or(0) as usize;
         if size > self.account.max_letter {
             return Ok(Taken::TooLong);
@@ -492,7 +586,7 @@ impl Poller<'_> {
             return Ok(Taken::TooLong);
         }
         let fetched = Fetched { mail: self.id(mail.uid), arrived: mail.arrived };
-        let is_whole = mail.size.map_or(!raw.is_empty(), |size| raw.len() >= size as usize);
+        let is_whole = mail.size.is_some_and(|size| raw.len() >= size as usize);
         let envelope = self.envelope(&raw);
         let (fetched, share) = (Some(fetched), share.into());
         let delivery = Delivery { envelope, raw, trusted: true, fetched, share };
@@ -508,6 +602,22 @@ impl Poller<'_> {
         })
     }
 
+    /// A mail whose size was not told is asked about once more. None has no bytes at all.
+    async fn with_size<S: MailSource>(
+        &self,
+        source: &mut S,
+        mail: Listed,
+    ) -> Result<Listed, Fault> {
+        let is_size = |size: &u32| *size > 0;
+        let mut size = mail.size.filter(is_size);
+        if size.is_none() {
+            let mails = merged(source.list(mail.uid, Some(mail.uid)).await?.mails);
+            let again = mails.into_iter().find(|again| again.uid == mail.uid);
+            size = again.and_then(|again| again.size).filter(is_size);
+        }
+        Ok(Listed { size, ..mail })
+    }
+
     /// The bytes of a mail, in slices; `None` if there is no memory for it now. While a slice is asked
     /// for it is there as it came, as it is written anew, and in the hands of the client library.
     async fn fetch<S: MailSource>(
@@ -518,7 +628,10 @@ impl Poller<'_> {
     ) -> Result<Option<Vec<u8>>, Fault> {
         let size = mail.size.unwrap_or(0) as usize;
         let (mut raw, mut asked_twice, mut cuts) = (Vec::new(), false, true);
-        loop {
+        for slices in 0.. {
+            if slices > SHORT_SLICES && raw.len() < slices * LEAST_SLICE {
+                return Err(Fault::Slow);
+            }
             // A server that cuts nothing sends all of it at once, and all of it again.
             let all = match cuts {
                 _ if raw.is_empty() => size,
@@ -548,7 +661,7 @@ impl Poller<'_> {
             }
             // What a server says of the size may be wrong in both directions, or nothing: it ends where
             // there is nothing more, also when it is asked twice. A short piece alone is no end.
-            let is_enough = mail.size.is_some() && raw.len() >= size;
+            let is_enough = mail.size.is_some() && raw.len() == size;
             if piece.is_empty() && !is_enough && !asked_twice {
                 asked_twice = true;
                 continue;
@@ -576,6 +689,21 @@ impl Poller<'_> {
             tls: self.account.security != super::Security::None,
         }
     }
+}
+
+/// Each mail once, with all that was said of it: when somebody changes a flag meanwhile, a server says
+/// a mail's UID once more, and nothing else of it.
+fn merged(mut mails: Vec<Listed>) -> Vec<Listed> {
+    mails.sort_unstable();
+    mails.dedup_by(|next, kept| {
+        let is_same = next.uid == kept.uid;
+        if is_same {
+            kept.size = kept.size.or(next.size);
+            kept.arrived = kept.arrived.or(next.arrived);
+        }
+        is_same
+    });
+    mails
 }
 
 /// The address in the first `Return-Path`, if one stands in the header.

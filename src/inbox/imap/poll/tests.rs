@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::super::settle::CLOCKS_DIFFER;
 use super::super::source::{Listing, Opened, Sealed};
 use super::super::{Login, Pace, Security, Task};
 use super::*;
@@ -23,6 +24,16 @@ struct Fake {
     gone_deaf: Option<u32>,
     /// The next answers about what is behind a first slice are empty.
     empty: u32,
+    /// When every mail came, in seconds since 1970.
+    arrived: u64,
+    /// Somebody changes a flag while mails are listed: of each its UID is said once more.
+    echoes: bool,
+    /// There is something in every list that cannot be read.
+    is_unreadable: bool,
+    /// The longest slice, if it is not what was asked for.
+    longest_slice: Option<usize>,
+    /// What cannot be removed ends the connection.
+    is_stuck: bool,
     fetched: Vec<u32>,
     lists: u32,
 }
@@ -53,9 +64,15 @@ impl MailSource for Fake {
         let listed = self.mails.range(first..=top).map(|(uid, raw)| Listed {
             uid: *uid,
             size: self.claims.get(uid).copied().unwrap_or(u32::try_from(raw.len()).ok()),
-            arrived: None,
+            arrived: Some(self.arrived),
         });
-        Ok(Listing { mails: listed.collect(), has_unreadable: false })
+        let mut mails: Vec<Listed> = listed.collect();
+        if self.echoes {
+            let echoes = mails.iter().map(|mail| Listed { size: None, arrived: None, ..*mail });
+            let echoes: Vec<Listed> = echoes.collect();
+            mails.extend(echoes);
+        }
+        Ok(Listing { mails, has_unreadable: self.is_unreadable })
     }
 
     async fn slice(&mut self, uid: u32, at: u32, length: u32, _: usize) -> Result<Piece, Fault> {
@@ -72,7 +89,8 @@ impl MailSource for Fake {
             return Ok(Piece::Bytes(Vec::new()));
         }
         let rest = self.mails[&uid].get(at as usize..).unwrap_or_default();
-        Ok(Piece::Bytes(rest[..rest.len().min(length as usize)].to_vec()))
+        let length = self.longest_slice.unwrap_or(length as usize);
+        Ok(Piece::Bytes(rest[..rest.len().min(length)].to_vec()))
     }
 
     async fn present(&mut self, from: u32, to: u32) -> Result<Vec<u32>, Fault> {
@@ -84,6 +102,9 @@ impl MailSource for Fake {
     }
 
     async fn delete(&mut self, uid: u32, _: &Sealed<'_>) -> Result<(), Fault> {
+        if self.is_stuck {
+            return Err(Fault::Slow);
+        }
         self.mails.remove(&uid).map(drop).ok_or(Fault::No)
     }
 
@@ -104,6 +125,9 @@ impl MailSource for Fake {
 
 /// What the ledger calls the mailbox.
 const MAILBOX: Digest = Digest::new([7; 32]);
+
+/// When every letter was sealed, in minutes since 1970.
+const SEALED: u64 = 1000;
 
 /// A ledger in memory.
 #[derive(Default)]
@@ -135,6 +159,9 @@ impl Book {
         let mut written = self.written();
         let last = written.last.entry(mail.validity).or_default();
         *last = if mail.uid == 0 { 0 } else { mail.uid.max(*last) };
+        if mail.uid == 0 {
+            written.letters.retain(|letter| letter.validity != mail.validity);
+        }
     }
 }
 
@@ -147,10 +174,10 @@ impl Keeper for Book {
         !self.written().has_no_room
     }
 
-    fn letters(&self, _: Digest, validity: u32) -> Vec<u32> {
+    fn letters(&self, _: Digest, validity: u32) -> Vec<(u32, u64)> {
         let written = self.written();
         let letters = written.letters.iter().filter(|mail| mail.validity == validity);
-        let mut uids: Vec<u32> = letters.map(|mail| mail.uid).collect();
+        let mut uids: Vec<(u32, u64)> = letters.map(|mail| (mail.uid, SEALED)).collect();
         uids.sort_unstable();
         uids
     }
@@ -341,7 +368,15 @@ async fn a_mail_that_the_vault_never_takes_is_given_up_and_lies_there() {
 
 #[tokio::test]
 async fn a_mail_that_ends_before_its_end_is_sealed_and_stays_where_it_is() {
-    for (length, claim) in [(100, Some(101)), (0, None), (SLICE as usize + 9, Some(SLICE + 10))] {
+    // Of one whose size is not told nobody knows where it ends, and none is empty.
+    for (length, claim) in [
+        (100, Some(101)),
+        (0, None),
+        (1, None),
+        (0, Some(0)),
+        (1, Some(0)),
+        (SLICE as usize + 9, Some(SLICE + 10)),
+    ] {
         let (mut fake, book, mut hands) = (Fake::of(&[1, 2]), Book::default(), Hands::default());
         fake.mails.insert(1, vec![b'x'; length]);
         fake.claims.insert(1, claim);
@@ -356,13 +391,14 @@ async fn a_mail_that_ends_before_its_end_is_sealed_and_stays_where_it_is() {
         }
         assert_eq!(fake.fetched, fetched);
     }
-    // One that is empty and said to be is whole, and so is one that is longer than was said.
-    for (length, claim) in [(0, Some(0)), (1, None), (100, Some(99))] {
+    // One that is longer than was said is whole, also where the server gives less at once.
+    for longest_slice in [None, Some(60)] {
         let (mut fake, book, mut hands) = (Fake::of(&[1]), Book::default(), Hands::default());
-        fake.mails.insert(1, vec![b'x'; length]);
-        fake.claims.insert(1, claim);
+        fake.mails.insert(1, vec![b'x'; 300]);
+        fake.claims.insert(1, Some(99));
+        fake.longest_slice = longest_slice;
         polls(1, After::Delete, &mut fake, &book, &mut hands).await;
-        assert_eq!((book.uids(), fake.mails.len()), (vec![1], 0));
+        assert_eq!((book.uids(), fake.mails.len(), book.written().bytes), (vec![1], 0, 300));
         assert!(book.written().aside.is_empty());
     }
 }
@@ -435,6 +471,145 @@ async fn while_the_vault_takes_no_mail_at_all_none_is_given_up() {
     assert!(book.written().aside.is_empty());
     polls(1, After::Delete, &mut fake, &book, &mut hands).await;
     assert_eq!((book.uids(), fake.mails.len()), (vec![3, 5], 0));
+}
+
+#[tokio::test]
+async fn a_flag_that_somebody_changes_takes_nothing_from_what_is_known_of_a_mail() {
+    let (mut fake, book, mut hands) = (Fake::of(&[1, 2]), Book::default(), Hands::default());
+    fake.echoes = true;
+    fake.claims.insert(2, Some(5 << 20));
+    polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!((book.uids(), fake.fetched.as_slice()), (vec![1], &[1][..]), "2 is too long");
+    assert_eq!(fake.mails.keys().copied().collect::<Vec<_>>(), [2]);
+    book.written().now = AGAIN;
+    polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!(fake.fetched, [1], "and so it is the next day");
+}
+
+#[tokio::test]
+async fn mails_that_came_after_the_ones_that_are_sealed_are_others_and_none_of_them_is_deleted() {
+    let sealed = |book: &Book| {
+        for uid in 1..=3 {
+            let mail = MailId { mailbox: MAILBOX, validity: 7, uid };
+            book.written().letters.push(mail);
+            book.enter(mail);
+        }
+    };
+    for (arrived, is_other) in [((SEALED + CLOCKS_DIFFER + 1) * 60, true), (SEALED * 60, false)] {
+        let (mut fake, book, mut hands) =
+            (Fake::of(&[1, 2, 3, 4]), Book::default(), Hands::default());
+        sealed(&book);
+        fake.arrived = arrived;
+        polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+        assert_eq!(fake.mails.len(), if is_other { 4 } else { 0 }, "it is asked once more");
+        polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+        let fetched: &[u32] = if is_other { &[1, 2, 3, 4] } else { &[4] };
+        assert_eq!((fake.fetched.as_slice(), fake.mails.len()), (fetched, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_behind_once_has_not_begun_its_uids_again() {
+    for is_empty in [false, true] {
+        let (mut fake, book, mut hands) = (Fake::of(&[1, 2, 3]), Book::default(), Hands::default());
+        polls(1, After::Keep, &mut fake, &book, &mut hands).await;
+        let mails = fake.mails.clone();
+        let behind = |fake: &mut Fake| {
+            fake.next = 3;
+            fake.mails.retain(|uid, _| !is_empty && *uid < 3);
+        };
+        for _ in 0..3 {
+            behind(&mut fake);
+            polls(1, After::Keep, &mut fake, &book, &mut hands).await;
+            (fake.next, fake.mails) = (4, mails.clone());
+            polls(1, After::Keep, &mut fake, &book, &mut hands).await;
+        }
+        assert_eq!(fake.fetched, [1, 2, 3]);
+        behind(&mut fake);
+        polls(2, After::Keep, &mut fake, &book, &mut hands).await;
+        (fake.next, fake.mails) = (4, mails.clone());
+        polls(1, After::Keep, &mut fake, &book, &mut hands).await;
+        assert_eq!(book.uids(), [1, 2, 3], "this time it has");
+        assert_eq!(fake.fetched, [1, 2, 3, 1, 2, 3]);
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_is_said_to_be_gone_and_is_there_is_looked_for_once_more() {
+    let (mut fake, book, mut hands) = (Fake::of(&[1, 2]), Book::default(), Hands::default());
+    hands.of(7);
+    hands.missing = vec![1, 5];
+    book.enter(MailId { mailbox: MAILBOX, validity: 7, uid: 1 });
+    polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!((book.uids(), fake.mails.len()), (vec![2, 1], 0));
+    assert!(hands.missing.is_empty());
+}
+
+#[tokio::test]
+async fn a_uid_that_cannot_be_is_as_if_nothing_were_said() {
+    let (mut fake, book, mut hands) = (Fake::of(&[1, 2]), Book::default(), Hands::default());
+    fake.next = 0;
+    polls(2, After::Keep, &mut fake, &book, &mut hands).await;
+    assert_eq!((book.uids(), fake.fetched.as_slice()), (vec![1, 2], &[1, 2][..]));
+}
+
+#[tokio::test]
+async fn what_cannot_be_removed_holds_no_new_mail_up_and_is_tried_again_the_next_day() {
+    let uids: Vec<u32> = (1..=20).collect();
+    let (mut fake, book, mut hands) = (Fake::of(&uids), Book::default(), Hands::default());
+    polls(1, After::Keep, &mut fake, &book, &mut hands).await;
+    fake.is_stuck = true;
+    fake.mails.insert(21, b"Subject: 21\r\n\r\n".to_vec());
+    fake.next = 22;
+    polls(1, After::Delete, &mut fake, &book, &mut Hands::default()).await;
+    assert_eq!(book.uids().last(), Some(&21));
+    polls(100, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!(fake.mails.len(), 21);
+    fake.is_stuck = false;
+    polls(3, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!(fake.mails.len(), 21, "each failed so often that it waits");
+    book.written().now += AGAIN;
+    polls(3, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!((fake.mails.len(), fake.fetched.len()), (0, 21));
+}
+
+#[tokio::test]
+async fn behind_what_cannot_be_listed_large_steps_are_taken_again() {
+    let far = u32::MAX - 9;
+    let (mut fake, book, mut hands) =
+        (Fake::of(&[1, 2, 3, far]), Book::default(), Hands::default());
+    fake.gone_deaf = Some(2);
+    polls(120, After::Keep, &mut fake, &book, &mut hands).await;
+    assert_eq!((book.uids(), book.written().aside.clone()), (vec![1, 3, far], vec![(2, 0)]));
+    assert!(fake.lists < 400, "{}", fake.lists);
+}
+
+#[tokio::test]
+async fn a_server_whose_lists_can_never_be_read_is_asked_for_so_many_and_no_more() {
+    let (mut fake, book, mut hands) = (Fake::of(&[1, 2]), Book::default(), Hands::default());
+    (fake.is_unreadable, fake.next) = (true, u32::MAX);
+    polls(1, After::Keep, &mut fake, &book, &mut hands).await;
+    assert!(fake.lists <= MOST_LISTS + 2, "{}", fake.lists);
+    assert!(book.uids().is_empty());
+}
+
+#[tokio::test]
+async fn a_mail_that_comes_byte_for_byte_is_given_up() {
+    let (mut fake, book, mut hands) = (Fake::of(&[1, 2]), Book::default(), Hands::default());
+    fake.mails.insert(1, vec![b'x'; 2 * SHORT_SLICES * LEAST_SLICE]);
+    fake.longest_slice = Some(LEAST_SLICE / 2);
+    polls(TRIES + 1, After::Keep, &mut fake, &book, &mut hands).await;
+    assert_eq!((book.uids(), book.written().aside.clone()), (vec![2], vec![(1, 0)]));
+    assert!(
+        fake.fetched.len() <= (SHORT_SLICES + 1) * TRIES as usize + 2,
+        "{:?}",
+        fake.fetched.len()
+    );
+    // Slices that are short and not that short are no matter.
+    fake.longest_slice = Some(LEAST_SLICE);
+    book.written().now = AGAIN;
+    polls(1, After::Keep, &mut fake, &book, &mut hands).await;
+    assert_eq!(book.uids(), [2, 1]);
 }
 
 #[test]
