@@ -451,6 +451,38 @@ fn esearch(mailbox: &mut Mailbox, command: &str) -> Twist {
     Twist::Say(format!("* ESEARCH (TAG \"TAG\") UID{all}\r\n{end}").into_bytes())
 }
 
+/// Of the first mail it says that there is more than there is.
+fn longer(mailbox: &mut Mailbox, command: &str) -> Twist {
+    if !command.contains("RFC822.SIZE") {
+        return Twist::Usual;
+    }
+    let answer = mailbox.answer("TAG", command);
+    let answer = String::from_utf8(answer).expect("is text");
+    Twist::Say(answer.replace("(UID 1 RFC822.SIZE ", "(UID 1 RFC822.SIZE 9").into_bytes())
+}
+
+#[test]
+fn a_mail_that_came_only_in_part_is_not_removed_with_others_that_are_sealed_whole() {
+    let there = server("part", 1, "IDLE", longer);
+    let worker = Worker::start(|password| vec![account("part", there.port, password)]);
+    eventually("it is set aside", || worker.book.written().aside.len() == 1);
+    {
+        let mut mailbox = there.mailbox();
+        mailbox.flagged.push(1);
+        mailbox.add(mail("part", 2));
+    }
+    eventually("the other is marked", || there.mailbox().count("UID STORE") > 0);
+    let polls = there.mailbox().count("SELECT");
+    eventually("more polls", || there.mailbox().count("SELECT") > polls + 3);
+    {
+        let mut mailbox = there.mailbox();
+        assert_eq!((mailbox.mails.len(), mailbox.count("EXPUNGE")), (2, 0));
+        mailbox.flagged.retain(|uid| *uid != 1);
+    }
+    eventually("the other is removed", || there.mailbox().mails.len() == 1);
+    assert!(there.mailbox().mails.contains_key(&1));
+}
+
 #[test]
 fn whatever_a_search_says_nothing_is_removed_that_others_marked() {
     let of = |(name, twisted): &(&str, Twisted)| {
@@ -691,6 +723,18 @@ fn by_script(mailbox: &mut Mailbox, command: &str) -> Twist {
             None => Twist::Usual,
         },
         15 => Twist::Say(b"* 1 FETCH (UID 1 BODY[]<0> NIL)\r\nTAG OK\r\n".to_vec()),
+        // Somebody else changes flags meanwhile.
+        16 => {
+            let flags = mailbox.mails.keys().enumerate().map(|(number, uid)| {
+                format!("* {} FETCH (UID {uid} FLAGS (\\Seen))\r\n", number + 1)
+            });
+            let flags: String = flags.collect();
+            if command == "IDLE" || command.is_empty() {
+                return Twist::Usual;
+            }
+            let answer = mailbox.answer("TAG", command);
+            Twist::Say([flags.as_bytes(), &answer, flags.as_bytes()].concat())
+        }
         _ => Twist::Usual,
     }
 }
@@ -698,10 +742,13 @@ fn by_script(mailbox: &mut Mailbox, command: &str) -> Twist {
 /// How long it may take until all is dealt with, whatever was said.
 const PLAY_TIME: Duration = Duration::from_secs(60);
 
-/// Lets a server of four mails play a script. In the end every mail is sealed, or lies there and is
+/// Lets a server of five mails play a script. In the end every mail is sealed, or lies there and is
 /// known to; no more was removed than is sealed, and none came twice under one number.
 fn play(can: &'static str, script: &[u8]) {
     let there = server("any", 4, can, by_script);
+    // One is longer than what is fetched at once.
+    let long = [mail("any", 5), b"0123456789abcdef\r\n".repeat(60_000)].concat();
+    there.mailbox().add(long);
     there.mailbox().script = script.to_vec();
     let worker = Worker::start(|password| {
         let usual = account("any", there.port, password);
@@ -713,7 +760,8 @@ fn play(can: &'static str, script: &[u8]) {
             ..usual.pace
         };
         let after = if can.contains("MOVE") { After::Move("Done".into()) } else { After::Delete };
-        vec![Account { after, pace, every: Duration::from_millis(50), ..usual }]
+        let (every, max_letter) = (Duration::from_millis(50), 4 << 20);
+        vec![Account { after, pace, every, max_letter, ..usual }]
     });
     let is_over = || {
         let mailbox = there.mailbox();
@@ -765,8 +813,8 @@ proptest! {
 fn what_servers_did_once_is_survived() {
     // It tells no size, and sends fewer bytes than there are: what came is no whole mail.
     play("IDLE UIDPLUS", &[38, 231, 107, 190, 239, 113, 71, 19]);
-    play("UIDPLUS MOVE", &[14, 15, 16, 16, 16, 16, 16]);
+    play("UIDPLUS MOVE", &[14, 15, 17, 17, 17, 17, 17]);
     // The same, and then it says that there is no more.
-    play("IDLE UIDPLUS", &[5, 5, 14, 16, 16, 7, 7, 7, 7, 16, 16, 16, 16, 16, 16]);
-    play("IDLE UIDPLUS", &[15, 15, 14, 16, 16, 7, 7, 7, 7, 16, 16, 16, 16, 16, 16]);
+    play("IDLE UIDPLUS", &[5, 5, 14, 17, 17, 7, 7, 7, 7, 17, 17, 17, 17, 17, 17]);
+    play("IDLE UIDPLUS", &[15, 15, 14, 17, 17, 7, 7, 7, 7, 17, 17, 17, 17, 17, 17]);
 }
