@@ -75,7 +75,7 @@ impl MailId {
         Some(Self { mailbox, validity, uid })
     }
 
-    /// The entry that says so of it.
+    /// The entry that says that of it.
     pub(super) fn enter(self, entry: Entry) -> Entry {
         let count = u64::from(self.validity) << 32 | u64::from(self.uid);
         Entry { hash: Some(self.mailbox), count: Some(count), ..entry }
@@ -90,6 +90,8 @@ pub struct Fetched {
     /// When the mailbox got it, in seconds since 1970, if its server says so: the law counts from
     /// then.
     pub arrived: Option<u64>,
+    /// Whether it is all that its server says that there is. Else the mail stays where it is.
+    pub is_whole: bool,
 }
 
 /// How far one UIDVALIDITY of a mailbox was fetched.
@@ -97,8 +99,9 @@ pub struct Fetched {
 struct Progress {
     /// Every mail up to this UID was dealt with.
     last: u32,
-    /// Those that are letters here, and when each was sealed, in minutes since 1970.
-    letters: BTreeMap<u32, u64>,
+    /// Those that are letters here, and when the mailbox got each, in minutes since 1970, if that is
+    /// known.
+    letters: BTreeMap<u32, Option<u64>>,
     /// Those that could not be fetched, and when that was given up, in minutes since 1970.
     aside: BTreeMap<u32, u64>,
 }
@@ -197,11 +200,11 @@ impl Mailboxes {
         progress.last = progress.last.max(uid);
         if entry.kind == Fact::MailSetAside {
             progress.aside.insert(uid, entry.minute);
-            return;
+        } else {
+            progress.aside.remove(&uid);
         }
-        progress.aside.remove(&uid);
         if entry.letter.is_some() {
-            progress.letters.insert(uid, entry.minute);
+            progress.letters.insert(uid, entry.position);
         }
     }
 
@@ -262,10 +265,10 @@ impl Casebook {
         progress.is_some_and(|progress| progress.letters.contains_key(&mail.uid))
     }
 
-    /// UIDs of all mails that are letters here, in their order, and when each was sealed, in minutes
-    /// since 1970.
+    /// UIDs of all mails that are letters here, in their order, and when the mailbox got each, in
+    /// minutes since 1970, if that is known.
     #[must_use]
-    pub fn letters_in(&self, mailbox: Digest, validity: u32) -> Vec<(u32, u64)> {
+    pub fn letters_in(&self, mailbox: Digest, validity: u32) -> Vec<(u32, Option<u64>)> {
         let state = self.state();
         let progress = state.mailboxes.progress(mailbox, validity);
         progress.map_or_else(Vec::new, |p| p.letters.iter().map(|(uid, at)| (*uid, *at)).collect())

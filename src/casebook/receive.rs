@@ -312,10 +312,11 @@ impl Casebook {
         case: CaseId,
         letter: LetterId,
     ) {
-        let Some(Fetched { mail, .. }) = fetched else { return };
-        let entry = self.entry(Fact::MailFetched);
-        let entry = Entry { case: Some(case), letter: Some(letter), ..entry };
-        batch.entries.push(mail.enter(entry));
+        let Some(Fetched { mail, arrived, is_whole }) = fetched else { return };
+        let entry = self.entry(if is_whole { Fact::MailFetched } else { Fact::MailSetAside });
+        let (case, letter) = (Some(case), Some(letter));
+        let position = arrived.map(|seconds| seconds / 60);
+        batch.entries.push(mail.enter(Entry { case, letter, position, ..entry }));
     }
 
     /// Seals a mail into `batch`: items, skeleton, letter, contact, and the entries that say so.

@@ -159,7 +159,7 @@ impl Keeper for Shelf {
         self.casebook.is_letter(mail)
     }
 
-    fn letters(&self, mailbox: Digest, validity: u32) -> Vec<(u32, u64)> {
+    fn letters(&self, mailbox: Digest, validity: u32) -> Vec<(u32, Option<u64>)> {
         self.casebook.letters_in(mailbox, validity)
     }
 

@@ -61,7 +61,13 @@ pub(crate) fn fetched(entries: &[Entry], place: Place) -> (Vec<u32>, usize, Vec<
                 uids.push(uid);
                 letters.insert(letter);
             }
-            (Fact::MailSetAside, _) => aside.push(uid),
+            (Fact::MailSetAside, letter) => {
+                aside.push(uid);
+                if let Some(letter) = letter {
+                    uids.push(uid);
+                    letters.insert(letter);
+                }
+            }
             _ => {}
         }
     }

@@ -71,11 +71,17 @@ impl Keeper for Book {
     }
 
     fn deliver(&self, delivery: Delivery) -> Task<Verdict> {
-        let mail = delivery.fetched.expect("was fetched").mail;
+        let fetched = delivery.fetched.expect("was fetched");
+        let mail = fetched.mail;
         if let Some(verdict) = self.written().verdict {
             return Box::pin(async move { verdict });
         }
-        self.enter(mail).letters.push((mail, delivery.raw));
+        let mut written = self.enter(mail);
+        written.letters.push((mail, delivery.raw));
+        if !fetched.is_whole {
+            written.aside.push(mail);
+        }
+        drop(written);
         Box::pin(async { Verdict::Accepted })
     }
 
@@ -91,13 +97,12 @@ impl Keeper for Book {
         self.written().letters.iter().any(|(letter, _)| *letter == mail)
     }
 
-    fn letters(&self, mailbox: Digest, validity: u32) -> Vec<(u32, u64)> {
+    fn letters(&self, mailbox: Digest, validity: u32) -> Vec<(u32, Option<u64>)> {
         let written = self.written();
         let ids = written.letters.iter().map(|(mail, _)| mail);
         let ours = ids.filter(|mail| mail.mailbox == mailbox && mail.validity == validity);
         let uids: BTreeSet<u32> = ours.map(|mail| mail.uid).collect();
-        // Sealed after whatever came.
-        uids.into_iter().map(|uid| (uid, u64::MAX / 2)).collect()
+        uids.into_iter().map(|uid| (uid, None)).collect()
     }
 
     fn aside(&self, mailbox: Digest, validity: u32) -> Vec<(u32, u64)> {

@@ -186,9 +186,9 @@ pub trait Keeper: Send + Sync {
     fn knows(&self, mailbox: Digest) -> bool;
     /// Whether the mail is a letter here.
     fn is_letter(&self, mail: MailId) -> bool;
-    /// UIDs of all mails that are letters here, in their order, and when each was sealed, in minutes
-    /// since 1970.
-    fn letters(&self, mailbox: Digest, validity: u32) -> Vec<(u32, u64)>;
+    /// UIDs of all mails that are letters here, in their order, and when the mailbox got each, in
+    /// minutes since 1970, if that is known.
+    fn letters(&self, mailbox: Digest, validity: u32) -> Vec<(u32, Option<u64>)>;
     /// Mails that were given up, and when, in minutes since 1970.
     fn aside(&self, mailbox: Digest, validity: u32) -> Vec<(u32, u64)>;
     /// Enters that a mail makes no letter; whether that is durable.

@@ -162,16 +162,20 @@ impl Poller<'_> {
     /// A new connection: what earlier ones left is looked at first.
     pub(super) fn begin_session<S: MailSource>(&mut self, source: &S) {
         self.hands.is_fresh = true;
-        let alone = match self.account.after {
-            After::Keep => true,
-            After::Delete => source.removes_alone(false),
-            After::Move(_) => source.removes_alone(true),
-        };
-        self.remark(match (alone, self.hands.is_hindered) {
+        self.remark(match (self.removes_alone(source), self.hands.is_hindered) {
             (true, _) => None,
             (false, false) => Some(Remark::OnlyTogether),
             (false, true) => Some(Remark::OthersMarked),
         });
+    }
+
+    /// Whether what is sealed is removed, or moved, alone.
+    fn removes_alone<S: MailSource>(&self, source: &S) -> bool {
+        match self.account.after {
+            After::Keep => true,
+            After::Delete => source.removes_alone(false),
+            After::Move(_) => source.removes_alone(true),
+        }
     }
 
     pub(super) fn remark(&self, remark: Option<Remark>) {
@@ -236,7 +240,13 @@ impl Poller<'_> {
         if fetched == Polled::All {
             fetched = self.look_again(source, missing).await?;
         }
-        self.settle(source, left.unwrap_or_default()).await?;
+        let mut left = left.unwrap_or_default();
+        if !left.is_empty() && !self.removes_alone(source) {
+            // What removed a new one took along what was marked.
+            self.hands.is_fresh = true;
+            left = self.left_behind(source).await?.unwrap_or_default();
+        }
+        self.settle(source, left).await?;
         match fetched {
             Polled::All => self.try_given_up(source).await,
             later @ Polled::Later(_) => Ok(later),
@@ -448,15 +458,11 @@ impl Poller<'_> {
         match self.take(source, &mail).await {
             Ok(Taken::Cut) => {
                 self.taken(mail.uid);
-                // Until that is entered it is as if it were whole: it is not left alone before.
-                while !self.keeper.set_aside(self.id(mail.uid)).await {
-                    tokio::time::sleep(self.account.pace.first_pause).await;
-                }
                 tracing::error!(
                     account = self.account.name,
                     uid = mail.uid,
-                    "a mail ends before the length that its server told: what came of it is sealed, \
-                     and it stays in the mailbox"
+                    "a mail ends before the length that its server told, or it told none: what came \
+                     of it is sealed, and it stays in the mailbox"
                 );
                 Ok(Polled::All)
             }
@@ -585,8 +591,8 @@ impl Poller<'_> {
         if raw.len() > self.account.max_letter {
             return Ok(Taken::TooLong);
         }
-        let fetched = Fetched { mail: self.id(mail.uid), arrived: mail.arrived };
         let is_whole = mail.size.is_some_and(|size| raw.len() >= size as usize);
+        let fetched = Fetched { mail: self.id(mail.uid), arrived: mail.arrived, is_whole };
         let envelope = self.envelope(&raw);
         let (fetched, share) = (Some(fetched), share.into());
         let delivery = Delivery { envelope, raw, trusted: true, fetched, share };

@@ -11,9 +11,6 @@ use super::source::{Fault, MailSource, SPAN};
 use super::watch::Remark;
 use crate::casebook::fetched::MailId;
 
-/// Minutes that a server's clock may be ahead of ours.
-pub(super) const CLOCKS_DIFFER: u64 = 10;
-
 impl Poller<'_> {
     /// Deletes or moves a mail whose letter is sealed. A refusal is noted, and tried again with the
     /// next poll. Whether others may be tried now.
@@ -81,8 +78,8 @@ impl Poller<'_> {
     }
 
     /// Mails that are sealed and still there: the process died before they were deleted or moved, or
-    /// the server refused. None of them if a mail came here after the one that is sealed under its UID:
-    /// then UIDs were given out again.
+    /// the server refused. None of them if one did not come when the one did that is sealed under its
+    /// UID: then UIDs were given out again.
     pub(super) async fn left_behind<S: MailSource>(
         &mut self,
         source: &mut S,
@@ -93,7 +90,7 @@ impl Poller<'_> {
             return Ok(Some(Vec::new()));
         }
         let (letters, cut) = (self.keeper.letters(self.mailbox, self.hands.validity), self.cut());
-        let letters: BTreeMap<u32, u64> =
+        let letters: BTreeMap<u32, Option<u64>> =
             letters.into_iter().filter(|(uid, _)| !cut.contains(uid)).collect();
         let (mut there, mut is_known) = (BTreeSet::new(), true);
         for (from, to) in spans(letters.keys().copied()) {
@@ -109,13 +106,18 @@ impl Poller<'_> {
         let mut due = BTreeSet::new();
         for (from, to) in spans(there.iter().copied()) {
             for mail in source.list(from, Some(to)).await?.mails {
-                let sealed = letters.get(&mail.uid).filter(|_| there.contains(&mail.uid));
-                // Of one that does not say when it came nothing is known.
-                let (Some(sealed), Some(arrived)) = (sealed, mail.arrived) else { continue };
-                if arrived / 60 > sealed + CLOCKS_DIFFER {
-                    return Ok(None);
+                let Some(known) = letters.get(&mail.uid).filter(|_| there.contains(&mail.uid))
+                else {
+                    continue;
+                };
+                match (known, mail.arrived.map(|seconds| seconds / 60)) {
+                    (Some(known), Some(arrived)) if *known != arrived => return Ok(None),
+                    // It may be the one or another.
+                    (Some(_), None) => {}
+                    _ => {
+                        due.insert(mail.uid);
+                    }
                 }
-                due.insert(mail.uid);
             }
         }
         is_known &= due == there;

@@ -3,7 +3,6 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::super::settle::CLOCKS_DIFFER;
 use super::super::source::{Listing, Opened, Sealed};
 use super::super::{Login, Pace, Security, Task};
 use super::*;
@@ -42,7 +41,7 @@ impl Fake {
     fn of(uids: &[u32]) -> Self {
         let mails = uids.iter().map(|uid| (*uid, format!("Subject: {uid}\r\n\r\n").into_bytes()));
         let next = uids.iter().max().map_or(1, |uid| uid + 1);
-        Self { validity: 7, next, mails: mails.collect(), ..Self::default() }
+        Self { validity: 7, next, mails: mails.collect(), arrived: CAME * 60, ..Self::default() }
     }
 }
 
@@ -126,8 +125,8 @@ impl MailSource for Fake {
 /// What the ledger calls the mailbox.
 const MAILBOX: Digest = Digest::new([7; 32]);
 
-/// When every letter was sealed, in minutes since 1970.
-const SEALED: u64 = 1000;
+/// When every mail came that is a letter, in minutes since 1970.
+const CAME: u64 = 1000;
 
 /// A ledger in memory.
 #[derive(Default)]
@@ -174,16 +173,16 @@ impl Keeper for Book {
         !self.written().has_no_room
     }
 
-    fn letters(&self, _: Digest, validity: u32) -> Vec<(u32, u64)> {
+    fn letters(&self, _: Digest, validity: u32) -> Vec<(u32, Option<u64>)> {
         let written = self.written();
         let letters = written.letters.iter().filter(|mail| mail.validity == validity);
-        let mut uids: Vec<(u32, u64)> = letters.map(|mail| (mail.uid, SEALED)).collect();
+        let mut uids: Vec<_> = letters.map(|mail| (mail.uid, Some(CAME))).collect();
         uids.sort_unstable();
         uids
     }
 
     fn deliver(&self, delivery: Delivery) -> Task<Verdict> {
-        let mail = delivery.fetched.expect("was fetched").mail;
+        let Fetched { mail, is_whole, .. } = delivery.fetched.expect("was fetched");
         if let Some(verdict) = self.written().verdicts.pop() {
             return Box::pin(async move { verdict });
         }
@@ -192,6 +191,10 @@ impl Keeper for Book {
         written.letters.push(mail);
         written.bytes += delivery.raw.len();
         written.aside.retain(|(uid, _)| *uid != mail.uid);
+        if !is_whole {
+            let now = written.now;
+            written.aside.push((mail.uid, now));
+        }
         Box::pin(async { Verdict::Accepted })
     }
 
@@ -487,7 +490,7 @@ async fn a_flag_that_somebody_changes_takes_nothing_from_what_is_known_of_a_mail
 }
 
 #[tokio::test]
-async fn mails_that_came_after_the_ones_that_are_sealed_are_others_and_none_of_them_is_deleted() {
+async fn mails_that_came_when_the_ones_that_are_sealed_did_not_are_others_and_none_is_deleted() {
     let sealed = |book: &Book| {
         for uid in 1..=3 {
             let mail = MailId { mailbox: MAILBOX, validity: 7, uid };
@@ -495,7 +498,7 @@ async fn mails_that_came_after_the_ones_that_are_sealed_are_others_and_none_of_t
             book.enter(mail);
         }
     };
-    for (arrived, is_other) in [((SEALED + CLOCKS_DIFFER + 1) * 60, true), (SEALED * 60, false)] {
+    for (arrived, is_other) in [((CAME + 1) * 60, true), (CAME * 60 + 59, false)] {
         let (mut fake, book, mut hands) =
             (Fake::of(&[1, 2, 3, 4]), Book::default(), Hands::default());
         sealed(&book);
