@@ -18,6 +18,8 @@ struct Fake {
     failing: HashMap<u32, u32>,
     /// What is said of the size of a mail, if it is not what it is.
     claims: HashMap<u32, Option<u32>>,
+    /// That is said in the first list only.
+    claims_once: bool,
     /// Others, who take so many bytes of memory as soon as a mail is asked for.
     others: Option<(Lease, usize)>,
     gone_deaf: Option<u32>,
@@ -66,6 +68,9 @@ impl MailSource for Fake {
             arrived: Some(self.arrived),
         });
         let mut mails: Vec<Listed> = listed.collect();
+        if self.claims_once {
+            self.claims.clear();
+        }
         if self.echoes {
             let echoes = mails.iter().map(|mail| Listed { size: None, arrived: None, ..*mail });
             let echoes: Vec<Listed> = echoes.collect();
@@ -407,6 +412,16 @@ async fn a_mail_that_ends_before_its_end_is_sealed_and_stays_where_it_is() {
 }
 
 #[tokio::test]
+async fn a_size_that_was_not_told_is_asked_for_once_more() {
+    let (mut fake, book, mut hands) = (Fake::of(&[1]), Book::default(), Hands::default());
+    fake.claims.insert(1, None);
+    fake.claims_once = true;
+    polls(1, After::Delete, &mut fake, &book, &mut hands).await;
+    assert_eq!((book.uids(), fake.mails.len()), (vec![1], 0));
+    assert!(book.written().aside.is_empty());
+}
+
+#[tokio::test]
 async fn a_mail_that_others_leave_no_memory_for_waits_and_is_not_given_up() {
     let (account, watch) = (account(After::Delete), Watch::default());
     for (total, waits) in [(12 << 20, true), (1 << 20, false)] {
@@ -553,6 +568,10 @@ async fn a_uid_that_cannot_be_is_as_if_nothing_were_said() {
     let (mut fake, book, mut hands) = (Fake::of(&[1, 2]), Book::default(), Hands::default());
     fake.next = 0;
     polls(2, After::Keep, &mut fake, &book, &mut hands).await;
+    let mails = std::mem::take(&mut fake.mails);
+    polls(3, After::Keep, &mut fake, &book, &mut hands).await;
+    fake.mails = mails;
+    polls(1, After::Keep, &mut fake, &book, &mut hands).await;
     assert_eq!((book.uids(), fake.fetched.as_slice()), (vec![1, 2], &[1, 2][..]));
 }
 
