@@ -35,6 +35,8 @@ struct Fake {
     longest_slice: Option<usize>,
     /// What cannot be removed ends the connection.
     is_stuck: bool,
+    /// The question which mails are there does.
+    is_mute: bool,
     fetched: Vec<u32>,
     lists: u32,
 }
@@ -98,6 +100,9 @@ impl MailSource for Fake {
     }
 
     async fn present(&mut self, from: u32, to: u32) -> Result<Vec<u32>, Fault> {
+        if self.is_mute {
+            return Err(Fault::Slow);
+        }
         Ok(self.mails.range(from..=to).map(|(uid, _)| *uid).collect())
     }
 
@@ -593,6 +598,19 @@ async fn what_cannot_be_removed_holds_no_new_mail_up_and_is_tried_again_the_next
     book.written().now += AGAIN;
     polls(3, After::Delete, &mut fake, &book, &mut hands).await;
     assert_eq!((fake.mails.len(), fake.fetched.len()), (0, 21));
+}
+
+#[tokio::test]
+async fn a_server_that_never_says_what_is_there_is_fetched_from_all_the_same() {
+    let (mut fake, book, mut hands) = (Fake::of(&[1]), Book::default(), Hands::default());
+    polls(1, After::Keep, &mut fake, &book, &mut hands).await;
+    fake.is_mute = true;
+    for uid in 2..5 {
+        fake.mails.insert(uid, b"Subject: one more\r\n\r\n".to_vec());
+        fake.next = uid + 1;
+        polls(2, After::Delete, &mut fake, &book, &mut hands).await;
+        assert_eq!(book.uids().last(), Some(&uid));
+    }
 }
 
 #[tokio::test]
