@@ -8,6 +8,7 @@ use minicbor::Decoder;
 use minicbor::data::Type;
 
 use super::delivery::MAX_READ;
+use super::media_type::MAX_MEDIA_TYPE;
 use super::{
     Finding, Headers, Item, Letter, MAX_CONTAINED, MAX_HEADER, MAX_ITEMS, MAX_NAMES, MAX_REPORTED,
     MAX_RETURNED_IDS, MAX_SAME_FINDING, MAX_TEXT, MAX_TEXTS, Mailbox,
@@ -89,12 +90,12 @@ pub(super) fn is_within_limits(letter: &Letter) -> bool {
 }
 
 fn is_item(item: &Item) -> bool {
-    let said = [item.media_type.len(), item.transfer.len()];
-    let magic = item.magic.as_ref().map(String::len);
-    let content_id = item.content_id.as_ref().map(|id| id.expose().len());
+    let mut said = [&item.media_type, &item.transfer].into_iter().chain(&item.magic);
+    let content_id = item.content_id.as_ref().map_or(0, |id| id.expose().len());
     item.names.len() <= MAX_NAMES
         && item.text.as_ref().is_none_or(|text| text.expose().len() <= MAX_TEXT)
-        && said.into_iter().chain(magic).chain(content_id).sum::<usize>() <= MAX_HEADER * WIDEST
+        && said.all(|word| word.len() <= MAX_MEDIA_TYPE)
+        && content_id <= MAX_HEADER * WIDEST
 }
 
 fn are_findings(findings: &[Finding]) -> bool {
@@ -133,6 +134,9 @@ mod tests {
         let named = format!("Content-Disposition: attachment{names}\r\n\r\nx");
         let many = "--b\r\n\r\nx\r\n".repeat(MAX_ITEMS + 10);
         let parts = format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{many}--b--\r\n");
+        let long = |name: &str, word: &str| {
+            format!("{name}: {word}{}\r\n\r\nx", "y".repeat(MAX_HEADER - 400))
+        };
         let wide =
             [b"Subject: ".as_slice(), &b"\xff".repeat(MAX_HEADER - 400), b"\r\n\r\nx"].concat();
         let raws = [
@@ -143,6 +147,10 @@ mod tests {
             list("To", "=?koi8-r?q?=ff?= <a>,"),
             named,
             parts,
+            long("Content-Type", "text/"),
+            long("Content-Transfer-Encoding", ""),
+            long("Content-Transfer-Encoding", &"é".repeat(MAX_MEDIA_TYPE)),
+            long("Content-ID", "<"),
         ];
         for raw in raws.into_iter().map(String::into_bytes).chain([wide]) {
             let letter = Letter::parse(&raw);
@@ -190,7 +198,17 @@ mod tests {
         let honest = Letter::parse(raw);
         assert!(honest.report.is_some() && is_within_limits(&honest));
         type Lie = fn(&mut Letter);
-        let lies: [(&str, Lie); 11] = [
+        let word = "x".repeat(MAX_MEDIA_TYPE);
+        let mut longest = honest.clone();
+        let item = &mut longest.items[0];
+        (item.media_type, item.transfer, item.magic) = (word.clone(), word.clone(), Some(word));
+        assert!(is_within_limits(&longest));
+        let lies: [(&str, Lie); 14] = [
+            ("a media type", |letter| letter.items[0].media_type = "x".repeat(MAX_MEDIA_TYPE + 1)),
+            ("a transfer encoding", |letter| {
+                letter.items[0].transfer = "x".repeat(MAX_MEDIA_TYPE + 1);
+            }),
+            ("magic", |letter| letter.items[0].magic = Some("x".repeat(MAX_MEDIA_TYPE + 1))),
             ("names", |letter| letter.items[0].names = vec![text(1); MAX_NAMES + 1]),
             ("a text", |letter| letter.items[0].text = Some(text(MAX_TEXT + 1))),
             ("texts", |letter| {

@@ -49,8 +49,10 @@ impl Part {
                 "text/plain".into()
             }
         };
-        let transfer =
+        let mut transfer =
             Value::parse(block.first("Content-Transfer-Encoding").unwrap_or(b"7bit")).kind;
+        // One so long is nobody's: its beginning says as much.
+        transfer.truncate(transfer.floor_char_boundary(media_type::MAX_MEDIA_TYPE));
         Self {
             media_type,
             content,

@@ -56,8 +56,9 @@ pub(super) fn known(name: &[u8]) -> Option<&'static str> {
 }
 
 /// The longest media type in bytes (RFC 6838 §4.2: 127 for each half). It stands in the letter box,
-/// once for each item, and a listing opens the letter boxes of all cases.
-const MAX_MEDIA_TYPE: usize = 255;
+/// once for each item, and a listing opens the letter boxes of all cases. The same for the name of a
+/// transfer encoding, all of which are shorter.
+pub(super) const MAX_MEDIA_TYPE: usize = 255;
 
 /// Whether a lower-case word can be a media type: two halves, not too long.
 pub(super) fn is_plausible(word: &str) -> bool {
