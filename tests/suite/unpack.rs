@@ -4,7 +4,7 @@
 use kluis::letter::skeleton::cut_or_whole;
 use kluis::letter::{
     Contained, Finding, Letter, MAX_CONTAINED, MAX_LAYERS, MAX_NAME, MAX_NAMES, MAX_SAME_FINDING,
-    MAX_TEXT, MAX_TEXTS, MAX_TNEF_ATTRIBUTES, MAX_UNPACKED, Role,
+    MAX_TEXT, MAX_TEXTS, MAX_TNEF_ATTRIBUTES, MAX_UNPACKED, Role, Storage,
 };
 use kluis::sandbox::Limits;
 use kluis::secret::Personal;
@@ -118,8 +118,85 @@ fn where_two_programs_may_see_two_archives_the_directory_is_shown_and_it_is_told
         ]);
         bytes
     };
+    let folder = |change: fn(&mut Entry)| {
+        let mut entries = vec![Entry::new(b"d/", b""), Entry::new(b"b.txt", b"bbbb")];
+        change(&mut entries[0]);
+        zip(&entries)
+    };
+    let called = |names: [&str; 2], change: fn(&mut Entry)| {
+        let mut entry = Entry::new(b"b.txt", b"bbbb");
+        entry.extra = names.map(|name| if name.is_empty() { Vec::new() } else { unicode(name) });
+        change(&mut entry);
+        zip(&[Entry::new(b"a.txt", b"aaaa"), entry])
+    };
+    let between = {
+        let hidden = Entry { hidden: true, ..Entry::new(b"x", b"x") };
+        zip(&[Entry::new(b"a.txt", b"aaaa"), hidden, Entry::new(b"b.txt", b"bbbb")])
+    };
     for (what, bytes, is_told, shown) in [
-        ("nothing", second(|_| ()), false, &["a.txt", "b.txt"][..]),
+        ("an entry that the directory hides between two", between, true, &["a.txt", "b.txt"][..]),
+        ("a folder", folder(|_| ()), false, &["b.txt"]),
+        ("a folder in whose bytes an entry stands", folder(hide_in_nothing), true, &["b.txt"]),
+        ("a folder with content", folder(|e| e.content = b"x".to_vec()), true, &["d/", "b.txt"]),
+        ("two directories, one of zip64", two_directories(), true, &["a.txt"]),
+        (
+            "a second name of the same words",
+            called(["b.txt", "b.txt"], |_| ()),
+            false,
+            &["a.txt", "b.txt"],
+        ),
+        (
+            "a second name in another code",
+            called(["café.txt", ""], |e| e.name = b"caf\x82.txt".to_vec()),
+            false,
+            &["a.txt", "café.txt"],
+        ),
+        (
+            "a second name in the directory",
+            called(["x.exe", ""], |_| ()),
+            true,
+            &["a.txt", "b.txt x.exe"],
+        ),
+        (
+            "a second name before the bytes",
+            called(["", "x.exe"], |_| ()),
+            true,
+            &["a.txt", "b.txt x.exe"],
+        ),
+        (
+            "a third name behind another field",
+            called(["b.txt", "b.txt"], |e| {
+                e.extra[1] = [&[9, 0, 1, 0, 0][..], &e.extra[1], &unicode("y")].concat();
+            }),
+            true,
+            &["a.txt", "b.txt y"],
+        ),
+        (
+            "more names than are kept",
+            called(["", ""], |e| {
+                let many = (0..MAX_NAMES * 2).flat_map(|nr| unicode(&format!("n{nr:02}")));
+                e.extra[0] = many.collect();
+            }),
+            true,
+            &["a.txt", "b.txt n00 n01 n02 n03 n04 n05 n06 n07 n08 n09 n10 n11 n12 n13 n14"],
+        ),
+        (
+            "a name that is too long",
+            called(["", ""], |e| e.extra[1] = unicode(&"x".repeat(MAX_NAME + 1))),
+            true,
+            &["a.txt", "b.txt"],
+        ),
+        (
+            "sizes of zip64 twice",
+            second(|e| {
+                e.zip64 = Some(0);
+                e.local = &[(18, &[0xff; 8])];
+                e.extra[1] = [&[1, 0, 16, 0][..], &[9; 16]].concat();
+            }),
+            true,
+            &["a.txt", "b.txt"],
+        ),
+        ("nothing", second(|_| ()), false, &["a.txt", "b.txt"]),
         ("a comment", with_end(b"PK and more"), false, &["a.txt", "b.txt"]),
         ("a name", second(|e| e.local = &[(30, b"x.exe")]), true, &["a.txt", "b.txt x.exe"]),
         ("a size", second(|e| e.local = &[(18, &[1, 0, 0, 0])]), true, &["a.txt", "b.txt"]),
@@ -218,6 +295,49 @@ fn where_two_programs_may_see_two_archives_the_directory_is_shown_and_it_is_told
     }
 }
 
+/// The name of an entry in an extra field of Info-ZIP.
+fn unicode(name: &str) -> Vec<u8> {
+    let length = u16::try_from(name.len() + 5).expect("short").to_le_bytes();
+    [&b"\x75\x70"[..], &length, &[1, 0, 0, 0, 0], name.as_bytes()].concat()
+}
+
+/// Who reads from the front finds the end of nothing after two bytes, then sum and sizes, then a file; who
+/// reads the directory jumps over all of it.
+fn hide_in_nothing(folder: &mut Entry) {
+    let other = zip(&[Entry::new(b"evil.exe", b"MZ")]);
+    let directory = other.windows(4).position(|four| four == b"PK\x01\x02").expect("is there");
+    let told = [0u32, 2, 0].map(u32::to_le_bytes).concat();
+    folder.more = [&told, &other[..directory]].concat();
+    folder.local = &[(6, &[8, 0]), (14, &[0; 12])];
+    folder.behind = Some(Behind::default());
+}
+
+/// One archive to whoever asks the end, and another to whoever first asks what stands before it: the
+/// directory's one line has a comment that is a directory, its end and the way to it, as of zip64.
+fn two_directories() -> Vec<u8> {
+    let other = zip(&[Entry { deflated: false, ..Entry::new(b"evil.exe", b"MZ") }]);
+    let line = other.windows(4).position(|four| four == b"PK\x01\x02").expect("is there");
+    let mut directory = other[line..other.len() - 22].to_vec();
+    // The entry stands in the content of the true one, 35 bytes from the front.
+    directory[42..46].copy_from_slice(&35u32.to_le_bytes());
+    let at = 35 + line + 46 + 5;
+    let numbers = |numbers: &[usize]| -> Vec<u8> {
+        numbers.iter().flat_map(|number| (*number as u64).to_le_bytes()).collect()
+    };
+    let end = [
+        &b"PK\x06\x06"[..],
+        &numbers(&[44]),
+        &[45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        &numbers(&[1, 1, directory.len(), at]),
+    ]
+    .concat();
+    let way =
+        [&b"PK\x06\x07\0\0\0\0"[..], &numbers(&[at + directory.len()]), &[1, 0, 0, 0]].concat();
+    let comment = [directory, end, way].concat();
+    let content = &other[..line];
+    zip(&[Entry { deflated: false, comment, ..Entry::new(b"a.txt", content) }])
+}
+
 /// Overlapping entries: a bomb of the kind that is small, flat and quotes its own bytes.
 #[test]
 fn entries_that_overlap_in_part_are_one_bomb() {
@@ -314,16 +434,27 @@ fn an_archive_that_is_not_as_it_should_stays_as_it_is() {
 }
 
 #[test]
-fn an_archive_cut_short_or_with_any_byte_changed_is_still_a_letter() {
-    let whole = zip(&[Entry::new(b"a.txt", b"aaaaaaaaaaaaaaaaaaaaaaaa"), Entry::new(b"b", b"b")]);
-    for at in 0..whole.len() {
-        parse(&letter_with("application/zip", "a.zip", &whole[..at]));
+fn of_an_archive_cut_short_nothing_comes_out_and_of_one_with_a_changed_byte_nothing_else() {
+    let (first, second) = (&b"aaaaaaaaaaaaaaaaaaaaaaaa"[..], &b"b"[..]);
+    let whole = zip(&[Entry::new(b"a.txt", first), Entry::new(b"b", second)]);
+    for at in 4..whole.len() {
+        let letter = parse(&letter_with("application/zip", "a.zip", &whole[..at]));
+        assert_eq!(letter.contained, [], "cut at {at}");
+        assert_eq!(letter.findings, [Finding::NotUnpacked], "cut at {at}");
         for bit in [1, 0x80, 0xff] {
             let mut changed = whole.clone();
             changed[at] ^= bit;
             let letter = parse(&letter_with("application/zip", "a.zip", &changed));
-            let all = letter.contained.iter().map(|one| one.content.len()).sum::<usize>();
-            assert!(all <= 25, "no byte too many came out");
+            if letter.contained.is_empty() {
+                assert_eq!(letter.findings[0], Finding::NotUnpacked, "{bit} at {at}");
+                continue;
+            }
+            let contents: Vec<_> =
+                letter.contained.iter().map(|one| one.content.as_slice()).collect();
+            assert_eq!(contents, [first, second], "{bit} at {at}");
+            let is_told = letter.findings == [Finding::AmbiguousArchive];
+            assert!(is_told || letter.findings.is_empty(), "{bit} at {at}: {:?}", letter.findings);
+            assert!(is_told || names(&letter) == [["a.txt"], ["b"]], "{bit} at {at}");
         }
     }
 }
@@ -362,15 +493,38 @@ fn a_bomb_is_kept_as_it_is() {
     assert!(letter.findings.contains(&Finding::SwollenArchive));
 }
 
+/// As one does that holds itself several times, which has no end where nobody counts.
 #[test]
-fn an_archive_that_holds_itself_ends() {
-    // The outermost bytes as an entry of themselves, stored: as far as that can be made.
-    let mut quine = zip(&[Entry::new(b"q.zip", b"")]);
-    for _ in 0..8 {
-        quine = zip(&[Entry { deflated: false, ..Entry::new(b"q.zip", &quine) }]);
-    }
-    let letter = parse(&letter_with("application/zip", "q.zip", &quine));
-    assert_eq!(letter.contained.len(), usize::from(MAX_LAYERS));
+fn archives_of_archives_of_archives_end_by_layers_or_by_items() {
+    let grown = |each: usize| {
+        let mut bytes = zip(&[Entry::new(b"q.txt", b"q")]);
+        for _ in 0..MAX_LAYERS + 2 {
+            let copy = |nr: usize| Entry::new(format!("q{nr}.zip").as_bytes(), &bytes);
+            bytes = zip(&(0..each).map(copy).collect::<Vec<_>>());
+        }
+        parse(&letter_with("application/zip", "q.zip", &bytes))
+    };
+    // How many stand in how many others.
+    let layers = |letter: &Letter| {
+        let mut counts = [0; MAX_LAYERS as usize];
+        let mut layer = vec![0, 0];
+        for one in &letter.contained {
+            let outer = layer[one.item.container.expect("something holds it") as usize];
+            counts[outer] += 1;
+            layer.push(outer + 1);
+        }
+        counts
+    };
+    // All that the layers can hold; each of the innermost stays closed.
+    let two = grown(2);
+    assert_eq!(layers(&two), [2, 4, 8, 16]);
+    let closed = [Finding::NotUnpacked, Finding::SwollenArchive].repeat(MAX_SAME_FINDING);
+    assert_eq!(two.findings, closed);
+    // For six in each of 216 there is no room: no item more than a letter may have.
+    let six = grown(6);
+    assert_eq!(layers(&six), [6, 36, 216, 738]);
+    assert!(six.contained.len() > MAX_CONTAINED - 6 && six.contained.len() <= MAX_CONTAINED);
+    assert_eq!(six.findings, closed);
 }
 
 #[test]
@@ -494,7 +648,11 @@ fn a_message_in_a_tnef_stream_and_a_stream_in_a_forwarded_letter_are_opened() {
 }
 
 #[test]
-fn a_broken_tnef_stream_stays_as_it_is() {
+fn of_a_tnef_stream_cut_inside_of_an_attribute_or_with_a_wrong_length_nothing_comes_out() {
+    // Attributes: the properties of the message, the begin and the content of a file.
+    const PROPERTIES: u32 = 0x0006_9003;
+    const BEGINS: u32 = 0x0006_9002;
+    const CONTENT: u32 = 0x0006_800f;
     let whole = Tnef {
         code_page: Some(1252),
         attached: vec![Attached {
@@ -508,15 +666,55 @@ fn a_broken_tnef_stream_stays_as_it_is() {
         ..Tnef::default()
     }
     .write();
-    for at in 7..whole.len() {
-        let letter = parse(&letter_with("application/ms-tnef", "winmail.dat", &whole[..at]));
-        assert!(letter.contained.is_empty() || !letter.findings.contains(&Finding::NotUnpacked));
-        for bit in [1, 0x80, 0xff] {
-            let mut changed = whole.clone();
-            changed[at] ^= bit;
-            parse(&letter_with("application/ms-tnef", "winmail.dat", &changed));
+    let read = |bytes: &[u8]| parse(&letter_with("application/ms-tnef", "winmail.dat", bytes));
+    let refused = |letter: &Letter, at: &dyn std::fmt::Debug| {
+        assert_eq!(letter.contained, [], "{at:?}");
+        assert_eq!(letter.findings[0], Finding::NotUnpacked, "{at:?}");
+    };
+    // One attribute after the other: level, id, length, data, sum.
+    let honest = read(&whole).contained;
+    assert_eq!(honest.len(), 2, "a body and a file");
+    let (mut at, mut items) = (6, 0);
+    while at < whole.len() {
+        let number = |at: usize| u32::from_le_bytes(whole[at..at + 4].try_into().expect("four"));
+        let (id, data) = (number(at + 1), at + 9..at + 9 + number(at + 5) as usize);
+        let end = data.end + 2;
+        // Up to here it is a whole stream of fewer attributes.
+        let shorter = read(&whole[..at]);
+        assert_eq!((shorter.contained.len(), &shorter.findings[..]), (items, &[][..]), "{at}");
+        for cut in at + 1..end {
+            refused(&read(&whole[..cut]), &cut);
         }
+        for (byte, bit) in (at..end).flat_map(|byte| [1, 0x80, 0xff].map(|bit| (byte, bit))) {
+            let mut changed = whole.clone();
+            changed[byte] ^= bit;
+            let letter = read(&changed);
+            let is_refused = letter.findings.contains(&Finding::NotUnpacked);
+            match byte - at {
+                // Nobody needs the level and the sum.
+                0 => assert_eq!(letter.contained, honest, "{byte}"),
+                _ if byte >= data.end => assert_eq!(letter.contained, honest, "{byte}"),
+                // All behind it is somewhere else.
+                5..9 => refused(&letter, &(byte, bit)),
+                _ if is_refused => refused(&letter, &(byte, bit)),
+                // What nobody knows is passed over, a text is another one, and the file is as it was, but
+                // for what is its own content.
+                in_head => {
+                    let mut content = honest[1].content.clone();
+                    match (id, in_head) {
+                        (CONTENT, 1..5) => content.clear(),
+                        (CONTENT, _) => content[byte - data.start] ^= bit,
+                        _ => {}
+                    }
+                    let file = letter.contained.last().expect("the file");
+                    assert_eq!(file.content, content, "{bit} at {byte}");
+                }
+            }
+        }
+        items += usize::from(matches!(id, PROPERTIES | BEGINS));
+        at = end;
     }
+    assert_eq!((at, items), (whole.len(), 2), "the whole of it was walked");
     let mut many = whole.clone();
     for _ in 0..MAX_TNEF_ATTRIBUTES {
         many.extend([1, 6, 0x90, 8, 0, 0, 0, 0, 0, 0, 0]);
@@ -529,10 +727,18 @@ fn a_broken_tnef_stream_stays_as_it_is() {
 fn a_child_that_lies_about_what_is_inside_is_not_believed() {
     let raw = letter_with("application/zip", "a.zip", &zip(&[Entry::new(b"a", b"one")]));
     let honest = Letter::parse(&raw);
-    let lies: [fn(&mut Letter); 9] = [
+    let lies: [fn(&mut Letter); 14] = [
         |letter| letter.contained[0].item.container = None,
         |letter| letter.contained[0].item.container = Some(2),
+        |letter| letter.contained[0].item.start = 1,
         |letter| letter.contained[0].item.end = 2,
+        |letter| letter.contained[0].item.end = 4,
+        |letter| {
+            let storage = Storage::Base64 { width: 76, bare: false, closed: true };
+            letter.contained[0].item.storage = storage;
+        },
+        |letter| letter.contained[0].item.media_type = "x".repeat(256),
+        |letter| letter.contained[0].item.magic = Some("x".repeat(256)),
         |letter| letter.contained[0].item.transfer = "base64".into(),
         |letter| {
             let name = letter.contained[0].item.names[0].clone();

@@ -176,6 +176,10 @@ pub(crate) struct Entry {
     pub(crate) behind: Option<Behind>,
     /// The sizes of zip64 stand before its bytes, too, both larger by this.
     pub(crate) zip64: Option<u64>,
+    /// Extra fields in the directory, and before its bytes.
+    pub(crate) extra: [Vec<u8>; 2],
+    /// A comment in the directory.
+    pub(crate) comment: Vec<u8>,
     /// What stands before its bytes instead of what should, and where in there.
     pub(crate) local: &'static [(usize, &'static [u8])],
 }
@@ -216,6 +220,8 @@ impl Entry {
             more: Vec::new(),
             behind: None,
             zip64: None,
+            extra: [Vec::new(), Vec::new()],
+            comment: Vec::new(),
             local: &[],
         }
     }
@@ -240,16 +246,18 @@ pub(crate) fn zip(entries: &[Entry]) -> Vec<u8> {
         common.extend(number(packed.len()).to_le_bytes());
         common.extend(entry.says.unwrap_or(number(entry.content.len())).to_le_bytes());
         common.extend(u16::try_from(entry.name.len()).expect("a short name").to_le_bytes());
-        let extra = entry.zip64.map_or_else(Vec::new, |off| {
+        let short = |length: usize| u16::try_from(length).expect("short").to_le_bytes();
+        let mut extra = entry.zip64.map_or_else(Vec::new, |off| {
             let sizes =
                 [entry.content.len(), packed.len()].map(|size| (size as u64 + off).to_le_bytes());
             [&[1, 0, 16, 0][..], &sizes.concat()].concat()
         });
+        extra.extend(&entry.extra[1]);
         let at = if entry.shares { 0 } else { number(archive.len()) };
         if !entry.shares {
             archive.extend(b"PK\x03\x04");
             archive.extend(&common);
-            archive.extend(u16::try_from(extra.len()).expect("short").to_le_bytes());
+            archive.extend(short(extra.len()));
             archive.extend(&entry.name);
             archive.extend(&extra);
             for (offset, bytes) in entry.local {
@@ -266,10 +274,11 @@ pub(crate) fn zip(entries: &[Entry]) -> Vec<u8> {
         }
         directory.extend(b"PK\x01\x02\x14\0");
         directory.extend(&common);
-        directory.extend([0, 0]);
-        directory.extend([0; 10]);
+        directory.extend(short(entry.extra[0].len()));
+        directory.extend(short(entry.comment.len()));
+        directory.extend([0; 8]);
         directory.extend(at.to_le_bytes());
-        directory.extend(&entry.name);
+        directory.extend([&entry.name[..], &entry.extra[0], &entry.comment].concat());
     }
     let count = entries.iter().filter(|entry| !entry.hidden).count();
     let count = u16::try_from(count).expect("few entries");

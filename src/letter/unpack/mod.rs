@@ -10,7 +10,9 @@ mod zip;
 
 use super::leaf::Packing;
 use super::mime::{self, Findings};
-use super::{Contained, Finding, Item, Role, Storage, leaf, magic, media_type, transfer};
+use super::{
+    Contained, Finding, Item, MAX_NAMES, Role, Storage, leaf, magic, media_type, transfer,
+};
 use crate::secret::Personal;
 
 /// Items taken out of others, in one letter.

@@ -4,16 +4,16 @@
 //! Entries that share bytes are refused, and a directory that does not fill its place. Where the two
 //! ways of reading may give two archives, what the directory says is taken out and a finding tells: what
 //! stands before an entry's bytes or behind them says something else of it, not all of them are needed,
-//! two entries have one name, an entry is not in the directory, an end is found in two places. Stored and
-//! deflated entries only; no zip64, which no letter is large enough for, but where a program wrote its
-//! sizes without need.
+//! two entries have one name or one has two, a folder has content, an entry is not in the directory, an end
+//! is found in two places or the way to one of zip64 stands before it. Stored and deflated entries only; no
+//! zip64, which no letter is large enough for, but where a program wrote its sizes without need.
 
 use std::collections::HashSet;
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 use memchr::memmem;
 
-use super::{Finding, Findings, MAX_NAME, Refused, Room, Taken, array};
+use super::{Finding, Findings, MAX_NAME, MAX_NAMES, Refused, Room, Taken, array};
 
 const END: &[u8] = b"PK\x05\x06";
 const END_LENGTH: usize = 22;
@@ -21,6 +21,9 @@ const CENTRAL: &[u8] = b"PK\x01\x02";
 const CENTRAL_LENGTH: usize = 46;
 const LOCAL: &[u8] = b"PK\x03\x04";
 const LOCAL_LENGTH: usize = 30;
+/// Where readers of zip64 look for the way to another end: right before the one that all know.
+const LOCATOR: &[u8] = b"PK\x06\x07";
+const LOCATOR_LENGTH: usize = 20;
 /// May stand before sum and sizes that are behind an entry's bytes.
 const TOLD: &[u8] = b"PK\x07\x08";
 /// The end record is searched within its own length and that of the longest comment.
@@ -39,8 +42,8 @@ const AES: u16 = 99;
 
 struct Entry<'a> {
     name: &'a [u8],
-    /// The name that stands before its bytes, if it is another one.
-    other_name: Option<&'a [u8]>,
+    /// Every name that some program shows, the directory's first.
+    names: Vec<String>,
     flags: u16,
     method: u16,
     crc: u32,
@@ -63,14 +66,17 @@ pub(super) fn take(
     if said > room.bytes {
         return Err(Refused::Swollen);
     }
-    let files = entries.iter().filter(|entry| !(entry.name.ends_with(b"/") && entry.length == 0));
-    let taken: Vec<Taken> = files
-        .map(|entry| {
-            let (content, is_all) = unpack(entry)?;
-            is_ambiguous |= !is_all;
-            Ok(Taken::file(names(entry), None, content))
-        })
-        .collect::<Result<_, Refused>>()?;
+    let mut taken = Vec::with_capacity(entries.len());
+    for entry in entries {
+        // A folder, too: in the bytes of what has no content another entry may hide.
+        let (content, is_all) = unpack(&entry)?;
+        let is_folder = entry.name.ends_with(b"/");
+        // With content it is a file to one program and a folder to the next.
+        is_ambiguous |= !is_all || (is_folder && !content.is_empty());
+        if !is_folder || !content.is_empty() {
+            taken.push(Taken::file(entry.names, None, content));
+        }
+    }
     if is_ambiguous {
         findings.add(Finding::AmbiguousArchive);
     }
@@ -86,6 +92,9 @@ fn entries<'a>(archive: &'a [u8], room: &Room) -> Result<(Vec<Entry<'a>>, bool),
     if u32_at(archive, end + 4)? != 0 || u16_at(archive, end + 8)? != count {
         return Err(Refused::Broken); // one of several volumes
     }
+    if archive.len() < end + END_LENGTH {
+        return Err(Refused::Broken);
+    }
     if usize::from(count) > room.items {
         return Err(Refused::Swollen);
     }
@@ -96,6 +105,10 @@ fn entries<'a>(archive: &'a [u8], room: &Room) -> Result<(Vec<Entry<'a>>, bool),
     let mut places = Vec::with_capacity(usize::from(count));
     let mut at = start;
     let mut is_ambiguous = has_other_end(archive, tail, end);
+    // An archive of zip64 has its end and the way to it where ours has the directory, and is refused; where
+    // the directory's last line holds them in its comment, both are right.
+    let before = end.saturating_sub(LOCATOR_LENGTH);
+    is_ambiguous |= archive[before..end].starts_with(LOCATOR);
     for _ in 0..count {
         let (entry, place, length, differs) = entry(&archive[..end], at, base, start)?;
         is_ambiguous |= differs;
@@ -142,39 +155,57 @@ fn entry(
         return Err(Refused::Swollen);
     }
     let more = usize::from(u16_at(line, 30)?) + usize::from(u16_at(line, 32)?);
-    let name = line.get(CENTRAL_LENGTH..CENTRAL_LENGTH + name_length).ok_or(Refused::Broken)?;
+    let (name, extra) = name_and_extra(line, CENTRAL_LENGTH, 28)?;
     let (size, length) = (u32_at(line, 20)? as usize, u32_at(line, 24)? as usize);
     let from = base + u32_at(line, 42)? as usize;
     let local =
         archive.get(from..).filter(|local| local.starts_with(LOCAL)).ok_or(Refused::Broken)?;
-    let skip = LOCAL_LENGTH + usize::from(u16_at(local, 26)?) + usize::from(u16_at(local, 28)?);
+    let (local_name, local_extra) = name_and_extra(local, LOCAL_LENGTH, 26)?;
+    let skip = LOCAL_LENGTH + local_name.len() + local_extra.len();
     let packed = local.get(skip..skip + size).ok_or(Refused::Broken)?;
     let to = from + skip + size;
     if to > directory {
         return Err(Refused::Swollen);
     }
     let (flags, method, crc) = (u16_at(line, 8)?, u16_at(line, 10)?, u32_at(line, 16)?);
-    let local_name = local.get(LOCAL_LENGTH..).and_then(|rest| rest.get(..skip - LOCAL_LENGTH));
-    let local_name =
-        local_name.and_then(|rest| Some(&rest[..usize::from(u16_at(local, 26).ok()?)]));
-    let other_name = local_name.filter(|other| *other != name);
+    let (names, has_others) = names(name, local_name, [extra, local_extra], flags);
     let behind = &archive[to..directory];
     let differs =
-        other_name.is_some() || differs(line, local)? || !is_told_behind(line, local, behind)?;
-    let entry = Entry { name, other_name, flags, method, crc, length, packed };
+        has_others || differs(line, local, local_extra)? || !is_told_behind(line, local, behind)?;
+    let entry = Entry { name, names, flags, method, crc, length, packed };
     Ok((entry, (from, to), CENTRAL_LENGTH + name_length + more, differs))
+}
+
+/// Name and extra fields behind a header of this length, their lengths being said at `said` in it.
+fn name_and_extra(header: &[u8], length: usize, said: usize) -> Result<(&[u8], &[u8]), Refused> {
+    let [name, extra] = [u16_at(header, said)?, u16_at(header, said + 2)?].map(usize::from);
+    let rest = header.get(length..).and_then(|rest| rest.split_at_checked(name));
+    let (name, rest) = rest.ok_or(Refused::Broken)?;
+    Ok((name, rest.get(..extra).ok_or(Refused::Broken)?))
+}
+
+/// The extra fields of this kind, as far as they are whole.
+fn fields(mut extra: &[u8], wanted: u16) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let kind = u16_at(extra, 0).ok()?;
+        let field = extra.get(4..)?.get(..usize::from(u16_at(extra, 2).ok()?))?;
+        extra = &extra[4 + field.len()..];
+        Some((kind, field))
+    })
+    .filter_map(move |(kind, field)| (kind == wanted).then_some(field))
 }
 
 /// Whether what stands before the bytes of an entry says something else than its line of the directory,
 /// its name aside.
-fn differs(line: &[u8], local: &[u8]) -> Result<bool, Refused> {
+fn differs(line: &[u8], local: &[u8], extra: &[u8]) -> Result<bool, Refused> {
     let flags = u16_at(local, 6)?;
     let mut differs = (flags ^ u16_at(line, 8)?) & LOCKED != 0;
     differs |= u16_at(local, 8)? != u16_at(line, 10)?;
     // Whoever reads from the front finds the end of what is deflated by itself; of what is stored nothing
     // says it.
     let may_follow = flags & BEHIND != 0 && u16_at(local, 8)? == DEFLATED;
-    let wide = zip64(local)?;
+    let wide = zip64(extra);
+    differs |= fields(extra, ZIP64).nth(1).is_some();
     for (nr, (here, there)) in [(14, 16), (22, 24), (18, 20)].into_iter().enumerate() {
         let (here, there) = (u32_at(local, here)?, u64::from(u32_at(line, there)?));
         // A size of all ones stands in a field of its own, the length first.
@@ -191,19 +222,10 @@ fn differs(line: &[u8], local: &[u8]) -> Result<bool, Refused> {
 const ZIP64: u16 = 1;
 
 /// Length and size in the extra field of zip64 before an entry's bytes, if it is there and has both.
-fn zip64(local: &[u8]) -> Result<Option<[u64; 2]>, Refused> {
-    let from = LOCAL_LENGTH + usize::from(u16_at(local, 26)?);
-    let mut rest =
-        local.get(from..from + usize::from(u16_at(local, 28)?)).ok_or(Refused::Broken)?;
-    while let (Ok(kind), Ok(length)) = (u16_at(rest, 0), u16_at(rest, 2)) {
-        let Some(field) = rest.get(4..4 + usize::from(length)) else { break };
-        if kind == ZIP64 {
-            let [length, size] = [0, 8].map(|at| array(field, at).map(u64::from_le_bytes));
-            return Ok(length.zip(size).map(|(length, size)| [length, size]));
-        }
-        rest = &rest[4 + field.len()..];
-    }
-    Ok(None)
+fn zip64(extra: &[u8]) -> Option<[u64; 2]> {
+    let field = fields(extra, ZIP64).next()?;
+    let [length, size] = [0, 8].map(|at| array(field, at).map(u64::from_le_bytes));
+    length.zip(size).map(|(length, size)| [length, size])
 }
 
 /// Whether sum and sizes stand `behind` an entry's bytes as its line of the directory says them, if what
@@ -264,10 +286,27 @@ fn inflate(packed: &[u8], length: usize) -> Result<(Vec<u8>, bool), Refused> {
     }
 }
 
-/// Every name, that of the directory first.
-fn names(entry: &Entry<'_>) -> Vec<String> {
-    let other = entry.other_name.filter(|name| name.len() <= MAX_NAME);
-    [entry.name].into_iter().chain(other).map(|name| in_words(name, entry.flags)).collect()
+/// The kind of an extra field that holds the name in UTF-8, behind a version and a sum over the other one
+/// (Info-ZIP). Some programs show it instead, and not all of those look at the sum.
+const UNICODE_NAME: u16 = 0x7075;
+const UNICODE_NAME_AT: usize = 5;
+
+/// Every name that some program shows, as far as limits go: the directory's, the one before the bytes,
+/// those in extra fields. And whether there is more than the first.
+fn names(name: &[u8], local: &[u8], extras: [&[u8]; 2], flags: u16) -> (Vec<String>, bool) {
+    let mut names = vec![in_words(name, flags)];
+    let mut has_others = local != name;
+    let in_extras = extras.into_iter().flat_map(|extra| fields(extra, UNICODE_NAME));
+    let in_extras = in_extras.filter_map(|field| field.get(UNICODE_NAME_AT..));
+    for (other, flags) in [(local, flags)].into_iter().chain(in_extras.map(|name| (name, UTF8))) {
+        let is_short = other.len() <= MAX_NAME;
+        let other = if is_short { in_words(other, flags) } else { String::new() };
+        has_others |= !is_short || other != names[0];
+        if is_short && !names.contains(&other) && names.len() < MAX_NAMES {
+            names.push(other);
+        }
+    }
+    (names, has_others)
 }
 
 /// A name, UTF-8 if it is that, else as DOS wrote it, in which every byte is some character.
