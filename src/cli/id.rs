@@ -132,6 +132,9 @@ fn written(mrz: &Mrz, evidence: &Evidence) -> String {
         let (name, reason) = (field.name.word(), field.standing.reason().words());
         text.push_str(&format!("{name:15}  {value:20}  {}: {reason}\n", field.standing.word()));
     }
+    for names in &mrz.other_names {
+        text.push_str(&format!("or the names     {}, {}\n", names.surname, names.given));
+    }
     if let Some(rule) = mrz.long_rule {
         text.push_str(&format!("long number by   {}\n", rule.word()));
     }
@@ -142,6 +145,7 @@ fn written(mrz: &Mrz, evidence: &Evidence) -> String {
 }
 
 fn as_json(mrz: &Mrz, evidence: &Evidence) -> Value {
+    let both = |names: &mrz::Names| json!({"surname": names.surname, "given_names": names.given});
     let mut json = json!({
         "verdict": evidence.verdict.word(),
         "format": mrz.format.word(),
@@ -151,6 +155,7 @@ fn as_json(mrz: &Mrz, evidence: &Evidence) -> Value {
         "long_rule": mrz.long_rule.map(mrz::LongRule::word),
         "look_alikes": mrz.look_alikes,
         "names_may_be_cut": mrz.names.may_be_cut,
+        "other_names": mrz.other_names.iter().map(both).collect::<Vec<_>>(),
     });
     if let Verdict::Inconsistent(which) = &evidence.verdict {
         json["inconsistent"] = which.iter().map(|name| name.word()).collect();

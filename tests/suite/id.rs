@@ -91,6 +91,18 @@ fn a_wrong_field_is_named_and_what_was_mended_listed() {
 }
 
 #[test]
+fn what_may_be_a_letter_or_a_filler_of_a_name_is_shown_both_ways() {
+    let read_as = CARD.replace("JEAN<PIERRE<L<<<<<<<<<", "JANEKKKKKKKKKKKKKKKKKK");
+    let (code, json) = id(&["--mrz"], &read_as);
+    assert_eq!((code, &json["verdict"]), (Some(0), &"consistent".into()));
+    assert_eq!(json["fields"]["given_names"], "JANE");
+    assert_eq!(json["evidence"]["given_names"]["standing"], "unproven");
+    let other = serde_json::json!([{"surname": "DUPONT", "given_names": "JANEK"}]);
+    assert_eq!(json["other_names"], other);
+    assert_eq!(id(&["--mrz"], CARD).1["other_names"], serde_json::json!([]));
+}
+
+#[test]
 fn what_is_no_zone_or_too_long_is_an_error_with_a_hint() {
     for input in ["", "Beste,\nhierbij mijn vraag.\n", &"x".repeat(100_000)] {
         let (code, json) = id(&["--mrz"], input);

@@ -194,7 +194,8 @@ pub(super) fn judge(format: Format, lines: &[String]) -> Judged {
             let fits = |parts: &[&str]| {
                 check_digit(parts.iter().copied()).is_some_and(|sum| is_digit(digit, sum))
             };
-            long_rule = match (fits(&[short, rest]), fits(&[short, "<", rest])) {
+            let may_count = format == Format::Td1 && at(lines, &(0, 2..5)) == "BEL";
+            long_rule = match (fits(&[short, rest]), may_count && fits(&[short, "<", rest])) {
                 (true, true) => Some(LongRule::Both),
                 (true, false) => Some(LongRule::Icao),
                 (false, true) => Some(LongRule::WithFiller),

@@ -8,8 +8,10 @@
 //! document is genuine. Pure.
 
 mod date;
+mod fillers;
 mod layout;
 pub mod names;
+mod person;
 mod repair;
 #[cfg(test)]
 mod tests;
@@ -76,7 +78,7 @@ pub struct Check {
 }
 
 /// Which rule the check digit of a long document number follows (ICAO 9303-5 §4.2.4): Belgian cards
-/// counted the filler in for years.
+/// counted the filler in for years, and of no others is that taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LongRule {
     /// The filler at position 15 is left out, as the standard says.
@@ -155,6 +157,8 @@ pub struct Mrz {
     pub sex: Option<Sex>,
     /// The names.
     pub names: Names,
+    /// Other ways to read them, where fillers were read as letters: nothing tells which is right.
+    pub other_names: Vec<Names>,
     /// What is in the optional data, without fillers: first and second.
     pub optional: [String; 2],
     /// A number of the person in it.
@@ -163,7 +167,7 @@ pub struct Mrz {
     pub checks: Vec<Check>,
     /// What was mended.
     pub repairs: Vec<Repair>,
-    /// Whether several repairs fit, so that none was made.
+    /// Whether several repairs fit as well: the one that was made counts for nothing.
     pub is_ambiguous: bool,
     /// Whether it says of itself that it is a specimen.
     pub is_specimen: bool,

@@ -1,14 +1,15 @@
 //! Mends what a recogniser or a person got wrong, as far as that is honest: only where a field can hold
 //! nothing else, at most two places nobody could read, and only if one candidate alone satisfies
-//! every check digit. What was changed is listed. A name has no check digit: mended, it is unproven.
+//! every check digit. Where none does, what was read stays as it was read. What was changed is listed. A
+//! name has no check digit: mended, it is unproven.
 
 use jiff::civil::Date;
 
 use super::date::{MrzDate, OnBirth};
 use super::layout::{Format, at, bare, judge};
 use super::names::Names;
-use super::{Mrz, PersonNumber};
-use crate::identity::numbers::{NationalNumber, Sex};
+use super::{Mrz, PersonNumber, fillers, person};
+use crate::identity::numbers::Sex;
 
 /// One character that was changed. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,10 +42,6 @@ const MOST_UNKNOWN: usize = 2;
 const UNKNOWN: char = '?';
 /// The shortest line of any format, less what may be missing.
 const SHORTEST: usize = 30 - MOST_OFF;
-/// Letters that fillers are read as (and are in no name three times at its end).
-const LIKE_FILLER: [char; 7] = ['K', 'C', 'S', 'E', 'X', 'L', 'G'];
-/// Fillers at the end of a name that may be read as letters, at least.
-const LEAST_RUN: usize = 3;
 /// Numbers that look alike, listed at most.
 const MOST_LOOK_ALIKES: usize = 8;
 
@@ -85,43 +82,109 @@ struct Candidate {
     format: Format,
     lines: Vec<String>,
     repairs: Vec<Repair>,
+    /// Other ways to read the names.
+    other_names: Vec<Names>,
 }
 
-/// The zone among these lines: all of its checks right, or as many as can be, with the fewest
-/// changes.
+impl Candidate {
+    /// Check digits that do not fit.
+    fn failures(&self) -> usize {
+        judge(self.format, &self.lines).checks.iter().filter(|check| !check.fits).count()
+    }
+
+    /// Whether every check digit fits, and every place holds what it may.
+    fn is_right(&self) -> bool {
+        let held = held(self.format, &self.lines);
+        let mut places =
+            self.lines.iter().zip(&held).flat_map(|(line, held)| line.chars().zip(held));
+        places.all(|(character, holds)| *holds == Holds::Name || holds.takes(character))
+            && self.failures() == 0
+    }
+
+    /// With these lines, which differ in names, and what that changes.
+    fn with_names(mut self, lines: Vec<String>) -> Self {
+        for (nr, (old, new)) in self.lines.iter().zip(&lines).enumerate() {
+            for (column, (from, to)) in old.chars().zip(new.chars()).enumerate() {
+                if from != to {
+                    self.repairs.push(Repair {
+                        line: one_based(nr),
+                        column: one_based(column),
+                        from: Some(from),
+                        to: Some(to),
+                        is_name: true,
+                    });
+                }
+            }
+        }
+        Self { lines, ..self }
+    }
+
+    /// Changes that check digits must bear out.
+    fn changes(&self) -> usize {
+        self.repairs.iter().filter(|repair| !repair.is_name).count()
+    }
+}
+
+/// The zone among these lines, mended if that makes all of it right and nothing else does; else as it was
+/// read, of several ways the one with the fewest faults.
 pub(super) fn best(lines: &[String], today: Date) -> Option<Mrz> {
-    let mut found: Vec<(Candidate, usize)> = Vec::new();
+    let mut read: Vec<Candidate> = Vec::new();
     for format in Format::ALL {
         let (count, length) = format.shape();
         for window in lines.windows(count) {
             if window.iter().all(|line| line.len().abs_diff(length) <= MOST_OFF) {
-                found.extend(candidates(format, window).into_iter().map(with_failures));
+                read.extend(of_format(format, window));
             }
         }
     }
-    let rank = |(candidate, failures): &(Candidate, usize)| {
-        (*failures > 0, *failures, candidate.repairs.len())
-    };
-    let best = found.iter().map(rank).min()?;
-    let mut first: Vec<Candidate> =
-        found.into_iter().filter(|one| rank(one) == best).map(|(one, _)| one).collect();
-    first.dedup_by(|a, b| a.lines == b.lines);
-    let differ = first.iter().any(|one| one.lines != first[0].lines);
-    // Several ways to mend it are as good: none is taken for granted.
-    let is_ambiguous = differ && best.2 > 0;
-    Some(filled(first.swap_remove(0), is_ambiguous, today))
+    let as_read: Vec<Candidate> = read.iter().map(named).collect();
+    let is_whole = |one: &&Candidate| one.changes() == 0 && one.is_right();
+    if let Some(whole) = as_read.iter().find(is_whole) {
+        return Some(filled(whole.clone(), false, today));
+    }
+    // A T or a Y is a 7 only if nothing else makes it right.
+    for digits in [Digits::Sure, Digits::Likely] {
+        let typed = read.iter().flat_map(|one| typed(one, digits));
+        let mut right: Vec<Candidate> =
+            typed.map(|one| named(&one)).filter(Candidate::is_right).collect();
+        right.sort_by_key(|one| one.repairs.len());
+        if let Some(first) = right.first() {
+            let is_other =
+                |one: &Candidate| (one.format, &one.lines) != (first.format, &first.lines);
+            let is_ambiguous = right.iter().any(is_other);
+            return Some(filled(first.clone(), is_ambiguous, today));
+        }
+    }
+    let faults = |one: &Candidate| (one.failures(), one.repairs.len());
+    as_read.into_iter().min_by_key(faults).map(|least| filled(least, false, today))
 }
 
-fn with_failures(candidate: Candidate) -> (Candidate, usize) {
-    let checks = judge(candidate.format, &candidate.lines).checks;
-    let failures = checks.iter().filter(|check| !check.fits).count();
-    (candidate, failures)
+/// With its names mended: letters for digits, fillers put back. Few formats have a check digit over a
+/// name; where one has, it decides between the ways to do that.
+fn named(candidate: &Candidate) -> Candidate {
+    let mut lines = candidate.lines.clone();
+    let (first, second) = &candidate.format.places().names;
+    for (nr, columns) in std::iter::once(first).chain(second) {
+        let letters = lines[*nr][columns.clone()].chars();
+        let letters: String = letters.map(|one| Holds::Name.mended(one, Digits::Sure)).collect();
+        lines[*nr].replace_range(columns.clone(), &letters);
+    }
+    let ways = fillers::put_back(candidate.format, &lines);
+    let mut ways: Vec<Candidate> =
+        ways.into_iter().map(|lines| candidate.clone().with_names(lines)).collect();
+    if ways.len() > 1 && ways.iter().any(Candidate::is_right) {
+        ways.retain(Candidate::is_right);
+    }
+    let mut one = ways.swap_remove(0);
+    one.other_names = ways.iter().map(|way| fillers::names(way.format, &way.lines)).collect();
+    one
 }
 
-/// The ways to read these lines in this format.
-fn candidates(format: Format, lines: &[String]) -> Vec<Candidate> {
+/// The ways to read these lines in this format, nothing mended but their lengths.
+fn of_format(format: Format, lines: &[String]) -> Vec<Candidate> {
     let (_, length) = format.shape();
-    let mut found = vec![Candidate { format, lines: Vec::new(), repairs: Vec::new() }];
+    let mut found =
+        vec![Candidate { format, lines: Vec::new(), repairs: Vec::new(), other_names: Vec::new() }];
     for (nr, line) in lines.iter().enumerate() {
         let each = of_length(line, length, nr);
         let mut next = Vec::new();
@@ -136,7 +199,7 @@ fn candidates(format: Format, lines: &[String]) -> Vec<Candidate> {
         found = next;
     }
     found.retain(|one| format.begins(&one.lines[0].replace('1', "I")));
-    found.into_iter().flat_map(typed).collect()
+    found
 }
 
 /// The line with its proper length: as it is, or with fillers put in or taken out where that is
@@ -200,16 +263,25 @@ enum Holds {
     German,
 }
 
+/// Which letters are taken for digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Digits {
+    /// Those that look like one.
+    Sure,
+    /// Those that may be one, too.
+    Likely,
+}
+
 impl Holds {
     /// The character that it must have been, if this one cannot be there.
-    fn mended(self, character: char) -> char {
+    fn mended(self, character: char, digits: Digits) -> char {
         let digit = match character {
             'O' | 'Q' | 'D' => '0',
             'I' | 'L' => '1',
             'Z' => '2',
             'S' => '5',
             'G' => '6',
-            'T' | 'Y' => '7',
+            'T' | 'Y' if digits == Digits::Likely => '7',
             'B' => '8',
             other => other,
         };
@@ -250,7 +322,8 @@ fn held(format: Format, lines: &[String]) -> Vec<Vec<Holds>> {
     };
     let places = format.places();
     set(0, 0..5, Holds::Letters);
-    let issuer = mended(at(lines, &(0, 2..5)), Holds::Letters);
+    let issuer = at(lines, &(0, 2..5)).chars().map(|one| Holds::Letters.mended(one, Digits::Sure));
+    let issuer: String = issuer.collect();
     for place in [Some(&places.names.0), places.names.1.as_ref()].into_iter().flatten() {
         set(place.0, place.1.clone(), Holds::Name);
     }
@@ -290,46 +363,45 @@ fn held(format: Format, lines: &[String]) -> Vec<Vec<Holds>> {
     held
 }
 
-fn mended(text: &str, holds: Holds) -> String {
-    text.chars().map(|character| holds.mended(character)).collect()
-}
-
 /// The candidate with its fields mended where they can hold nothing else, once for each way to read
 /// what nobody could.
-fn typed(candidate: Candidate) -> Vec<Candidate> {
-    let Candidate { format, lines, mut repairs } = candidate;
+fn typed(candidate: &Candidate, digits: Digits) -> Vec<Candidate> {
+    let Candidate { format, lines, mut repairs, other_names } = candidate.clone();
     let held = held(format, &lines);
     let mut fixed = Vec::with_capacity(lines.len());
     let mut unknown = Vec::new();
+    let mut is_seven = false;
     for (nr, line) in lines.iter().enumerate() {
         let mut out = String::with_capacity(line.len());
         for (column, character) in line.chars().enumerate() {
             let holds = held[nr][column];
-            let to = holds.mended(character);
+            let is_name = holds == Holds::Name;
+            // See `named`.
+            let to = if is_name { character } else { holds.mended(character, digits) };
             if to != character {
                 repairs.push(Repair {
                     line: one_based(nr),
                     column: one_based(column),
                     from: Some(character),
                     to: Some(to),
-                    is_name: holds == Holds::Name,
+                    is_name: false,
                 });
+                is_seven |= to == '7';
             }
-            if to == UNKNOWN && holds != Holds::Name {
+            if to == UNKNOWN && !is_name {
                 unknown.push((nr, column, holds));
             }
             out.push(to);
         }
         fixed.push(out);
     }
-    let places = format.places();
-    for place in [Some(&places.names.0), places.names.1.as_ref()].into_iter().flatten() {
-        mend_name(&mut fixed[place.0], place, &mut repairs);
+    if digits == Digits::Likely && !is_seven {
+        return Vec::new();
     }
     if unknown.len() > MOST_UNKNOWN {
         unknown.clear();
     }
-    let mut found = vec![Candidate { format, lines: fixed, repairs }];
+    let mut found = vec![Candidate { format, lines: fixed, repairs, other_names }];
     for (nr, column, holds) in unknown {
         let mut next = Vec::new();
         for candidate in &found {
@@ -356,62 +428,13 @@ fn typed(candidate: Candidate) -> Vec<Candidate> {
     found
 }
 
-/// Puts fillers back where a name ends in a run of letters that fillers are read as, and between its
-/// two parts if nothing parts them.
-pub(super) fn mend_name(
-    line: &mut String,
-    (nr, columns): &(usize, std::ops::Range<usize>),
-    repairs: &mut Vec<Repair>,
-) {
-    let mut letters: Vec<char> = line[columns.clone()].chars().collect();
-    let mut set = |letters: &mut Vec<char>, at: usize| {
-        if letters[at] != '<' {
-            repairs.push(Repair {
-                line: one_based(*nr),
-                column: one_based(columns.start + at),
-                from: Some(letters[at]),
-                to: Some('<'),
-                is_name: true,
-            });
-            letters[at] = '<';
-        }
-    };
-    let last = letters.iter().rev().find(|letter| **letter != '<').copied();
-    if let Some(letter) = last.filter(|letter| LIKE_FILLER.contains(letter)) {
-        let is_run = |other: &&char| **other == letter || **other == '<';
-        let run = letters.iter().rev().take_while(is_run).count();
-        let read = letters[letters.len() - run..].iter().filter(|one| **one == letter).count();
-        if read >= LEAST_RUN {
-            for at in letters.len() - run..letters.len() {
-                set(&mut letters, at);
-            }
-        }
-    }
-    let end = letters.iter().rposition(|letter| *letter != '<').map_or(0, |at| at + 1);
-    let is_parted = letters[..end].windows(2).any(|pair| pair == ['<', '<']);
-    if !is_parted {
-        let is_pair = |at: &usize| {
-            letters[*at] == letters[at + 1]
-                && LIKE_FILLER.contains(&letters[*at])
-                && *at >= 2
-                && at + 4 <= end
-        };
-        let pairs: Vec<usize> = (0..end.saturating_sub(1)).filter(is_pair).collect();
-        if let [at] = pairs[..] {
-            set(&mut letters, at);
-            set(&mut letters, at + 1);
-        }
-    }
-    line.replace_range(columns.clone(), &letters.into_iter().collect::<String>());
-}
-
 fn one_based(number: usize) -> u8 {
     u8::try_from(number + 1).unwrap_or(u8::MAX)
 }
 
 /// What the lines say.
 fn filled(candidate: Candidate, is_ambiguous: bool, today: Date) -> Mrz {
-    let Candidate { format, lines, repairs } = candidate;
+    let Candidate { format, lines, repairs, other_names } = candidate;
     let places = format.places();
     let judged = judge(format, &lines);
     let issuer = bare(at(&lines, &(0, 2..5)));
@@ -419,15 +442,12 @@ fn filled(candidate: Candidate, is_ambiguous: bool, today: Date) -> Mrz {
     let taken = if judged.long_rule.is_some() { judged.taken } else { 0 };
     let optional = [bare(raw(0).get(taken..).unwrap_or_default()), bare(raw(1))];
     let birth = at(&lines, &places.birth);
-    let person = person_number(format, &issuer, [raw(0), raw(1)], birth);
+    let person = person::number(format, &issuer, [raw(0), raw(1)], birth);
     let century = match &person {
         Some(PersonNumber::Belgian(number)) => Some(number.century()),
         _ => None,
     };
-    let names = match &places.names {
-        (both, None) => Names::of_field(at(&lines, both)),
-        (surname, Some(given)) => Names::of_fields(at(&lines, surname), at(&lines, given)),
-    };
+    let names = fillers::names(format, &lines);
     let issued = (format == Format::OldFrench).then(|| at(&lines, &(1, 0..4))).and_then(|text| {
         let (year, month) = (text[..2].parse::<u16>().ok()?, text[2..].parse::<u8>().ok()?);
         // Such cards were made from 1988 to 2021.
@@ -453,6 +473,7 @@ fn filled(candidate: Candidate, is_ambiguous: bool, today: Date) -> Mrz {
         format,
         issuer,
         names,
+        other_names,
         optional,
         person,
         lines,
@@ -460,44 +481,6 @@ fn filled(candidate: Candidate, is_ambiguous: bool, today: Date) -> Mrz {
         is_ambiguous,
         is_specimen,
     }
-}
-
-/// A number of the person that the optional data holds, by issuer.
-fn person_number(
-    format: Format,
-    issuer: &str,
-    optional: [&str; 2],
-    birth: &str,
-) -> Option<PersonNumber> {
-    let [first, second] = optional;
-    let digits = |text: &str, count: usize| {
-        let text = text.trim_end_matches('<');
-        text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    let is_card = format == Format::Td1;
-    match issuer {
-        "BEL" if is_card && second.bytes().any(|byte| byte != b'<') => {
-            let number = NationalNumber::parse(second);
-            Some(number.map_or(PersonNumber::BelgianUnproven, PersonNumber::Belgian))
-        }
-        "NLD" if is_card && digits(first.get(..9)?, 9) => Some(PersonNumber::Dutch),
-        "NLD" if !is_card && digits(first, 9) => Some(PersonNumber::Dutch),
-        "BGR" if digits(second, 10) => Some(PersonNumber::Bulgarian(is_egn_of(second, birth))),
-        "BGR" if digits(first, 10) => Some(PersonNumber::Bulgarian(is_egn_of(first, birth))),
-        "ROU" if format == Format::Td2 && digits(first, 7) => Some(PersonNumber::Romanian),
-        "POL" if digits(second, 11) || digits(first, 11) => Some(PersonNumber::Polish),
-        "ESP" if is_card && first.bytes().any(|byte| byte != b'<') => Some(PersonNumber::Spanish),
-        "FIN" if is_card && first.bytes().any(|byte| byte != b'<') => Some(PersonNumber::Finnish),
-        _ => None,
-    }
-}
-
-/// A Bulgarian number begins with the birth date, its month 40 more from 2000 on.
-fn is_egn_of(number: &str, birth: &str) -> bool {
-    let month = |text: &str| text.get(2..4).and_then(|month| month.parse::<u8>().ok());
-    let same = number.get(..2) == birth.get(..2) && number.get(4..6) == birth.get(4..6);
-    let (of_number, of_birth) = (month(number), month(birth));
-    same && (of_number == of_birth || of_number == of_birth.map(|month| month + 40))
 }
 
 /// Numbers that look like this one and satisfy the same check digits.
