@@ -111,6 +111,8 @@ pub enum Reason {
     NationalNumber,
     /// The national number says otherwise.
     OtherNationalNumber,
+    /// The national number on a Belgian card breaks its own rule.
+    BrokenNationalNumber,
     /// The name that the letter gives is the same.
     NameOfSender,
     /// The letter gives another name.
@@ -137,6 +139,7 @@ impl Reason {
             Self::CardNumber => "the number of a Belgian card has other last digits",
             Self::NationalNumber => "the national number says the same",
             Self::OtherNationalNumber => "the national number says otherwise",
+            Self::BrokenNationalNumber => "the national number has other last digits",
             Self::NameOfSender => "the letter gives the same name",
             Self::OtherName => "the letter gives another name",
             Self::PartOfName => "only a part of the name could be compared",
@@ -280,6 +283,10 @@ fn field(mrz: &Mrz, known: Known<'_>, name: FieldName) -> Field {
     };
     let standing = match standing {
         Standing::Unproven(_) if value.is_empty() => Standing::Unproven(Reason::NotSaid),
+        // Each of several repairs makes it fit.
+        Standing::Consistent(Reason::CheckDigit | Reason::NationalNumber) if mrz.is_ambiguous => {
+            Standing::Unproven(Reason::LookAlikes)
+        }
         other => other,
     };
     Field { name, value, standing }
@@ -323,8 +330,20 @@ fn date_standing(mrz: &Mrz, of: Checked, is_sound: bool, date: Option<Date>) -> 
 
 fn birth(mrz: &Mrz) -> Standing {
     let by_digit = date_standing(mrz, Checked::Birth, mrz.birth.is_sound, mrz.birth.date);
-    let Some(born) = belgian(mrz).and_then(NationalNumber::birth) else { return by_digit };
     let (Standing::Consistent(_) | Standing::Unproven(_)) = by_digit else { return by_digit };
+    match mrz.person {
+        // Whoever changes a birth date and breaks the number that has it, too, must not be better off for
+        // it. Those of specimens are broken as they come.
+        Some(PersonNumber::BelgianUnproven) if !mrz.is_specimen => {
+            return Standing::Inconsistent(Reason::BrokenNationalNumber);
+        }
+        // Foreigners have a number there that has no date in it.
+        Some(PersonNumber::Bulgarian(false)) if mrz.nationality.as_deref() == Some("BGR") => {
+            return Standing::Inconsistent(Reason::OtherNationalNumber);
+        }
+        _ => {}
+    }
+    let Some(born) = belgian(mrz).and_then(NationalNumber::birth) else { return by_digit };
     let same = |known: Option<u8>, read: Option<i8>| {
         known.is_none() || read.is_none() || known == read.and_then(|read| u8::try_from(read).ok())
     };
@@ -352,7 +371,9 @@ fn sex(mrz: &Mrz) -> Standing {
 /// A name that the letter gives bears the name out; if it gives names and none is this, the name is
 /// contradicted.
 fn name_standing(mrz: &Mrz, known: Known<'_>) -> Standing {
-    let matches: Vec<NameMatch> = known.names.iter().map(|name| mrz.names.agrees(name)).collect();
+    let ways = || std::iter::once(&mrz.names).chain(&mrz.other_names);
+    let matches: Vec<NameMatch> =
+        known.names.iter().flat_map(|name| ways().map(|way| way.agrees(name))).collect();
     if matches.contains(&NameMatch::Agrees) {
         Standing::Consistent(Reason::NameOfSender)
     } else if matches.contains(&NameMatch::Partly) {
@@ -371,7 +392,7 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
-    use crate::identity::mrz::read;
+    use crate::identity::mrz::{check_digit, read};
 
     const TODAY: Date = date(2026, 11, 30);
     const CARD: &str = "IDBEL592345678<9815<<<<<<<<<<<\n7801022M2807144BEL780102301237\n\
@@ -429,6 +450,97 @@ mod tests {
         let evidence = judged(&other, &[]);
         let wanted = Standing::Inconsistent(Reason::OtherNationalNumber);
         assert_eq!(standing(&evidence, FieldName::BirthDate), wanted);
+    }
+
+    /// The second line with its last check digit, of a card with this first one.
+    fn with_composite(first: &str, second: &str) -> String {
+        let parts = [&first[5..30], &second[..7], &second[8..15], &second[18..29]];
+        format!("{}{}", &second[..29], check_digit(parts).expect("a digit"))
+    }
+
+    #[test]
+    fn a_national_number_that_breaks_its_own_rule_takes_the_birth_date_with_it() {
+        // Birth date and sex are others, and the number was spoilt, so that nothing says otherwise.
+        let other = "8001025F2807144BEL780102301244";
+        let first = CARD.lines().next().expect("a line");
+        assert_eq!(with_composite(first, other), other, "all check digits are right");
+        let text = CARD.replace("7801022M2807144BEL780102301237", other);
+        let evidence = judged(&text, &[]);
+        assert_eq!(evidence.verdict, Verdict::Inconsistent(vec![FieldName::BirthDate]));
+        let wanted = Standing::Inconsistent(Reason::BrokenNationalNumber);
+        assert_eq!(standing(&evidence, FieldName::BirthDate), wanted);
+        // That of a specimen is broken as it comes, and a card without one has none that is.
+        let specimen = text.replace("DUPONT<<JEAN<PIERRE<L<<<", "SPECIMEN<<SPECIMEN<<<<<<");
+        let evidence = judged(&specimen, &[]);
+        assert_eq!(evidence.verdict, Verdict::Specimen);
+        let wanted = Standing::Consistent(Reason::CheckDigit);
+        assert_eq!(standing(&evidence, FieldName::BirthDate), wanted);
+        let without = with_composite(first, "8001025F2807144BEL<<<<<<<<<<<");
+        let evidence = judged(&text.replace(other, &without), &[]);
+        assert_eq!(evidence.verdict, Verdict::Consistent);
+        assert_eq!(standing(&evidence, FieldName::Sex), Standing::Unproven(Reason::NoCheckDigit));
+    }
+
+    #[test]
+    fn a_bulgarian_number_of_another_birth_date_contradicts_it_unless_it_is_a_foreigner_s() {
+        let first = "IDBGR6432101230<<<<<<<<<<<<<<<";
+        let of = |second: &str| {
+            let second = with_composite(first, second);
+            judged(&format!("{first}\n{second}\nPETROVA<<MARIYA<IVANOVA<<<<<<<"), &[])
+        };
+        assert_eq!(of("8001014F3101012BGR8001014507<").verdict, Verdict::Consistent);
+        let evidence = of("8001014F3101012BGR8002014507<");
+        assert_eq!(evidence.verdict, Verdict::Inconsistent(vec![FieldName::BirthDate]));
+        let wanted = Standing::Inconsistent(Reason::OtherNationalNumber);
+        assert_eq!(standing(&evidence, FieldName::BirthDate), wanted);
+        assert_eq!(of("8001014F3101012UKR1000512345<").verdict, Verdict::Consistent);
+    }
+
+    #[test]
+    fn a_name_agrees_in_either_way_to_read_what_may_be_a_filler() {
+        let name = "NOVAK<<JANEKKKKKKKKKKKKKKKKKKK";
+        let text = CARD.replace("DUPONT<<JEAN<PIERRE<L<<<<<<<<<", name);
+        for (sender, wanted) in [
+            (&["Jane Novak"][..], Standing::Consistent(Reason::NameOfSender)),
+            (&["Janek Novak"], Standing::Consistent(Reason::NameOfSender)),
+            (&["Janekk Novak"], Standing::Inconsistent(Reason::OtherName)),
+            (&["Jan Novak"], Standing::Inconsistent(Reason::OtherName)),
+            (&[], Standing::Unproven(Reason::Mended)),
+        ] {
+            assert_eq!(
+                standing(&judged(&text, sender), FieldName::GivenNames),
+                wanted,
+                "{sender:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn of_several_ways_to_mend_a_field_none_makes_it_consistent() {
+        // No letter of it looks like another, and four are as good in one place.
+        let number = "AAR347394";
+        let digit = check_digit([number]).expect("a digit");
+        let second = format!("{number}{digit}BEL9104174F2903013<<<<<<<<<<<<<<0");
+        let parts = [&second[..10], &second[13..20], &second[21..43]];
+        let digit = check_digit(parts).expect("a digit");
+        let text = format!("P<BELVANDEVELDE<<LOTTE<MARIE<<<<<<<<<<<<<<<<\n{second}{digit}");
+        for (text, verdict, wanted) in [
+            (text.clone(), Verdict::Consistent, Standing::Consistent(Reason::CheckDigit)),
+            (
+                text.replace(number, "AAR?47394"),
+                Verdict::Ambiguous,
+                Standing::Unproven(Reason::LookAlikes),
+            ),
+        ] {
+            assert_eq!(read(&text, TODAY).expect("is one").look_alikes, [""; 0]);
+            let evidence = judged(&text, &[]);
+            assert_eq!(evidence.verdict, verdict);
+            assert_eq!(standing(&evidence, FieldName::DocumentNumber), wanted);
+        }
+        // Nor does the national number, where the sex is one of two that nobody could read.
+        let evidence = judged(&CARD.replace("7801022M", "7801022?"), &[]);
+        assert_eq!(evidence.verdict, Verdict::Ambiguous);
+        assert_ne!(standing(&evidence, FieldName::BirthDate).word(), "consistent");
     }
 
     #[test]
