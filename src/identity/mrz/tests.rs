@@ -404,6 +404,11 @@ fn text_without_a_zone_is_none_and_any_text_is_read_without_harm() {
     assert_eq!(read(&"x".repeat(LONGEST + 1), TODAY).err(), Some(MrzError::TooLong));
     let odd = "I<UTOD2314589é7<<<<<<<<<<<<<<<\n7408122F1204159UTO<<<<<<<<<<<6\nERIKSSON<<ANNA<MARIA<<<<<<<<<<";
     assert!(read(odd, TODAY).expect("is one").fits());
+    // Two places that nobody could read in each of as many zones as there is room for.
+    let many = "I<UTO?2314589?7<<<<<<<<<<<<<<T\nI408122F1204159UTO<<<<<<<<<<<6\n\
+                IRIKSSONKKANNA<MARIALLLLKKKKKK\n"
+        .repeat(8);
+    assert!(!read(&many, TODAY).expect("is one").fits());
     let mut seed = 7_u64;
     for _ in 0..2000 {
         let mut line = || {
