@@ -16,6 +16,8 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::identity::policy::{MOST_DAYS, Policy};
+
 pub use imap::{After, Imap, ImapTls, OAuth2};
 
 /// The file's name in the state directory.
@@ -65,6 +67,9 @@ pub struct Config {
     /// Who looks for malware.
     #[serde(default)]
     pub scan: ScanFor,
+    /// How sure it must be who asks, for each right.
+    #[serde(default)]
+    pub identity: Policy,
     /// Mailboxes on other servers that letters are fetched from.
     #[serde(default)]
     pub imap: Vec<Imap>,
@@ -624,6 +629,18 @@ impl Config {
                 self.origin.upstream.is_empty() || is_hostname(&self.origin.upstream),
                 "not the name of a server",
                 "the word that its Authentication-Results fields begin with",
+            ),
+            (
+                "identity",
+                self.identity.asks_for_no_copy(),
+                "asks for a copy of an identity document as a rule, which is not lawful",
+                "L0 to L3: a copy is asked for where a doubt was reasoned, `kluis who --help`",
+            ),
+            (
+                "identity.new_address_days",
+                self.identity.new_address_days <= MOST_DAYS,
+                "must be 0 to 365",
+                SEE_SAMPLE,
             ),
             (
                 "limits.reserve_bytes",

@@ -192,6 +192,7 @@ impl Gateway {
             hand_in: OnceLock::new(),
             canaries: OnceLock::new(),
             mailboxes: Box::new(move || fetching::standing(&watched.0, &watched.1)),
+            policy: config.identity.clone(),
         });
         desk.finish_key_changes()?;
         Ok(Self { casebook, opening, desk, config, live, watch, ids })

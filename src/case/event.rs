@@ -75,6 +75,8 @@ pub enum Intent {
     Hold,
     /// Lift the legal hold.
     LiftHold,
+    /// Record who asks: evidence, what is accepted of it, a doubt.
+    Identify,
     /// Decide.
     Decide,
     /// Send an answer.

@@ -200,7 +200,7 @@ pub fn may(case: &Case, today: Date, intent: Intent) -> Result<(), Refusal> {
         Intent::AnswerQuestion => case.asked.is_none().then_some(Refusal::NothingAsked),
         Intent::Extend if case.extended.is_some() => Some(Refusal::AlreadyExtended),
         Intent::Extend => (today > case.term.one_month).then_some(Refusal::TooLateToExtend),
-        Intent::Decide | Intent::Answer => None,
+        Intent::Identify | Intent::Decide | Intent::Answer => None,
         Intent::Close => {
             (case.decided.is_none() && !case.is_answered()).then_some(Refusal::Undecided)
         }
@@ -227,8 +227,8 @@ pub enum Ground {
     /// A retention rule, in the version of the policy with this hash (GDPR Art. 5(1)(e)).
     Retention(Digest),
     /// The one rule that is built in: a mail seven days after it was delivered; a reply address and
-    /// a mail that never left once their case is closed and they are seven days old (design §5).
-    /// None holds what a person asked for.
+    /// a mail that never left once their case is closed and they are seven days old (design §5); a list
+    /// of people on file once a newer one took its place. None holds what a person asked for.
     ServedItsTime,
 }
 

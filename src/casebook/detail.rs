@@ -155,6 +155,15 @@ pub enum NoteSubject {
     /// That an encrypted letter could not be opened, and why.
     #[n(6)]
     Undecryptable,
+    /// Evidence of identity, recorded by hand.
+    #[n(7)]
+    Evidence,
+    /// Why somebody doubts who asks.
+    #[n(8)]
+    Doubt,
+    /// The people on file; of no case.
+    #[n(9)]
+    People,
 }
 
 /// Writes a detail for a manifest.

@@ -19,6 +19,7 @@ pub mod hand_in;
 pub mod import;
 pub mod keyring;
 mod outsiders;
+mod people;
 mod presence;
 pub mod protocol;
 mod read;
@@ -530,7 +531,8 @@ impl Casebook {
         let state = self.state();
         loop {
             let id = CaseId::random();
-            if !state.cases.contains_key(&id) {
+            let is_of_people = state.people.iter().any(|list| list.case == id);
+            if !state.cases.contains_key(&id) && !is_of_people {
                 return id;
             }
         }
@@ -633,12 +635,14 @@ impl Casebook {
             mailboxes: Vec::new(),
             backup: state.backup,
             drill: state.drill,
+            people: state.people.last().map(|list| (list.minute, list.count)),
         }
     }
 
     /// Forgets what has served its time: a mail seven days after its delivery; once a case is closed
     /// its contacts and the mails that never left, as soon as they are seven days old (design §5).
-    /// Nothing of a case under a legal hold. Gives how many boxes.
+    /// Nothing of a case under a legal hold. A list of people that a newer one replaced goes, too. Gives
+    /// how many boxes.
     ///
     /// # Errors
     /// What the store says.
@@ -646,7 +650,7 @@ impl Casebook {
         let _turn = lock(&self.acts);
         let approval = Approval::served_its_time();
         let oldest = self.clock.minutes().saturating_sub(WINDOW_MINUTES);
-        let records: Vec<BoxRecord> = {
+        let mut records: Vec<BoxRecord> = {
             let state = self.state();
             let over = |record: &&BoxRecord| {
                 let is_over = state.serves_since(record).is_some_and(|minute| minute < oldest);
@@ -656,6 +660,7 @@ impl Casebook {
             let old = state.boxes().filter(|r| !r.forgotten && r.minute < oldest);
             old.filter(over).copied().collect()
         };
+        records.extend(self.replaced_lists());
         if !records.is_empty() {
             self.drop_keys(&records, &approval)?;
         }

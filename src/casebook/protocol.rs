@@ -12,9 +12,10 @@ use minicbor::{Decode, Encode};
 use super::SweepSummary;
 use super::keyring::Resealed;
 use super::read::{CaseCard, Filter, Opened};
-use super::record::Recording;
+use super::record::{NewBox, Recording};
 use super::recovery::WrappedFiles;
 use super::state::{BackedUp, Drilled, Wrapped};
+use crate::identity::policy::Policy;
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::ledger::certificate::Certificate;
 use crate::secret::Personal;
@@ -58,6 +59,32 @@ pub enum Request {
         /// Which.
         #[n(0)]
         item: ItemId,
+    },
+    /// What each right needs.
+    #[n(47)]
+    Policy,
+    /// The list of people on file: a look.
+    #[n(48)]
+    People,
+    /// Take a list of people over, in place of the one before.
+    #[n(49)]
+    ImportPeople {
+        /// Its box.
+        #[n(0)]
+        list: NewBox,
+        /// How many people stand in it.
+        #[n(1)]
+        count: u64,
+    },
+    /// A member has the national numbers of a letter shown.
+    #[n(51)]
+    Numbers {
+        /// Of which case.
+        #[n(0)]
+        case: CaseId,
+        /// Of which letter.
+        #[n(1)]
+        letter: LetterId,
     },
     /// A chunk of an item looked at in this connection.
     #[n(4)]
@@ -523,6 +550,13 @@ pub enum Response {
         #[n(1)]
         note: String,
     },
+    /// What each right needs.
+    #[n(47)]
+    Policy {
+        /// That.
+        #[n(0)]
+        policy: Policy,
+    },
     /// How many were kept.
     #[n(17)]
     Kept {
@@ -707,6 +741,9 @@ pub struct Status {
     /// The mailboxes that letters are fetched from, in the order of the settings.
     #[n(40)]
     pub mailboxes: Vec<Mailbox>,
+    /// The list of people on file: when it was sealed, in minutes since 1970, and how many they are.
+    #[n(41)]
+    pub people: Option<(u64, u64)>,
 }
 
 /// How it stands with a mailbox that letters are fetched from.

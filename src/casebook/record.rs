@@ -94,6 +94,15 @@ pub enum Act {
     /// Send an answer.
     #[n(9)]
     Answer,
+    /// Record evidence of who asks.
+    #[n(10)]
+    Evidence,
+    /// Accept evidence of who asks.
+    #[n(11)]
+    Prove,
+    /// Doubt who asks.
+    #[n(12)]
+    Doubt,
 }
 
 impl Act {
@@ -108,6 +117,7 @@ impl Act {
             Act::LiftHold => Intent::LiftHold,
             Act::Close => Intent::Close,
             Act::Answer => Intent::Answer,
+            Act::Evidence | Act::Prove | Act::Doubt => Intent::Identify,
         })
     }
 
@@ -122,6 +132,9 @@ impl Act {
             Act::LiftHold => Fact::HoldLifted,
             Act::Close => Fact::Closed,
             Act::Answer => Fact::Answered,
+            Act::Evidence => Fact::EvidenceRecorded,
+            Act::Prove => Fact::ProofAccepted,
+            Act::Doubt => Fact::DoubtRaised,
         })
     }
 }

@@ -31,6 +31,7 @@ use super::recovery::Drills;
 use super::state::Wrapped;
 use super::{Casebook, Error, blocking};
 use crate::case::{Approval, Ground};
+use crate::identity::policy::Policy;
 use crate::ids::{Address, CaseId, EpochId, StaffId, random};
 use crate::keys::admins::Admins;
 use crate::keys::challenge::Challenge;
@@ -82,6 +83,8 @@ pub struct Desk {
     pub canaries: OnceLock<Box<canary::Fly>>,
     /// How it stands with the mailboxes that letters are fetched from.
     pub mailboxes: Box<Standing>,
+    /// What each right needs.
+    pub policy: Policy,
 }
 
 /// Connections at a time.
@@ -310,6 +313,7 @@ impl Connection {
             let acts = matches!(
                 request,
                 Request::Record { .. }
+                    | Request::ImportPeople { .. }
                     | Request::Forget { .. }
                     | Request::Reseal { .. }
                     | Request::Exchange
@@ -409,6 +413,16 @@ impl Desk {
             Request::Override { item } => {
                 casebook.override_warning(staff, item)?;
                 Response::Recorded { seq: casebook.store().size().saturating_sub(1) }
+            }
+            Request::Policy => Response::Policy { policy: self.policy.clone() },
+            Request::People => {
+                Response::Boxes { boxes: casebook.people(staff)?.into_iter().collect() }
+            }
+            Request::ImportPeople { list, count } => {
+                Response::Recorded { seq: casebook.import_people(staff, &list, count)? }
+            }
+            Request::Numbers { case, letter } => {
+                Response::Recorded { seq: casebook.numbers_shown(staff, case, letter)? }
             }
             Request::Notes { case } => Response::Boxes { boxes: casebook.notes(staff, case)? },
             Request::Chunk { address } => Response::Bytes { bytes: casebook.chunk(&address)? },
@@ -586,6 +600,9 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         Request::Queue { .. }
         | Request::Look { .. }
         | Request::Override { .. }
+        | Request::Policy
+        | Request::People
+        | Request::Numbers { .. }
         | Request::Chunk { .. }
         | Request::Notes { .. }
         | Request::WrappedFile { what: Wrapped::Epoch(_) }
@@ -604,6 +621,7 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         | Request::ReplyTo { .. }
         | Request::MessageId { .. }
         | Request::Record { .. }
+        | Request::ImportPeople { .. }
         | Request::Forget { .. } => member.may_answer(),
         Request::RotateCabinet
         | Request::Sweep { .. }
@@ -638,6 +656,7 @@ fn bearable(request: &Request) -> Result<(), Error> {
         Request::Renewed { chunks, .. } if chunks.len() > AT_ONCE => {
             return Err(Error::Malformed("too many chunks at once"));
         }
+        Request::ImportPeople { list, .. } => return short(std::iter::once(&list.inner)),
         Request::Reseal { boxes } => return short(boxes.iter().map(|new| &new.inner)),
         Request::Record { recording } | Request::Forget { reason: recording, .. } => recording,
         _ => return Ok(()),

@@ -177,6 +177,19 @@ pub struct Drilled {
     pub recovery: Option<Digest>,
 }
 
+/// A list of people on file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeopleRecord {
+    /// Its box is the note of this id.
+    pub item: ItemId,
+    /// Its entries have this number, which is no case's.
+    pub case: CaseId,
+    /// When it was sealed, in minutes since 1970.
+    pub minute: u64,
+    /// How many people stand in it.
+    pub count: u64,
+}
+
 /// The fold.
 #[derive(Default)]
 pub struct State {
@@ -236,6 +249,8 @@ pub struct State {
     pub backup: Option<BackedUp>,
     /// The newest drill of the recovery key.
     pub drill: Option<Drilled>,
+    /// The lists of people on file, oldest first: the newest is in force.
+    pub people: Vec<PeopleRecord>,
     /// Entries whose erasures every outsider was told.
     pub told: u64,
     /// Behind the newest entry that says that something was forgotten; 0 if there is none.
@@ -334,6 +349,13 @@ impl State {
             Fact::RecoveryDrilled => {
                 let (minute, epochs) = (entry.minute, entry.count.unwrap_or(0));
                 self.drill = Some(Drilled { minute, epochs, recovery: entry.hash });
+            }
+            Fact::PeopleImported => {
+                if let (Some(letter), Some(case)) = (entry.letter, entry.case) {
+                    let (item, minute) = (item_of(letter), entry.minute);
+                    let count = entry.count.unwrap_or(0);
+                    self.people.push(PeopleRecord { item, case, minute, count });
+                }
             }
             Fact::EpochProven => self.epoch = self.epoch.max(entry.epoch),
             Fact::RosterSigned => (self.roster, self.roster_seq) = (entry.hash, entry.seq),

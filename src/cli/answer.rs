@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::session::{self, Connection};
 use super::{Error, Report, case};
-use crate::identity::ProofKind;
+use crate::identity::ladder::Kind;
 use crate::ids::CaseId;
 use crate::letter::media_type;
 use crate::reply::answer::Attachment;
@@ -20,10 +20,11 @@ use crate::staff::answers::{self, Draft};
 ///
 /// The answer is encrypted to the key that was confirmed for the case, or locked with a code
 /// (--code) that you tell the person by another channel: telephone, letter, text message. Without
-/// either there is no answer. What shows who asked must be said with --proof; it is kept.
+/// either there is no answer. What shows who asked is what `kluis who --accept` accepted last, or is said
+/// and accepted here with --proof; it is kept.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  kluis answer K-7F3Q-9M2X --text answer.txt --attach file.pdf --proof 'match:birth date and client number agree'\n  kluis answer K-7F3Q-9M2X --text - --code --proof in-person:'came to the office'\n\nKinds of proof:\n  address     the letter came, authenticated, from the address on file\n  challenge   a code sent to a contact on file came back\n  match       two details that you hold agree\n  signature   a signature with a key known to be theirs\n  id          a masked copy of an identity document agrees\n  in-person   the person was there\n  other       something else, which the words explain"
+    after_help = "Example:\n  kluis answer K-7F3Q-9M2X --text answer.txt --attach file.pdf --proof 'match:birth date and client number agree'\n  kluis answer K-7F3Q-9M2X --text - --code --proof in-person:'came to the office'\n\nKinds of proof:\n  address     the letter came, authenticated, from the address on file\n  challenge   a code sent to a contact on file came back\n  match       two details that you hold agree\n  signature   a signature with a key known to be theirs\n  id          a masked copy of an identity document agrees\n  in-person   the person was there\n  checkdoc    Checkdoc was asked about the document, and has no hit\n  other       something else, which the words explain"
 )]
 pub(super) struct Answer {
     /// The case number
@@ -44,9 +45,9 @@ pub(super) struct Answer {
     /// Lock it with a code, even if a key is confirmed
     #[arg(long)]
     code: bool,
-    /// What shows that the person is who they say, and how
+    /// What shows that the person is who they say, and how; else what `kluis who --accept` accepted last
     #[arg(long, value_name = "KIND:WORDS", value_parser = parse_proof)]
-    proof: (ProofKind, String),
+    proof: Option<(Kind, String)>,
     /// The language of the cover letter; else that of the text
     #[arg(long, value_name = "LANGUAGE")]
     language: Option<Spoken>,
@@ -55,7 +56,7 @@ pub(super) struct Answer {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Spoken {
+pub(super) enum Spoken {
     Nl,
     Fr,
     De,
@@ -73,24 +74,9 @@ impl From<Spoken> for Language {
     }
 }
 
-const KINDS: [(&str, ProofKind); 7] = [
-    ("address", ProofKind::AddressOnFile),
-    ("challenge", ProofKind::Challenge),
-    ("match", ProofKind::MatchFields),
-    ("signature", ProofKind::Signature),
-    ("id", ProofKind::IdDocument),
-    ("in-person", ProofKind::InPerson),
-    ("other", ProofKind::Other),
-];
-
-fn parse_proof(text: &str) -> Result<(ProofKind, String), String> {
-    let known = || KINDS.map(|(word, _)| word).join(", ");
+fn parse_proof(text: &str) -> Result<(Kind, String), String> {
     let (kind, words) = text.split_once(':').unwrap_or((text, ""));
-    let kind = KINDS
-        .iter()
-        .find(|(word, _)| *word == kind.trim())
-        .map(|(_, kind)| *kind)
-        .ok_or_else(|| format!("the kind is one of {}", known()))?;
+    let kind = kind.trim().parse()?;
     if words.trim().is_empty() {
         return Err("words that explain it come after the colon".into());
     }
@@ -113,7 +99,6 @@ impl Answer {
                 items.push(session::item_of(&view, start)?);
             }
         }
-        let (proof, proof_words) = self.proof;
         let draft = Draft {
             case: self.case,
             subject: self.subject.unwrap_or_else(|| self.case.to_string()),
@@ -121,8 +106,7 @@ impl Answer {
             text,
             items,
             files,
-            proof,
-            proof_words,
+            proof: self.proof,
             with_code: self.code,
         };
         let sent = answers::send(&mut client, draft, session::now())?;
@@ -182,7 +166,7 @@ mod tests {
     fn a_proof_names_its_kind_and_is_explained() {
         assert_eq!(
             parse_proof("in-person: came: twice"),
-            Ok((ProofKind::InPerson, "came: twice".into()))
+            Ok((Kind::InPerson, "came: twice".into()))
         );
         assert!(parse_proof("belief:x").expect_err("no kind").contains("challenge"));
         for silent in ["id", "id:", "id:  "] {

@@ -20,7 +20,7 @@ use super::{Error, Report, session};
 use crate::casebook::founding;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::identity::{Proof, ProofKind};
+use crate::identity::ladder::{self, Level};
 use crate::ids::{CaseId, StaffId, VaultId};
 use crate::keys::Passphrase;
 use crate::keys::admin::AdminKey;
@@ -535,7 +535,9 @@ fn letter_from_tess(mailbox: &[u8]) -> Result<(MailboxKey, Vec<u8>), Error> {
         ),
         attachments: Vec::new(),
     };
-    let sender = Proof::accepted(StaffId(0), ProofKind::Other);
+    let by = (StaffId(0), 0);
+    let sender = ladder::accept(letter.case, by, &[], Level::L0, Some("it is the sender's own"));
+    let sender = sender.map_err(|e| failed(e.to_string()))?;
     let lock = Lock::OpenPgp { to: &to, signer: &signer };
     let sent = answer::compose(&letter, &lock, &sender).map_err(|e| failed(e.to_string()))?;
     Ok((signer, sent.mail().to_vec()))

@@ -12,7 +12,7 @@ use crate::gateway;
 use crate::keys::{UnlockError, roster, staff as staff_key};
 use crate::ledger::{self, certificate};
 use crate::staff::home::HomeError;
-use crate::staff::{agent, answers, client, found};
+use crate::staff::{agent, answers, client, found, who};
 use crate::{store, upkeep};
 
 /// Done, and nothing is wrong.
@@ -457,8 +457,23 @@ impl From<answers::Error> for Error {
             answers::Error::Infected => {
                 this.hint("answer without it; `kluis get ITEM --despite-scan` takes it out for you")
             }
+            answers::Error::NoProof | answers::Error::NotAccepted(_) => this.hint(
+                "`kluis who CASE` shows what there is; --accept LEVEL there, or --proof here",
+            ),
             answers::Error::NoLock => this
                 .hint("`kluis confirm-key CASE FILE` confirms a key; --code locks it with a code"),
+        }
+    }
+}
+
+impl From<who::Error> for Error {
+    fn from(error: who::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            who::Error::Client(error) => error.into(),
+            who::Error::NotAccepted(_) => Self::new(text).hint(
+                "`kluis who CASE` says what to ask for; a reason behind --accept is kept with it",
+            ),
         }
     }
 }

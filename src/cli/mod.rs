@@ -24,6 +24,7 @@ mod init;
 mod key;
 mod keys;
 mod manual;
+mod people;
 mod print;
 mod queue;
 mod receive;
@@ -35,6 +36,7 @@ mod serve;
 mod session;
 mod show;
 mod sweep;
+mod who;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -72,7 +74,7 @@ const AFTER: &str = "\
 To see it at work: demo
 Server side: init serve import put receive check backup restore sweep doctor bench config
 Your own key: key unlock lock whoami
-Staff side: queue show get note confirm-key decide ask resume extend hold answer forget close
+Staff side: queue show get who people note confirm-key decide ask resume extend hold answer forget close
 Keys and proof: keys audit
 By itself: deadline id
 For packages: completions man
@@ -108,6 +110,8 @@ enum Command {
     Queue(queue::Queue),
     Show(show::Show),
     Get(show::Get),
+    Who(who::Who),
+    People(people::People),
     Note(case::Note),
     ConfirmKey(case::ConfirmKey),
     Decide(case::Decide),
@@ -149,6 +153,8 @@ impl Command {
             Command::Queue(it) => it.run(),
             Command::Show(it) => it.run(),
             Command::Get(it) => it.run(json),
+            Command::Who(it) => it.run(),
+            Command::People(it) => it.run(),
             Command::Note(it) => it.run(),
             Command::ConfirmKey(it) => it.run(json),
             Command::Decide(it) => it.run(),

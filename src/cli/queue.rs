@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::session::{self, Connection};
 use super::{Error, Report, print, scanner};
 use crate::casebook::{CaseCard, Filter};
+use crate::identity::numbers::find::masked;
 use crate::ids::CaseId;
 use crate::letter::{Finding, Protection, Role, Scan};
 use crate::request::deadline;
@@ -193,8 +194,13 @@ fn shown_letter(case: &CaseView) -> Option<&LetterView> {
     case.letters.iter().rev().find(|letter| letter.detail.is_some())
 }
 
-/// Name and address of the sender as the header says them; the envelope's if it says nothing.
+/// Name and address of the sender, as they are shown: national numbers masked.
 pub(super) fn from(letter: &LetterView) -> String {
+    masked(&from_as_written(letter))
+}
+
+/// Name and address of the sender as the header says them; the envelope's if it says nothing.
+pub(super) fn from_as_written(letter: &LetterView) -> String {
     let Some(detail) = &letter.detail else { return "(not readable)".into() };
     match detail.headers.from.first() {
         Some(mailbox) => super::show::mailbox(mailbox),
@@ -203,7 +209,12 @@ pub(super) fn from(letter: &LetterView) -> String {
     }
 }
 
+/// The subject, as it is shown: national numbers masked.
 pub(super) fn subject(letter: &LetterView) -> Option<String> {
+    subject_as_written(letter).map(|subject| masked(&subject))
+}
+
+pub(super) fn subject_as_written(letter: &LetterView) -> Option<String> {
     let headers = &letter.detail.as_ref()?.headers;
     headers.subject.as_ref().map(|subject| subject.expose().clone())
 }

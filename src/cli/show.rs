@@ -21,6 +21,7 @@ use crate::case::notice::Silence;
 use crate::casebook::detail::{ItemCard, ItemDetail, NoteSubject};
 use crate::casebook::{Filter, Standing};
 use crate::config::LONGEST_SCANNED;
+use crate::identity::numbers::find::{find, masked};
 use crate::identity::origin::{Origin, Outcome, Witness};
 use crate::ids::{CaseId, ItemId};
 use crate::inbox::scan;
@@ -34,7 +35,8 @@ use crate::staff::verify::{Verified, verify_all};
 /// Show one case: its letters with their texts, what is attached, notes and answers
 ///
 /// Each text that is opened is a look in the ledger. Attachments are listed and not opened: `kluis
-/// get` does that. Ids are shown by their first eight digits, which is enough to name them.
+/// get` does that. Ids are shown by their first eight digits, which is enough to name them. National
+/// numbers are masked in texts, subjects, names and notes: they may not be used for answering.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  kluis show K-7F3Q-9M2X\n  kluis show K-7F3Q-9M2X --raw 1f0a > letter.eml"
@@ -50,6 +52,9 @@ pub(super) struct Show {
     /// the ledger says so
     #[arg(long, requires = "raw")]
     despite_scan: bool,
+    /// Show national numbers as they were written: the ledger says so
+    #[arg(long, conflicts_with = "raw")]
+    numbers: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -107,11 +112,53 @@ impl Show {
         let case = cases.pop().ok_or_else(not_readable)?;
         let texts = texts(&mut client, &case)?;
         let notes = client.notes(self.case)?;
+        if self.numbers {
+            for letter in case.letters.iter().filter(|letter| has_numbers(letter, &texts)) {
+                client.numbers_shown(self.case, letter.id())?;
+            }
+        }
+        let page = Page { texts: &texts, numbers: self.numbers };
         Ok(Report::new(
-            as_text(&case, &texts, &notes, &closed),
-            as_json(&case, &texts, &notes, &closed),
+            as_text(&case, &page, &notes, &closed),
+            as_json(&case, &page, &notes, &closed),
         ))
     }
+}
+
+/// What is shown of texts, and how.
+struct Page<'a> {
+    texts: &'a HashMap<ItemId, String>,
+    /// National numbers, too.
+    numbers: bool,
+}
+
+impl Page<'_> {
+    /// Something that somebody wrote, as it is shown.
+    fn shown(&self, text: &str) -> String {
+        if self.numbers { text.to_owned() } else { masked(text) }
+    }
+
+    fn from(&self, letter: &LetterView) -> String {
+        self.shown(&queue::from_as_written(letter))
+    }
+
+    fn subject(&self, letter: &LetterView) -> Option<String> {
+        queue::subject_as_written(letter).map(|subject| self.shown(&subject))
+    }
+
+    fn mailboxes(&self, all: &[Mailbox]) -> Vec<String> {
+        all.iter().map(|one| self.shown(&mailbox(one))).collect()
+    }
+}
+
+/// Whether something of a letter that would be shown holds a national number.
+fn has_numbers(letter: &LetterView, texts: &HashMap<ItemId, String>) -> bool {
+    let Some(detail) = &letter.detail else { return false };
+    let headers = &detail.headers;
+    let named = [&headers.from, &headers.to, &headers.reply_to].into_iter().flatten().map(mailbox);
+    let subject = queue::subject_as_written(letter);
+    let bodies = detail.items.iter().filter_map(|item| texts.get(&item.id)).cloned();
+    named.chain(subject).chain(bodies).any(|text| !find(&text).is_empty())
 }
 
 fn not_readable() -> Error {
@@ -178,21 +225,12 @@ pub(super) fn mailbox(mailbox: &Mailbox) -> String {
     }
 }
 
-fn mailboxes(all: &[Mailbox]) -> String {
-    all.iter().map(mailbox).collect::<Vec<_>>().join(", ")
-}
-
 /// Signatures that are shown of one letter.
 const MOST_SIGNATURES: usize = 4;
 /// What stands before every line that the sender wrote.
 const MARGIN: &str = "  | ";
 
-fn as_text(
-    case: &CaseView,
-    texts: &HashMap<ItemId, String>,
-    notes: &[NoteView],
-    closed: &[Closed],
-) -> String {
+fn as_text(case: &CaseView, page: &Page<'_>, notes: &[NoteView], closed: &[Closed]) -> String {
     let card = &case.card;
     let mut text = format!(
         "{}  {}\nreceived {}, due {}\n",
@@ -216,7 +254,7 @@ fn as_text(
         }
     }
     for letter in &case.letters {
-        letter_text(&mut text, letter, texts);
+        letter_text(&mut text, letter, page);
     }
     for closed in closed {
         let _ = writeln!(text, "\n{}", closed.line());
@@ -227,7 +265,8 @@ fn as_text(
     for note in notes {
         let about = print::words(&note.detail.subject);
         let _ = writeln!(text, "  {}  {about}", print::moment(note.minute));
-        text.push_str(&print::terminal_text(note.detail.words.expose(), MARGIN));
+        let words = page.shown(note.detail.words.expose());
+        text.push_str(&print::terminal_text(&words, MARGIN));
         if let Some(fingerprint) = fingerprint(note) {
             let _ = writeln!(text, "{MARGIN}key {fingerprint}");
         }
@@ -240,7 +279,8 @@ fn as_text(
     text
 }
 
-fn letter_text(text: &mut String, letter: &LetterView, texts: &HashMap<ItemId, String>) {
+fn letter_text(text: &mut String, letter: &LetterView, page: &Page<'_>) {
+    let texts = page.texts;
     let card = &letter.card;
     let _ = write!(
         text,
@@ -268,11 +308,11 @@ fn letter_text(text: &mut String, letter: &LetterView, texts: &HashMap<ItemId, S
             let _ = writeln!(text, "  {word:<9} {}", print::terminal_safe(value));
         }
     };
-    line("from", &queue::from(letter));
-    line("to", &mailboxes(&headers.to));
-    line("reply to", &mailboxes(&headers.reply_to));
-    line("envelope", detail.envelope.mail_from.expose());
-    line("subject", &queue::subject(letter).unwrap_or_default());
+    line("from", &page.from(letter));
+    line("to", &page.mailboxes(&headers.to).join(", "));
+    line("reply to", &page.mailboxes(&headers.reply_to).join(", "));
+    line("envelope", &page.shown(detail.envelope.mail_from.expose()));
+    line("subject", &page.subject(letter).unwrap_or_default());
     line("origin", &detail.origin.as_ref().map(origin_line).unwrap_or_default());
     line("no notice", detail.silence.map_or("", |silence| silence.words()));
     line("signed", detail.signature.as_ref().map_or("", |words| words.expose()));
@@ -281,9 +321,12 @@ fn letter_text(text: &mut String, letter: &LetterView, texts: &HashMap<ItemId, S
     }
     let findings: Vec<String> = detail.findings.iter().map(print::words).collect();
     line("findings", &findings.join(", "));
+    if !page.numbers && has_numbers(letter, texts) {
+        line("numbers", "a national number is masked; --numbers shows it, and the ledger says so");
+    }
     for item in detail.items.iter().filter(|item| texts.contains_key(&item.id)) {
         text.push('\n');
-        text.push_str(&print::terminal_text(&texts[&item.id], MARGIN));
+        text.push_str(&print::terminal_text(&page.shown(&texts[&item.id]), MARGIN));
     }
     let others: Vec<Vec<String>> = detail
         .items
@@ -368,14 +411,9 @@ fn fingerprint(note: &NoteView) -> Option<String> {
         .map(|certificate| certificate.fingerprint().into_exposed())
 }
 
-fn as_json(
-    case: &CaseView,
-    texts: &HashMap<ItemId, String>,
-    notes: &[NoteView],
-    closed: &[Closed],
-) -> Value {
+fn as_json(case: &CaseView, page: &Page<'_>, notes: &[NoteView], closed: &[Closed]) -> Value {
     let mut value = queue::to_json(case, deadline::received_on(session::now()));
-    let letters = case.letters.iter().map(|letter| letter_json(letter, texts));
+    let letters = case.letters.iter().map(|letter| letter_json(letter, page));
     value["letters"] = letters.collect();
     value["notes"] = notes
         .iter()
@@ -383,7 +421,7 @@ fn as_json(
             json!({
                 "time": print::timestamp(note.minute),
                 "about": print::words(&note.detail.subject),
-                "words": note.detail.words.expose(),
+                "words": page.shown(note.detail.words.expose()),
                 "letter": note.detail.letter.map(|id| id.to_string()),
                 "key": fingerprint(note),
             })
@@ -393,7 +431,7 @@ fn as_json(
     value
 }
 
-fn letter_json(letter: &LetterView, texts: &HashMap<ItemId, String>) -> Value {
+fn letter_json(letter: &LetterView, page: &Page<'_>) -> Value {
     let mut value = json!({
         "letter": letter.id().to_string(),
         "received": print::timestamp(letter.card.boxed.minute),
@@ -402,14 +440,15 @@ fn letter_json(letter: &LetterView, texts: &HashMap<ItemId, String>) -> Value {
         "opened": letter.card.opened,
     });
     let Some(detail) = &letter.detail else { return value };
-    let list = |all: &[Mailbox]| all.iter().map(mailbox).collect::<Vec<_>>();
+    let list = |all: &[Mailbox]| page.mailboxes(all);
     let headers = &detail.headers;
     value["from"] = json!(list(&headers.from));
     value["to"] = json!(list(&headers.to));
     value["reply_to"] = json!(list(&headers.reply_to));
-    value["envelope_from"] = json!(detail.envelope.mail_from.expose());
+    value["envelope_from"] = json!(page.shown(detail.envelope.mail_from.expose()));
     value["envelope_to"] = detail.envelope.rcpt_to.iter().map(|to| to.expose().clone()).collect();
-    value["subject"] = json!(queue::subject(letter));
+    value["subject"] = json!(page.subject(letter));
+    value["numbers_masked"] = json!(!page.numbers && has_numbers(letter, page.texts));
     value["message_id"] = json!(headers.message_id.as_ref().map(|id| id.expose()));
     value["protection"] = json!(print::words(&detail.protection));
     value["signature"] = json!(detail.signature.as_ref().map(|words| words.expose()));
@@ -430,7 +469,7 @@ fn letter_json(letter: &LetterView, texts: &HashMap<ItemId, String>) -> Value {
                 "forgotten": is_forgotten(letter, item.id),
                 "depth": item.depth,
                 "container": container(letter, item).map(|id| id.to_string()),
-                "text": texts.get(&item.id),
+                "text": page.texts.get(&item.id).map(|text| page.shown(text)),
             })
         })
         .collect();
@@ -734,10 +773,9 @@ mod tests {
         };
         assert_eq!(mailbox(&sender(Some("Lotte"))), "Lotte <lotte@example.org>");
         assert_eq!(mailbox(&sender(Some(" "))), "lotte@example.org");
-        assert_eq!(
-            mailboxes(&[sender(None), sender(None)]),
-            "lotte@example.org, lotte@example.org"
-        );
+        let page = Page { texts: &HashMap::new(), numbers: false };
+        let both = page.mailboxes(&[sender(None), sender(Some("85.07.30-033.28"))]);
+        assert_eq!(both, ["lotte@example.org", "••.••.••-•••.•• <lotte@example.org>"]);
     }
 
     #[test]

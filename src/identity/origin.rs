@@ -183,6 +183,17 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// Whether that is enough to say that the author's domain sent the letter: DMARC passes, or, where
+    /// the domain publishes none, a DKIM signature of it does. SPF alone speaks of the way, not of the
+    /// author.
+    #[must_use]
+    pub fn is_vouched_for(&self, author: &str) -> bool {
+        let without_spf = Self { spf: Outcome::None, ..self.clone() };
+        without_spf.is_aligned(author)
+    }
+}
+
 /// Whether `domain` is `author` or a domain above it that somebody owns.
 fn relates(author: &str, domain: &str) -> bool {
     let (author, domain) = (author.to_ascii_lowercase(), domain.to_ascii_lowercase());
@@ -243,7 +254,11 @@ mod tests {
             let spf = Personal::new(domain.to_owned());
             let spf = Origin { spf: Outcome::Pass, spf_domain: spf, ..origin(author) };
             assert_eq!(spf.is_aligned(author), aligned, "{author} {domain}");
+            assert_eq!(dkim.is_vouched_for(author), aligned, "{author} {domain}");
+            assert!(!spf.is_vouched_for(author), "SPF speaks of the way");
         }
+        let passed = Origin { dmarc: Outcome::Pass, ..origin("example.net") };
+        assert!(passed.is_vouched_for("example.net") && !passed.is_vouched_for("example.org"));
     }
 
     #[test]

@@ -190,6 +190,21 @@ pub enum Fact {
     /// From here on no name of a mailbox is bound any more.
     #[n(56)]
     MailboxNamesClosed,
+    /// A member recorded evidence of who asks; which, a note says.
+    #[n(57)]
+    EvidenceRecorded,
+    /// A member accepted evidence of who asks; which, and at which level, a note says.
+    #[n(58)]
+    ProofAccepted,
+    /// A member doubts who asks; why, a note says.
+    #[n(59)]
+    DoubtRaised,
+    /// The list of people on file was sealed, and takes the place of the one before: `count` people.
+    #[n(60)]
+    PeopleImported,
+    /// A member had the national numbers of a letter shown.
+    #[n(61)]
+    NumbersShown,
 }
 
 /// `count` of a [`Fact::ServerKey`] entry: the key that signs checkpoints.

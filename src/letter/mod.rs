@@ -182,6 +182,12 @@ pub struct Mailbox {
     pub address: Personal<String>,
 }
 
+/// The text of a file that says nothing of its charset: UTF-8 if it is that, else windows-1252.
+#[must_use]
+pub fn text_of_file(bytes: &[u8]) -> String {
+    charset::guess(bytes, None)
+}
+
 /// One leaf body of a letter.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

@@ -14,6 +14,7 @@ pub mod canary;
 pub mod checkpoint;
 pub mod code;
 mod compose;
+pub mod copy;
 pub mod language;
 pub mod notice;
 pub mod openpgp;

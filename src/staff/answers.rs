@@ -8,9 +8,11 @@ use std::fmt;
 use super::client::{Client, Error as ClientError};
 use super::letters;
 use super::sealing::Sealing;
+use super::who;
 use crate::casebook::Act;
 use crate::casebook::detail::{ItemDetail, NoteSubject};
-use crate::identity::{Proof, ProofKind};
+use crate::identity::Proof;
+use crate::identity::ladder::{self, Evidence, Kind, NotAccepted};
 use crate::ids::{CaseId, ItemId};
 use crate::letter::{Item, Scan};
 use crate::reply::answer::{self, Answer, Attachment, Lock};
@@ -33,10 +35,9 @@ pub struct Draft {
     pub files: Vec<Attachment>,
     /// The language of what surrounds the answer.
     pub language: Language,
-    /// What was accepted as proof of who asks.
-    pub proof: ProofKind,
-    /// The words that explain it.
-    pub proof_words: String,
+    /// Evidence that is accepted with the answer, and the words that explain it; else the proof that
+    /// was accepted last for this case counts.
+    pub proof: Option<(Kind, String)>,
     /// Lock it with a code even if there is a key.
     pub with_code: bool,
 }
@@ -50,6 +51,12 @@ pub enum Error {
     /// It could not be composed.
     #[error(transparent)]
     Compose(#[from] ComposeError),
+    /// Nobody accepted anything that shows who asks.
+    #[error("nobody has accepted yet what shows who asks: nothing personal leaves")]
+    NoProof,
+    /// What is to be accepted with it is nothing.
+    #[error(transparent)]
+    NotAccepted(#[from] NotAccepted),
     /// Neither a confirmed key nor a code.
     #[error("no key is confirmed for this case and no code was asked for: nothing leaves in clear")]
     NoLock,
@@ -98,14 +105,14 @@ pub fn confirm_key(
 /// Composes and records; the gateway sends it.
 ///
 /// # Errors
-/// See [`Error`]; nothing was recorded then, and nothing leaves.
+/// See [`Error`]; nothing leaves then, and nothing was recorded but perhaps the proof.
 pub fn send(client: &mut Client, draft: Draft, now: u64) -> Result<Sent, Error> {
     let confirmed = letters::confirmed_keys(client, draft.case)?;
     let key = confirmed.first().filter(|_| !draft.with_code);
     if key.is_none() && !draft.with_code {
         return Err(Error::NoLock);
     }
-    let proof = Proof::accepted(client.staff, draft.proof);
+    let proof = proof(client, &draft, now)?;
     let answer = gather(client, &draft, now)?;
     let (outgoing, code) = match key {
         Some(to) => {
@@ -118,13 +125,26 @@ pub fn send(client: &mut Client, draft: Draft, now: u64) -> Result<Sent, Error> 
             (answer::compose(&answer, &Lock::Code(&code), &proof)?, Some(code))
         }
     };
+    if draft.proof.is_some() {
+        who::keep(client, &proof)?;
+    }
     let mut sealing = Sealing::new(draft.case, Act::Answer, client.sealing()?);
-    let words = format!("{:?}: {}", draft.proof, draft.proof_words);
-    sealing.note(NoteSubject::Proof, &words, None, Vec::new());
     sealing.note(NoteSubject::Answer, &draft.text, None, Vec::new());
     sealing.mail(minicbor::to_vec(&outgoing).map_err(|_| ClientError::Unexpected)?);
     client.record(sealing.finish())?;
     Ok(Sent { code, key: key.map(|key| key.fingerprint()) })
+}
+
+/// What shows who asks: what is accepted with the answer, at the level that it reaches, or what was
+/// accepted before.
+fn proof(client: &mut Client, draft: &Draft, now: u64) -> Result<Proof, Error> {
+    let Some((kind, words)) = &draft.proof else {
+        return who::newest_proof(client, draft.case)?.ok_or(Error::NoProof);
+    };
+    let by = (client.staff, now / 60);
+    let evidence = [Evidence::of(*kind, Some(by.0), by.1)];
+    let level = ladder::reached(&evidence);
+    Ok(ladder::accept(draft.case, by, &evidence, level, Some(words))?)
 }
 
 fn gather(client: &mut Client, draft: &Draft, now: u64) -> Result<Answer, Error> {

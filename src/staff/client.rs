@@ -17,10 +17,12 @@ use zeroize::Zeroizing;
 
 use super::agent::Opener;
 use super::seen::{self, Newest, Seen};
-use crate::casebook::detail::{self, ItemDetail, LetterDetail, NoteDetail};
+use crate::casebook::detail::{self, ItemDetail, LetterDetail, NoteDetail, NoteSubject};
 use crate::casebook::protocol::{self, Flaw, Request, Response, Status, Unproven};
 use crate::casebook::state::Wrapped;
 use crate::casebook::{CaseCard, Filter, LetterCard, Opened, Standing, SweepSummary};
+use crate::identity::people::People;
+use crate::identity::policy::Policy;
 use crate::ids::{CaseId, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::keys::admins::Admins;
 use crate::keys::epoch::{EpochPublic, EpochSecret};
@@ -482,6 +484,63 @@ impl Client {
     pub fn override_warning(&mut self, item: ItemId) -> Result<(), Error> {
         match self.ask(&Request::Override { item })? {
             Response::Recorded { .. } => Ok(()),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// Says that the national numbers of a letter are shown. When this returns, the ledger says so.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn numbers_shown(&mut self, case: CaseId, letter: LetterId) -> Result<(), Error> {
+        match self.ask(&Request::Numbers { case, letter })? {
+            Response::Recorded { .. } => Ok(()),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// What each right needs.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn policy(&mut self) -> Result<Policy, Error> {
+        match self.ask(&Request::Policy)? {
+            Response::Policy { policy } => Ok(policy),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// The list of people on file, if there is one. A look.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn people(&mut self) -> Result<Option<People>, Error> {
+        let Some(opened) = self.opened_people()? else { return Ok(None) };
+        let manifest = self.manifest(&opened)?;
+        let note: NoteDetail = detail::from_bytes(&manifest.detail)?;
+        if note.subject != NoteSubject::People {
+            return Err(vault::Error::Tampered.into());
+        }
+        Ok(Some(detail::from_bytes(&note.attached)?))
+    }
+
+    /// The list of people on file, as the server gives it.
+    pub(super) fn opened_people(&mut self) -> Result<Option<Opened>, Error> {
+        match self.ask(&Request::People)? {
+            Response::Boxes { mut boxes } if boxes.len() < 2 => Ok(boxes.pop()),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// Puts a list of people in the place of the one before, which is forgotten.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn import_people(&mut self, people: &People) -> Result<u64, Error> {
+        let list = super::sealing::people(people, self.sealing()?);
+        let count = people.people.len() as u64;
+        match self.ask(&Request::ImportPeople { list, count })? {
+            Response::Recorded { seq } => Ok(seq),
             _ => Err(Error::Unexpected),
         }
     }

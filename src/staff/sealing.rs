@@ -10,6 +10,7 @@ use crate::casebook::detail::{
 };
 use crate::casebook::state::{item_of, letter_of};
 use crate::casebook::{Act, NewBox, NewChunk, Recording};
+use crate::identity::people::People;
 use crate::ids::{CaseId, EpochId, ItemId, LetterId};
 use crate::keys::epoch::EpochPublic;
 use crate::letter::skeleton::Skeleton;
@@ -136,6 +137,21 @@ impl Sealing {
         let new = NewBox { kind, letter, item, inner, content, epoch, container, length };
         self.recording.boxes.push(new);
     }
+}
+
+/// The box of a list of people on file: a note of no case.
+pub(super) fn people(people: &People, (epoch, public): (EpochId, EpochPublic)) -> NewBox {
+    let item = ItemId::random();
+    let detail = NoteDetail {
+        case: CaseId::random(),
+        subject: NoteSubject::People,
+        words: Personal::default(),
+        letter: None,
+        attached: to_bytes(people),
+    };
+    let (inner, content) = seal::inner(&Manifest::note(to_bytes(&detail)), &public);
+    let letter = letter_of(item);
+    NewBox { kind: Kind::Note, letter, item, inner, content, epoch, container: None, length: 0 }
 }
 
 /// What was odd inside. That nobody is named there is not: the letter around it names its sender.

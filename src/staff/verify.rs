@@ -80,6 +80,11 @@ pub fn verify_all(
     for card in round.client.cards(filter)? {
         round.case(card)?;
     }
+    if case.is_none()
+        && let Some(list) = round.client.opened_people()?
+    {
+        round.opened(&list)?;
+    }
     Ok(round.finish())
 }
 

@@ -236,7 +236,7 @@ fn forbidden<T>(server: &Server, what: &str, ask: impl FnOnce() -> Result<T, Err
     assert_eq!(server.casebook.store().size(), before, "{what} leaves no trace");
 }
 
-const ACTS: [Act; 10] = [
+const ACTS: [Act; 13] = [
     Act::Note,
     Act::Decide,
     Act::Extend,
@@ -247,6 +247,9 @@ const ACTS: [Act; 10] = [
     Act::Close,
     Act::OpenLetter,
     Act::Answer,
+    Act::Evidence,
+    Act::Prove,
+    Act::Doubt,
 ];
 
 /// What an answer and its mailbox need.
@@ -275,6 +278,11 @@ fn a_role_allows_what_it_allows_and_nothing_else() {
         forbidden(&server, &format!("{act:?}"), || dora.record(recorded(act)));
     }
     cannot_answer(&server, &mut dora, case, &recorded(Act::Note));
+    // What shows who asks they may see, too; bring the list they may not.
+    assert_eq!(dora.people().expect("opens"), None);
+    dora.policy().expect("is told");
+    let nobody = kluis::identity::people::People::default();
+    forbidden(&server, "a list of people", || dora.import_people(&nobody).map(drop));
     does(&mut dora, case, Act::Note);
     assert_eq!(dora.notes(case).expect("lists").len(), 1);
 
@@ -287,6 +295,7 @@ fn a_role_allows_what_it_allows_and_nothing_else() {
     forbidden(&server, "the queue", || olga.queue(Filter::All).map(drop));
     forbidden(&server, "an item", || olga.look(&[item]).map(drop));
     forbidden(&server, "the notes", || olga.notes(case).map(drop));
+    forbidden(&server, "the people on file", || olga.people().map(drop));
     olga.status().expect("says");
     assert!(!olga.ledger().expect("is given").0.is_empty());
     assert_eq!(olga.check().expect("checks").1, []);

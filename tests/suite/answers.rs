@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use kluis::casebook::detail::NoteSubject;
 use kluis::casebook::{Act, Filter};
-use kluis::identity::ProofKind;
+use kluis::identity::ladder;
 use kluis::ids::{CaseId, ItemId};
 use kluis::inbox::{self, Delivery, Kind, Listener, Recipients, Settings, Verdict};
 use kluis::ledger::entry::Fact;
@@ -73,8 +73,7 @@ pub(crate) fn draft(case: CaseId, items: Vec<ItemId>, with_code: bool) -> Draft 
             content: Personal::new(file()),
         }],
         language: Language::Nl,
-        proof: ProofKind::MatchFields,
-        proof_words: "date of birth and the last payslip".into(),
+        proof: Some((ladder::Kind::Match, "date of birth and the last payslip".into())),
         with_code,
     }
 }

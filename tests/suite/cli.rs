@@ -66,7 +66,7 @@ impl Office {
     }
 
     /// Runs what must fail so, first for people, then for programs; gives error and hint.
-    fn fails(&self, arguments: &[&str], code: i32) -> (String, String) {
+    pub(crate) fn fails(&self, arguments: &[&str], code: i32) -> (String, String) {
         // The log of `serve` stands beside its error.
         let run = |arguments: &[&str]| {
             self.command(arguments).env("RUST_LOG", "off").output().expect("kluis runs")
@@ -157,7 +157,7 @@ impl Drop for Server {
 }
 
 /// Sends one letter over SMTP.
-fn send(smtp: SocketAddr, letter: &str) {
+pub(crate) fn send(smtp: SocketAddr, letter: &str) {
     let mut stream = TcpStream::connect(smtp).expect("connects");
     let mut replies = BufReader::new(stream.try_clone().expect("cloned"));
     let data = format!("{}\r\n.\r\n", letter.replace('\n', "\r\n"));

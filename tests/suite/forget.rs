@@ -6,7 +6,7 @@ use std::path::Path;
 use kluis::casebook::detail::{ItemDetail, NoteSubject};
 use kluis::casebook::{Act, Filter, Recording, Standing};
 use kluis::gateway;
-use kluis::identity::{Proof, ProofKind};
+use kluis::identity::ladder;
 use kluis::ids::{CaseId, ItemId, StaffId};
 use kluis::keys::epoch::EpochSecret;
 use kluis::keys::wrapped;
@@ -252,9 +252,8 @@ fn encrypted(world: &World) -> Vec<u8> {
             content: Personal::new(b"\x89PNG\r\n\x1a\n a card".repeat(50)),
         }],
     };
-    let proof = Proof::accepted(StaffId(1), ProofKind::MatchFields);
     let lock = Lock::OpenPgp { to: &to, signer: &signer };
-    answer::compose(&answer, &lock, &proof).expect("composes").mail().to_vec()
+    answer::compose(&answer, &lock, &crate::openpgp::proof()).expect("composes").mail().to_vec()
 }
 
 #[test]
@@ -430,8 +429,7 @@ fn answer_with_code(client: &mut Client, case: CaseId) {
         items: Vec::new(),
         files: Vec::new(),
         language: Language::Nl,
-        proof: ProofKind::AddressOnFile,
-        proof_words: "het adres is gekend".into(),
+        proof: Some((ladder::Kind::Address, "het adres is gekend".into())),
         with_code: true,
     };
     answers::send(client, draft, START).expect("is recorded");

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use kluis::casebook::protocol::{self, MAX_BEFORE_LOG_IN, Request, Response};
 use kluis::casebook::state::Wrapped;
-use kluis::casebook::{Act, Filter, Recording};
-use kluis::ids::{Address, CaseId, EpochId, ItemId, StaffId, VaultId, random};
+use kluis::casebook::{Act, Filter, NewBox, Recording};
+use kluis::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId, VaultId, random};
 use kluis::keys::challenge;
 use kluis::ledger::entry::{Entry, Fact};
 use kluis::staff::agent::Opener;
 use kluis::staff::client::{Client, Error};
 use kluis::staff::seen::Seen;
-use kluis::vault::seal::Kind;
+use kluis::vault::seal::{Inner, Kind};
 
 use crate::mail_client::letter;
 use crate::thief::{Thief, copy};
@@ -146,6 +146,21 @@ fn whatever_is_wrong_with_a_log_in_the_refusal_is_the_same_and_entered() {
     runtime.block_on(server.stop());
 }
 
+/// A list of people on file, as far as anybody is asked to take it.
+fn a_list() -> NewBox {
+    let item = ItemId::random();
+    NewBox {
+        kind: Kind::Note,
+        letter: LetterId::new(*item.as_bytes()),
+        item,
+        inner: Inner { chunks: Vec::new(), sealed: Vec::new() },
+        content: Digest::new([0; 32]),
+        epoch: EpochId(1),
+        container: None,
+        length: 0,
+    }
+}
+
 /// Everything a member may ask for, with what is there to ask about.
 fn every_request(case: CaseId, item: ItemId, chunk: Address, note: Recording) -> Vec<Request> {
     let act = |act| Request::Record { recording: Recording { act, ..note.clone() } };
@@ -162,6 +177,13 @@ fn every_request(case: CaseId, item: ItemId, chunk: Address, note: Recording) ->
         act(Act::Decide),
         act(Act::Hold),
         act(Act::OpenLetter),
+        act(Act::Evidence),
+        act(Act::Prove),
+        act(Act::Doubt),
+        Request::Policy,
+        Request::People,
+        Request::ImportPeople { list: a_list(), count: 1 },
+        Request::Numbers { case, letter: LetterId::random() },
         Request::Forget { items: vec![item], reason: note, now: true, planned: None },
         Request::RotateCabinet,
         Request::Prove { epoch: EpochId(1), content: [0; 32] },
@@ -286,7 +308,7 @@ fn who_has_no_right_to_something_is_told_nothing_of_it() {
         }
         refused += 1;
     }
-    assert_eq!(refused, 34);
+    assert_eq!(refused, 41);
     assert_eq!(entries(&server).len(), before, "nothing was looked at, recorded or forgotten");
     // The cabinet's key is rotated by an admin, and none of these is one.
     for name in ["anna", "bert", "olga"] {

@@ -75,6 +75,7 @@ mod unpack;
 mod vault_format;
 mod way;
 mod weight;
+mod who;
 mod wire;
 
 #[path = "../support/containers.rs"]

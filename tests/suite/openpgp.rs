@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kluis::identity::{Proof, ProofKind};
+use kluis::identity::Proof;
+use kluis::identity::ladder::{self, Level};
 use kluis::ids::{CaseId, StaffId};
 use kluis::reply::answer::{Answer, Attachment, Lock, compose};
 use kluis::reply::code::Code;
@@ -136,7 +137,8 @@ pub(crate) fn answer(date: u64) -> Answer {
 }
 
 pub(crate) fn proof() -> Proof {
-    Proof::accepted(StaffId(1), ProofKind::MatchFields)
+    ladder::accept(CaseId::random(), (StaffId(1), 0), &[], Level::L0, Some("a test"))
+        .expect("reasoned")
 }
 
 /// Nothing of the answer stands in the mail that carries it.

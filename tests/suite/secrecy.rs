@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use data_encoding::{BASE64_MIME, HEXLOWER};
 use kluis::casebook::detail::NoteSubject;
 use kluis::casebook::{Act, Filter};
-use kluis::identity::ProofKind;
+use kluis::identity::ladder;
 use kluis::ids::random;
 use kluis::keys::epoch::EpochSecret;
 use kluis::keys::wrapped;
@@ -143,8 +143,7 @@ fn note_and_answer(client: &mut Client, case: &CaseView, words: &Words) {
         items: detail.items.iter().map(|card| card.id).collect(),
         files: Vec::new(),
         language: Language::Nl,
-        proof: ProofKind::MatchFields,
-        proof_words: words.proof.clone(),
+        proof: Some((ladder::Kind::Match, words.proof.clone())),
         with_code: true,
     };
     answers::send(client, draft, 1_793_610_000).expect("is recorded");

@@ -401,7 +401,7 @@ def sealed():
     built("a role of a later version", FUTURE, {f"{text} detail": lambda d: [0, [{**d[1][0], 2: 3}]]})
     built("a storage of a later version", FUTURE, {f"{text} detail": lambda d: [0, [{**d[1][0], 6: [2, []]}]]})
     built("a detail of an item of a later version", FUTURE, {f"{text} detail": lambda d: [2, []]})
-    built("a subject of a note of a later version", FUTURE, {"note detail": put(1, 7)})
+    built("a subject of a note of a later version", FUTURE, {"note detail": put(1, 20)})
     built("a finding of a later version", FUTURE, {f"{inner} detail": put(2, [250])})
     built("a protection of a later version", FUTURE, {f"{inner} detail": put(3, [4, []])})
     built("a source of a later version", FUTURE, {f"{inner} detail": lambda d: {**d, 0: {**d[0], 4: 4}}})

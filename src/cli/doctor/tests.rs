@@ -584,7 +584,7 @@ fn of_a_bare_folder() -> Vec<Provoked> {
             Level::Problem,
             "/srv/vault/kluis.toml:1: hostnames: unknown field `hostnames`, expected one of \
              `hostname`, `addresses`, `published`, `cabinet_key`, `listen`, `tls`, `limits`, `outgoing`, \
-             `checkpoints`, `origin`, `notices`, `scan`, `imap`",
+             `checkpoints`, `origin`, `notices`, `scan`, `identity`, `imap`",
             "`kluis config` prints the annotated sample",
         ),
         (

@@ -183,7 +183,7 @@ fn written(name: &str) -> Vec<Word> {
 }
 
 /// What may stand for a letter; nothing for what is left out.
-fn forms(letter: char) -> Vec<String> {
+pub(in crate::identity) fn forms(letter: char) -> Vec<String> {
     let own = |forms: &[&str]| forms.iter().map(|form| (*form).to_owned()).collect();
     // The capital of ß is two letters, and its own form here too.
     let upper = Some(letter).filter(|letter| *letter == 'ß');

@@ -10,6 +10,7 @@
 //!
 //! A number that checks is no proof that it was given out. Pure.
 
+pub mod find;
 pub mod national;
 
 use thiserror::Error;

@@ -4,7 +4,7 @@ import cbor
 from ledger import CONTACT, ITEM, LETTER, NOTE
 from refusal import future, tampered
 
-SOURCES, ROLES, PROTECTIONS, SUBJECTS, FINDINGS, STORAGES, DETAILS = 4, 3, 4, 7, 18, 2, 2
+SOURCES, ROLES, PROTECTIONS, SUBJECTS, FINDINGS, STORAGES, DETAILS = 4, 3, 4, 10, 18, 2, 2
 
 
 def check(kind, detail):
