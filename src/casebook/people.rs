@@ -9,6 +9,7 @@ use super::state::{BoxRecord, letter_of};
 use super::{Casebook, Error, Opened, bucket, lock};
 use crate::case::{Approval, Ground};
 use crate::ids::{CaseId, LetterId, StaffId};
+use crate::lab::step;
 use crate::ledger::entry::{Entry, Fact};
 use crate::store::Batch;
 use crate::vault::seal::{self, Kind};
@@ -48,6 +49,7 @@ impl Casebook {
         let mut batch = Batch::of(vec![entry]);
         batch.boxes.push(sealed);
         let seq = self.commit(batch)?;
+        step("people:entered");
         let replaced = self.replaced_lists();
         if !replaced.is_empty() {
             self.drop_keys(&replaced, &Approval::by(staff, Ground::NotNeeded))?;

@@ -622,6 +622,10 @@ fn an_administrator_adds_rotates_revokes_and_a_reader_reseals_from_the_command_l
         done(&world, "adam", &all)
     };
 
+    let list = keys.join("list.csv").display().to_string();
+    std::fs::write(&list, "name,email\nLotte Peeters,lotte@example.org\n").expect("is written");
+    done(&world, "anna", &["people", "import", &list]);
+
     // Whoever meets a vault for the first time acts on nothing that its admin is said to have signed.
     done(&world, "anna", &["whoami"]);
     let planned =
@@ -663,6 +667,9 @@ fn an_administrator_adds_rotates_revokes_and_a_reader_reseals_from_the_command_l
     let removed = done(&world, "adam", &["keys", "reseal"]);
     assert_eq!(removed["destroyed"], serde_json::json!([1, 2]), "{removed}");
     assert!(!world.state().join("epochs/1.age").exists());
+    // The list of people, which is of no case, was sealed anew with the rest.
+    let people = world.log_in("anna").expect("logs in").people().expect("opens").expect("is there");
+    assert_eq!(people.people.len(), 1);
 
     // Another recovery key: the next reader wraps to it, and its copy of the admin key opens.
     let recovery = world.make_key("recovery2");

@@ -6,8 +6,13 @@
 
 use serde_json::{Value, json};
 
+#[cfg(kluis_lab)]
+use kluis::identity::people::{People, Person};
+
 use crate::cli::{Office, Server, send};
 use crate::tree;
+#[cfg(kluis_lab)]
+use crate::{way::runtime, world::World};
 
 /// An office with a list of people, a server in front that is believed, and a member at the desk.
 struct Desk {
@@ -352,6 +357,34 @@ fn an_address_that_came_into_the_file_lately_needs_more(desk: &Desk) {
     let case = desk.letter(LOTTE, "pass", "Graag inzage.");
     assert_eq!(desk.who(&case, &[])["address_is_new"], false);
     assert_eq!(desk.right(&case, "access").0, "L2");
+}
+
+#[cfg(kluis_lab)]
+#[test]
+fn a_list_that_a_crash_left_beside_its_successor_is_forgotten_and_the_newer_one_counts() {
+    let (world, runtime) = (World::found(), runtime());
+    let people = |count: usize| People { people: vec![Person::default(); count] };
+    let mut server = world.spawn(&[("KLUIS_LAB_KILL", "people:entered:2")]);
+    let mut anna = world.log_in("anna").expect("logs in");
+    anna.import_people(&people(1)).expect("is taken");
+    anna.import_people(&people(2)).expect_err("the server dies");
+    assert!(server.ended_within(std::time::Duration::from_secs(30)).is_some());
+    drop(anna);
+    let gateway = world.open();
+    assert_eq!(gateway.casebook.status().people.map(|(_, count)| count), Some(2));
+    assert_eq!(gateway.casebook.status().boxes, (2, 0), "both are there");
+    assert_eq!(gateway.casebook.tidy().expect("tidies"), 1);
+    assert_eq!(gateway.casebook.status().boxes, (1, 1));
+    assert_eq!(gateway.casebook.tidy().expect("tidies"), 0, "the one in force stays");
+    drop(gateway);
+    let server = runtime.block_on(world.serve());
+    let mut anna = world.log_in("anna").expect("logs in");
+    assert_eq!(anna.people().expect("opens"), Some(people(2)));
+    anna.import_people(&people(3)).expect("is taken");
+    assert_eq!(anna.people().expect("opens"), Some(people(3)));
+    assert_eq!(server.casebook.status().boxes, (1, 2));
+    drop(anna);
+    runtime.block_on(server.stop());
 }
 
 /// Every file under a folder.
