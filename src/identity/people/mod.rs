@@ -15,7 +15,6 @@ use minicbor::{Decode, Encode};
 
 use super::ladder::Field;
 use super::mrz::names::NameMatch;
-use super::numbers::find::masked;
 use crate::secret::Personal;
 
 /// Everybody on file.
@@ -153,13 +152,13 @@ impl Person {
         since.is_some_and(|since| i64::from(since) > i64::from(day) - i64::from(days))
     }
 
-    /// The details on file that these texts mention. National numbers are not looked at.
+    /// The details on file that these texts mention. A date counts with all four digits of its year only,
+    /// so that none is read out of a national number.
     #[must_use]
     pub fn mentioned<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> Vec<Field> {
         let mut found = Vec::new();
         for text in texts {
-            let text = masked(text);
-            let words = words(&text);
+            let words = words(text);
             let has = |day: &Option<Personal<i32>>| {
                 day.as_ref().is_some_and(|day| has_date(&words, *day.expose()))
             };
