@@ -23,7 +23,7 @@ use tokio::io::{
     Interest,
 };
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{Endpoint, LONGEST_SCANNED};
@@ -40,8 +40,11 @@ const PIECE: usize = 64 * 1024;
 const LONGEST_ANSWER: u64 = 4096;
 /// How long a clamd that did not say in time that it is there is not asked again.
 const REST: Duration = Duration::from_secs(30);
-/// How long one that did not answer in time keeps its place: it still has what it was given.
+/// How long one that does not answer keeps its place: it still has what it was given.
 const LETS_GO: Duration = Duration::from_secs(600);
+/// The part of the deadline in which one has to say that it is there, so that what nobody hears within
+/// it says something of clamd, also where who asked has no more time than the deadline.
+const TO_GREET: u32 = 2;
 
 /// Asks one clamd.
 pub struct Scanner {
@@ -78,14 +81,19 @@ impl Scanner {
         let Ok(Ok(place)) = timeout_at(end, places.acquire_owned()).await else {
             return Scan::NotScanned;
         };
+        if self.rests() {
+            return Scan::NotScanned;
+        }
         let answer = match &self.place {
             Endpoint::Unix(path) => self.by_descriptor(path, bytes, end, place).await,
             Endpoint::Tcp(address) => match self.greet(TcpStream::connect(address), end).await {
-                Some(mut talk) => timeout_at(end, talk.stream(bytes)).await.ok(),
+                Some(mut talk) => {
+                    timeout_at(end, talk.stream(bytes)).await.ok().and_then(Result::ok)
+                }
                 None => None,
             },
         };
-        answer.and_then(Result::ok).map_or(Scan::NotScanned, |answer| read(&answer))
+        answer.map_or(Scan::NotScanned, |answer| read(&answer))
     }
 
     async fn by_descriptor(
@@ -94,17 +102,18 @@ impl Scanner {
         bytes: &[u8],
         end: Instant,
         place: OwnedSemaphorePermit,
-    ) -> Option<io::Result<Vec<u8>>> {
+    ) -> Option<Vec<u8>> {
         let mut talk = self.greet(UnixStream::connect(path), end).await?;
-        let answer = timeout_at(end, talk.hand_over(bytes)).await.ok();
-        if answer.is_none() {
-            // Whatever it was given stays in memory until it hangs up.
-            tokio::spawn(async move {
-                let _ = timeout(LETS_GO, talk.answer()).await;
-                drop(place);
-            });
-        }
-        answer
+        let file = timeout_at(end, in_memory(bytes)).await.ok()?.ok()?;
+        let (say, said) = oneshot::channel();
+        // What it is given stays in memory until it lets go, whether somebody waits for its answer or
+        // not: the place goes with it, and not with who asked.
+        tokio::spawn(async move {
+            let answer = timeout(LETS_GO, talk.hand_over(file)).await;
+            drop((talk, place));
+            let _ = say.send(answer);
+        });
+        timeout_at(end, said).await.ok()?.ok()?.ok()?.ok()
     }
 
     /// Whether clamd answers.
@@ -122,15 +131,17 @@ impl Scanner {
     }
 
     /// A conversation with a clamd that is awake: one that listens and says nothing is given nothing
-    /// that it could keep, and is left alone for a while.
+    /// that it could keep. If it had time enough it is left alone for a while.
     async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         connected: impl Future<Output = io::Result<S>>,
         end: Instant,
     ) -> Option<Talk<S>> {
         let greeting = async { Talk::begin(connected.await?).await };
-        let greeted = timeout_at(end, greeting).await;
-        if greeted.is_err() {
+        let enough = Instant::now() + self.deadline / TO_GREET;
+        let greeted = timeout_at(end.min(enough), greeting).await;
+        // Who waited for a place may have a moment left, of which clamd is not to blame.
+        if greeted.is_err() && enough <= end {
             tracing::warn!("clamd does not answer: nothing is scanned for a while");
             let mut rests = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
             *rests = Some(Instant::now() + REST);
@@ -173,18 +184,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
 }
 
 impl Talk<UnixStream> {
-    /// Hands over a file that is nowhere but in memory (FILDES).
-    async fn hand_over(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let mut file = File::from(file_in_memory()?);
-        for piece in bytes.chunks(PIECE) {
-            file.write_all(piece)?;
-            tokio::task::consume_budget().await;
-        }
+    /// Hands over a file (FILDES).
+    async fn hand_over(&mut self, file: File) -> io::Result<Vec<u8>> {
         self.0.write_all(b"zFILDES\0").await?;
         let stream = self.0.get_ref();
         stream.async_io(Interest::WRITABLE, || send_descriptor(stream, &file)).await?;
+        drop(file);
         self.answer().await
     }
+}
+
+/// A file of these bytes that is nowhere but in memory.
+async fn in_memory(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(file_in_memory()?);
+    for piece in bytes.chunks(PIECE) {
+        file.write_all(piece)?;
+        tokio::task::consume_budget().await;
+    }
+    Ok(file)
 }
 
 /// A file in memory that nobody can run; older kernels know no such promise.
@@ -226,6 +243,7 @@ fn read(answer: &[u8]) -> Scan {
 #[cfg(test)]
 mod tests {
     use tokio::net::UnixListener;
+    use tokio::sync::{Notify, mpsc};
 
     use super::*;
 
@@ -313,5 +331,67 @@ mod tests {
         }
         assert_eq!(scanner.scan(b"x").await, Scan::NotScanned);
         assert!(!scanner.rests());
+    }
+
+    /// A clamd that says of each thing that it was given it, and lets go of none before it is told to.
+    fn holder() -> (tempfile::TempDir, Scanner, mpsc::Receiver<()>, Arc<Notify>) {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("clamd.ctl");
+        let listener = UnixListener::bind(&path).expect("binds");
+        let (tell, told) = mpsc::channel(AT_ONCE);
+        let lets_go = Arc::new(Notify::new());
+        let go = Arc::clone(&lets_go);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (tell, go) = (tell.clone(), Arc::clone(&go));
+                tokio::spawn(async move {
+                    let mut buffer = [0; 256];
+                    let _ = stream.read(&mut buffer).await;
+                    let _ = stream.write_all(b"1: PONG\0").await;
+                    let _ = stream.read(&mut buffer).await;
+                    let go = go.notified();
+                    let _ = tell.send(()).await;
+                    go.await;
+                });
+            }
+        });
+        let deadline = Duration::from_secs(20);
+        (place, Scanner::new(Endpoint::Unix(path), deadline, 1000), told, lets_go)
+    }
+
+    #[tokio::test]
+    async fn what_it_holds_keeps_its_place_though_nobody_waits_for_the_answer_any_more() {
+        let (_place, scanner, mut told, lets_go) = holder();
+        for left in (0..AT_ONCE).rev() {
+            tokio::select! {
+                said = scanner.scan(b"x") => panic!("{said:?}"),
+                given = told.recv() => given.expect("it listens"),
+            }
+            assert_eq!(scanner.places.available_permits(), left);
+        }
+        // And no longer than that.
+        lets_go.notify_waiters();
+        let all = scanner.places.acquire_many(AT_ONCE as u32);
+        let all = timeout(Duration::from_secs(20), all).await;
+        assert!(all.is_ok_and(|all| all.is_ok()), "it let go of them");
+    }
+
+    #[tokio::test]
+    async fn one_is_left_alone_only_if_it_had_a_fair_time_to_say_that_it_is_there() {
+        let (_place, scanner) = liar(&[]);
+        // Others had all the places until the last moment.
+        let places = Arc::clone(&scanner.places);
+        let held = places.acquire_many_owned(AT_ONCE as u32).await.expect("they are free");
+        let last_moment = async {
+            tokio::time::sleep(scanner.deadline * 3 / 4).await;
+            drop(held);
+        };
+        let (said, ()) = tokio::join!(scanner.scan(b"x"), last_moment);
+        assert_eq!(said, Scan::NotScanned);
+        assert!(!scanner.rests());
+        // Who asked went before the deadline, and it was silent all the same.
+        let asked = timeout(scanner.deadline * 3 / 4, scanner.scan(b"x")).await;
+        assert_ne!(asked.ok(), Some(Scan::Clean));
+        assert!(scanner.rests());
     }
 }
