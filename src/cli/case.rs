@@ -252,15 +252,18 @@ fn confirm(fingerprint: &str, json: bool) -> Result<(), Error> {
             "compare the fingerprint {fingerprint} with the person, then use --yes"
         )));
     }
-    eprint!(
+    let question = format!(
         "The key's fingerprint:\n\n  {fingerprint}\n\nDid the person confirm it by another channel? [yes/no] "
     );
+    if is_yes(&question) { Ok(()) } else { Err(no.hint("answer yes when you have compared it")) }
+}
+
+/// Asks the person at the terminal; whatever is not yes is no.
+pub(super) fn is_yes(question: &str) -> bool {
+    eprint!("{question}");
     let mut answer = String::new();
     let read = std::io::stdin().lock().take(16).read_line(&mut answer);
-    match read {
-        Ok(_) if answer.trim() == "yes" => Ok(()),
-        _ => Err(no.hint("answer yes when you have compared it")),
-    }
+    read.is_ok() && answer.trim() == "yes"
 }
 
 /// Reads a file of the person at the terminal, of at most `limit` bytes.

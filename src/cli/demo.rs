@@ -163,7 +163,11 @@ impl Stage {
 
         self.head("The identity card was looked at; it is forgotten");
         let reason = "identity checked, the copy is not needed any more";
-        self.show(&["forget", &dutch, &picture, "--reason", reason])?;
+        let forget = ["forget", &dutch, &picture, "--reason", reason];
+        let looks = [&forget[..], &["--dry-run"]].concat();
+        self.show(&looks)?;
+        let plan = self.ask(&looks)?["plan"].as_str().unwrap_or_default().to_owned();
+        self.show(&[&forget[..], &["--plan", &plan]].concat())?;
         self.show_refusal(&["get", &picture, "-o", &format!("{copy_text}.again")])?;
 
         self.head("Is everything there, and is it what was written?");

@@ -1,11 +1,13 @@
 //! Forgetting: the one thing that cannot be undone, so the plan is shown and the proof handed out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::error::USAGE;
 use super::session::{self, Connection};
 use super::{Error, Report, case, certificate, print};
 use crate::casebook::detail::NoteSubject;
@@ -21,13 +23,14 @@ use crate::staff::sealing::Sealing;
 ///
 /// What an item was taken out of is forgotten with it, for it still holds the item, and so is what was
 /// taken out of it; what was beside it in there is kept, an item by itself. With an enclosed message go
-/// its parts; with what was encrypted goes the letter that was in it, its subject included. If that
-/// changes before it is done, nothing is forgotten. Each item gives a certificate, a file that proves
+/// its parts; with what was encrypted goes the letter that was in it, its subject included. All of that
+/// is shown, and you are asked; where nobody can be asked, `--plan` says which plan was seen. If
+/// something else would go by now, nothing is forgotten. Each item gives a certificate, a file that proves
 /// by itself what was forgotten, when and by whom, and says until when that is provisional; `kluis audit
 /// certificate` fetches it again. A legal hold forbids it.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' --dry-run\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' --certificate erased.txt"
+    after_help = "Examples:\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' --certificate erased.txt\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' --dry-run\n  kluis forget K-7F3Q-9M2X 1f0a33c2 --reason 'identity checked' --plan 5c01d7a49be2f036"
 )]
 pub(super) struct Forget {
     /// The case number
@@ -42,9 +45,12 @@ pub(super) struct Forget {
     /// Rotate the cabinet's key at once, not in the coming night
     #[arg(long)]
     now: bool,
-    /// Only say what would be forgotten
+    /// Only say what would be forgotten, and the digest of that plan
     #[arg(long)]
     dry_run: bool,
+    /// Do not ask: forget what `--dry-run` showed, if that is still the plan with this digest
+    #[arg(long, value_name = "DIGEST", conflicts_with = "dry_run")]
+    plan: Option<String>,
     /// Write the certificate to this file, those of further items to the same name with -2, -3 …;
     /// nothing is overwritten
     #[arg(short = 'o', long, value_name = "FILE")]
@@ -79,7 +85,7 @@ impl Forget {
     ///
     /// # Errors
     /// See [`Error`].
-    pub(super) fn run(self) -> Result<Report, Error> {
+    pub(super) fn run(self, json: bool) -> Result<Report, Error> {
         let reason = case::said(std::slice::from_ref(&self.reason))?;
         let mut client = self.connection.open()?;
         let view = client.case(self.case)?;
@@ -107,6 +113,7 @@ impl Forget {
             .as_deref()
             .map_or_else(Vec::new, |path| certificate::files(path, plan.len()));
         files.iter().try_for_each(|path| certificate::is_free(path))?;
+        self.was_seen(&plan, &kept, json)?;
         let mut sealing = Sealing::new(self.case, Act::Note, client.sealing()?);
         sealing.note(NoteSubject::Reason, &reason, None, Vec::new());
         let items: Vec<ItemId> = plan.iter().map(|doomed| doomed.item).collect();
@@ -115,6 +122,35 @@ impl Forget {
         let certificates = client.forget_planned(wanted, items.clone(), reason, self.now)?;
         let certificates = verified(certificates, &items, &client.checkpoint_key)?;
         self.report(&certificates, &files, &kept)
+    }
+
+    /// That a person saw this very plan: by its digest, or because they are shown it now.
+    fn was_seen(&self, plan: &[Doomed], kept: &Kept, json: bool) -> Result<(), Error> {
+        match &self.plan {
+            Some(seen) if *seen == digest(self.case, plan) => return Ok(()),
+            Some(_) => {
+                return Err(Error::new(
+                    "something else would be forgotten by now than this plan says: nothing was \
+                     forgotten",
+                )
+                .hint("`--dry-run` shows what would be forgotten now, and its digest"));
+            }
+            None => {}
+        }
+        let no = Error::new("nothing was forgotten");
+        if json || !std::io::stdin().is_terminal() {
+            return Err(no.code(USAGE).hint(
+                "nobody can be asked here: `--dry-run` shows what would be forgotten and the digest \
+                 of that plan, `--plan DIGEST` forgets it",
+            ));
+        }
+        let question =
+            format!("{}\nForget all of it, for ever? [yes/no] ", words(plan, kept).trim_end());
+        if case::is_yes(&question) {
+            Ok(())
+        } else {
+            Err(no.hint("answer yes when you have seen what goes"))
+        }
     }
 
     fn report(
@@ -304,19 +340,50 @@ fn texts<T: ToString>(ids: &[T]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
 }
 
-fn planned(case: CaseId, plan: &[Doomed], kept: &Kept) -> Report {
+impl Why {
+    /// In words, as a field of JSON, and the other item that it is about.
+    fn said(&self) -> (&'static str, &'static str, Option<&ItemId>) {
+        match self {
+            Self::Asked => ("", "", None),
+            Self::Holds(inner) => ("  holds ", "because_of", Some(inner)),
+            Self::OutOf(outer) => ("  out of ", "out_of", Some(outer)),
+            Self::LetterIn(outer) => ("  the letter in ", "letter_in", Some(outer)),
+            Self::PartOf(message) => ("  part of ", "part_of", Some(message)),
+        }
+    }
+}
+
+/// The plan as a person is shown it.
+fn words(plan: &[Doomed], kept: &Kept) -> String {
     let mut text = String::from("Would be forgotten:\n");
-    let mut values: Vec<Value> = Vec::new();
     for Doomed { item, why } in plan {
-        let (words, field, other) = match why {
-            Why::Asked => ("", "", None),
-            Why::Holds(inner) => ("  holds ", "because_of", Some(inner)),
-            Why::OutOf(outer) => ("  out of ", "out_of", Some(outer)),
-            Why::LetterIn(outer) => ("  the letter in ", "letter_in", Some(outer)),
-            Why::PartOf(message) => ("  part of ", "part_of", Some(message)),
-        };
+        let (words, _, other) = why.said();
         let of = other.map_or_else(String::new, print::brief);
         text.push_str(&format!("  {}{words}{of}\n", print::brief(item)));
+    }
+    text + &kept.words()
+}
+
+/// Digits of a plan's digest: enough that no two plans of a case have the same.
+const DIGEST: usize = 16;
+
+/// What names a plan: the case and what goes, in whatever order.
+fn digest(case: CaseId, plan: &[Doomed]) -> String {
+    let items: BTreeSet<ItemId> = plan.iter().map(|doomed| doomed.item).collect();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(case.to_string().as_bytes());
+    for item in items {
+        hasher.update(item.to_string().as_bytes());
+    }
+    hasher.finalize().to_hex()[..DIGEST].to_owned()
+}
+
+fn planned(case: CaseId, plan: &[Doomed], kept: &Kept) -> Report {
+    let digest = digest(case, plan);
+    let text = format!("{}Nothing was forgotten.\nplan  {digest}\n", words(plan, kept));
+    let mut values: Vec<Value> = Vec::new();
+    for Doomed { item, why } in plan {
+        let (_, field, other) = why.said();
         let mut value = json!({
             "item": item.to_string(),
             "because_of": null,
@@ -329,10 +396,9 @@ fn planned(case: CaseId, plan: &[Doomed], kept: &Kept) -> Report {
         }
         values.push(value);
     }
-    text.push_str(&kept.words());
-    text.push_str("Nothing was forgotten.\n");
     let value = json!({
         "case": case.to_string(),
+        "plan": digest,
         "would_forget": values,
         "taken_out_and_kept": texts(&kept.left),
         "letters_not_readable": texts(&kept.unread),

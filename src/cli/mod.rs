@@ -163,7 +163,7 @@ impl Command {
             Command::Extend(it) => it.run(),
             Command::Hold(it) => it.run(),
             Command::Answer(it) => it.run(),
-            Command::Forget(it) => it.run(),
+            Command::Forget(it) => it.run(json),
             Command::Close(it) => it.run(),
             Command::Keys(it) => it.run(json),
             Command::Audit(it) => it.run(),

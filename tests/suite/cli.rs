@@ -518,9 +518,14 @@ fn an_item_is_taken_out_and_forgotten(office: &Office, case: &str) {
     office.json(&["hold", "--lift", case, "settled"]);
     let plan = office.json(&[&forget[..], &["--dry-run"]].concat());
     assert_eq!(plan["would_forget"].as_array().map(Vec::len), Some(1));
+    let (error, _) = office.fails(&forget, 2);
+    assert!(error.contains("nothing was forgotten"), "{error}");
+    let seen = ["--plan", plan["plan"].as_str().expect("a digest")];
+    office.fails(&[&forget[..], &seen, &["--dry-run"]].concat(), 2);
     std::fs::write(office.path("there.txt"), "mine").expect("written");
-    office.fails(&[&forget[..], &["--certificate", "there.txt"]].concat(), 1);
-    let done = office.json(&[&forget[..], &["--now", "--certificate", "erased.txt"]].concat());
+    office.fails(&[&forget[..], &seen, &["--certificate", "there.txt"]].concat(), 1);
+    let now = ["--now", "--certificate", "erased.txt"];
+    let done = office.json(&[&forget[..], &seen, &now].concat());
     assert_eq!(done["certificates"][0]["rotated"], true);
     a_certificate_stands_by_itself(office, item, &done["certificates"][0]);
     office.fails(&forget, 1);
@@ -578,7 +583,8 @@ fn what_was_in_an_archive_is_read_taken_out_and_forgotten() {
     let plan = office.json(&[&forget[..], &["--dry-run"]].concat());
     assert_eq!(plan["would_forget"].as_array().map(Vec::len), Some(2));
     assert_eq!(plan["taken_out_and_kept"].as_array().map(Vec::len), Some(1));
-    let done = office.json(&forget);
+    let seen = ["--plan", plan["plan"].as_str().expect("a digest")];
+    let done = office.json(&[&forget[..], &seen].concat());
     assert_eq!(done["certificates"].as_array().map(Vec::len), Some(2));
     server.stop();
 }

@@ -1,5 +1,5 @@
 //! Forgetting what was inside of something: afterwards its bytes are in no box of any kind that opens,
-//! and what was beside it is there. What a person was shown is what goes, or nothing.
+//! and what was beside it is there. The plan says before what goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,6 @@ use kluis::casebook::detail::{ItemCard, ItemDetail, to_bytes};
 use kluis::ids::{CaseId, ItemId, SlotId};
 use kluis::keys::epoch::EpochSecret;
 use kluis::keys::wrapped;
-use kluis::ledger::entry::Fact;
 use kluis::staff::client::{CaseView, Client, Error};
 use kluis::vault::seal::Kind;
 use serde_json::Value;
@@ -19,7 +18,7 @@ use crate::opened::{armored, gpg, open_with, pgp_mime};
 use crate::openpgp::Gpg;
 use crate::scan::run;
 use crate::thief::{Thief, files};
-use crate::way::{count, deliver, entries, runtime};
+use crate::way::{deliver, entries, runtime};
 use crate::world::{MAILBOX, Server, World};
 
 /// Every item of a case by its name, or else by its type and what it is in.
@@ -54,13 +53,13 @@ fn stored(name: &str, content: &[u8]) -> Entry {
     Entry { deflated: false, ..Entry::new(name.as_bytes(), content) }
 }
 
-/// A letter that holds marks at every depth: an archive of a file, of an archive, and of a letter with a
-/// text, a file, and a `winmail.dat`. Nothing is packed or encoded, so that every mark can be found in
-/// all that holds it.
-fn letter() -> Vec<u8> {
+/// A letter that holds marks at every depth, in contents and in names: an archive of a file, of an
+/// archive, and of a letter with a text, a file, and a `winmail.dat`. Nothing is packed or encoded, so that
+/// every mark can be found in all that holds it.
+pub(crate) fn letter() -> Vec<u8> {
     let tnef = Tnef {
         attached: vec![Attached {
-            title: Some(b"wrapped.txt".to_vec()),
+            title: Some(b"NAME-WRAPPED.txt".to_vec()),
             content: b"MARK-WRAPPED".to_vec(),
             ..Attached::default()
         }],
@@ -68,39 +67,56 @@ fn letter() -> Vec<u8> {
     };
     let head = "From: a@b.example\r\nSubject: in\r\nMIME-Version: 1.0\r\n\
          Content-Type: multipart/mixed; boundary=i\r\n\r\n--i\r\n\r\nMARK-TEXT\r\n--i\r\n\
-         Content-Type: application/octet-stream; name=file.bin\r\n\r\nMARK-FILE\r\n--i\r\n\
+         Content-Type: application/octet-stream; name=NAME-FILE.bin\r\n\r\nMARK-FILE\r\n--i\r\n\
          Content-Type: application/ms-tnef; name=winmail.dat\r\n\
          Content-Transfer-Encoding: binary\r\n\r\n";
     let inner = [head.as_bytes(), &tnef.write(), b"\r\n--i--\r\n"].concat();
     let archive = zip(&[
-        stored("beside.txt", b"MARK-BESIDE"),
-        stored("deep.zip", &zip(&[stored("deep.txt", b"MARK-DEEP")])),
+        stored("NAME-BESIDE.txt", b"MARK-BESIDE"),
+        stored("deep.zip", &zip(&[stored("NAME-DEEP.txt", b"MARK-DEEP")])),
         stored("letter.eml", &inner),
     ]);
     letter_with("application/zip", "all.zip", &archive)
 }
 
-const MARKS: [&str; 5] = ["MARK-BESIDE", "MARK-DEEP", "MARK-TEXT", "MARK-FILE", "MARK-WRAPPED"];
+pub(crate) const MARKS: [&str; 5] =
+    ["MARK-BESIDE", "MARK-DEEP", "MARK-TEXT", "MARK-FILE", "MARK-WRAPPED"];
+
+/// The names of the files that these marks are in, but for the text, which has none.
+const NAMES: [&str; 4] = ["NAME-BESIDE", "NAME-DEEP", "NAME-FILE", "NAME-WRAPPED"];
 
 /// Marks in what an encrypted letter says of itself inside.
 const PROTECTED: [&str; 2] = ["MARK-SUBJECT", "MARK-AUTHOR"];
 
+/// All marks of [`letter`].
+pub(crate) fn everything() -> Vec<&'static str> {
+    MARKS.into_iter().chain(NAMES).collect()
+}
+
+/// What is left of them without these marks and the names of what they are in.
+fn without(gone: &[&str]) -> Vec<&'static str> {
+    let of = |mark: &str| mark.split_once('-').expect("a dash").1.to_owned();
+    let mut all = everything();
+    all.retain(|mark| !gone.iter().any(|gone| of(gone) == of(mark)));
+    all
+}
+
 /// The item that is this mark and nothing more.
-fn item_of(client: &mut Client, case: &CaseView, mark: &str) -> ItemId {
+pub(crate) fn item_of(client: &mut Client, case: &CaseView, mark: &str) -> ItemId {
     let is_it = |item: &ItemId| {
         client.look(&[*item]).is_ok_and(|views| views[0].content().trim_ascii() == mark.as_bytes())
     };
     items(case).into_iter().find(is_it).expect("is an item")
 }
 
-fn named(client: &mut Client, case: &CaseView, name: &str) -> ItemId {
+pub(crate) fn named(client: &mut Client, case: &CaseView, name: &str) -> ItemId {
     let is_it = |item: &ItemId| {
         client.look(&[*item]).is_ok_and(|views| views[0].name.expose() == name.as_bytes())
     };
     items(case).into_iter().find(is_it).expect("is an item")
 }
 
-fn deliver_one(server: &Server, client: &mut Client, sent: &[u8]) -> CaseId {
+pub(crate) fn deliver_one(server: &Server, client: &mut Client, sent: &[u8]) -> CaseId {
     let before: BTreeSet<CaseId> = cases(client);
     assert_eq!(deliver(server, false, &[MAILBOX], sent), [250]);
     let after = cases(client);
@@ -113,7 +129,7 @@ fn cases(client: &mut Client) -> BTreeSet<CaseId> {
 }
 
 /// The marks that can still be read in a case: in its items, its letters and its notes.
-fn readable(client: &mut Client, case: CaseId) -> Vec<&'static str> {
+pub(crate) fn readable(client: &mut Client, case: CaseId) -> Vec<&'static str> {
     let view = client.case(case).expect("is there");
     let mut boxes: Vec<Vec<u8>> =
         items(&view).into_iter().filter_map(|item| shown(client, item)).collect();
@@ -124,7 +140,7 @@ fn readable(client: &mut Client, case: CaseId) -> Vec<&'static str> {
 }
 
 fn marks_in(boxes: &[Vec<u8>]) -> Vec<&'static str> {
-    let all = MARKS.into_iter().chain(PROTECTED);
+    let all = everything().into_iter().chain(PROTECTED);
     all.filter(|mark| boxes.iter().any(|all| has(all, mark))).collect()
 }
 
@@ -174,7 +190,7 @@ fn after_forgetting_an_item_its_bytes_are_in_no_box_that_opens_and_the_rest_is_t
         // Another letter each time, or it would be the same one again.
         let sent = [letter(), vec![b' '; nr], b"\r\n".to_vec()].concat();
         let case = deliver_one(&server, &mut anna, &sent);
-        assert_eq!(readable(&mut anna, case), MARKS, "{what}");
+        assert_eq!(readable(&mut anna, case), everything(), "{what}");
         let view = anna.case(case).expect("is there");
         let item = match what.starts_with("MARK") {
             true => item_of(&mut anna, &view, what),
@@ -182,7 +198,7 @@ fn after_forgetting_an_item_its_bytes_are_in_no_box_that_opens_and_the_rest_is_t
         };
         let reason = recording(&anna, case, Act::Note);
         anna.forget(vec![item], reason, false).expect("is forgotten");
-        let left: Vec<&str> = MARKS.into_iter().filter(|mark| !gone.contains(mark)).collect();
+        let left = without(gone);
         assert_eq!(readable(&mut anna, case), left, "{what}");
         outcomes.push((what, case, left));
     }
@@ -234,18 +250,18 @@ fn the_plan_names_what_goes_with_an_item_and_what_stays_however_deep_it_was() {
     let (goes, stays, _) = plan(&all);
     assert_eq!((goes.len(), stays.len()), (9, 0));
     // And so it is done: a certificate for each, and nothing left of it to forget.
-    let number = case.to_string();
-    let command = ["forget", &number, &all, "--reason", "seen"];
-    let (code, done) = run(&world, &command);
-    assert_eq!((code, done["certificates"].as_array().map(Vec::len)), (0, Some(9)), "{done}");
-    assert_eq!(run(&world, &command).0, 1, "a second time there is nothing");
+    let all: ItemId = all.parse().expect("an id");
+    assert_eq!(forget(&world, case, all), 9);
+    let (number, all) = (case.to_string(), all.to_string());
+    let again = ["forget", &number, &all, "--reason", "seen", "--dry-run"];
+    assert_eq!(run(&world, &again).0, 1, "a second time there is nothing");
     assert_eq!(readable(&mut anna, case), Vec::<&str>::new());
     drop(anna);
     runtime.block_on(server.stop());
 }
 
 /// What `forget --dry-run` says.
-fn dry_run(world: &World, case: CaseId, item: ItemId) -> Value {
+pub(crate) fn dry_run(world: &World, case: CaseId, item: ItemId) -> Value {
     let (case, item) = (case.to_string(), item.to_string());
     let (code, said) = run(world, &["forget", &case, &item, "--reason", "seen", "--dry-run"]);
     assert_eq!(code, 0, "{said}");
@@ -253,16 +269,19 @@ fn dry_run(world: &World, case: CaseId, item: ItemId) -> Value {
 }
 
 /// The ids that it says would go, with what it says of each.
-fn goes(said: &Value, why: &str) -> BTreeMap<String, Option<String>> {
+pub(crate) fn goes(said: &Value, why: &str) -> BTreeMap<String, Option<String>> {
     let all = said["would_forget"].as_array().expect("a list").iter();
     let text = |value: &Value| value.as_str().map(str::to_owned);
     all.map(|one| (text(&one["item"]).expect("an id"), text(&one[why]))).collect()
 }
 
-/// Forgets as a person does, and gives how many certificates there were.
+/// Forgets as a person does who looked before, and gives how many certificates there were.
 fn forget(world: &World, case: CaseId, item: ItemId) -> usize {
+    let seen = dry_run(world, case, item);
+    let plan = seen["plan"].as_str().expect("a digest");
     let (case, item) = (case.to_string(), item.to_string());
-    let (code, said) = run(world, &["forget", &case, &item, "--reason", "seen", "--now"]);
+    let forget = ["forget", &case, &item, "--reason", "seen", "--now", "--plan", plan];
+    let (code, said) = run(world, &forget);
     assert_eq!(code, 0, "{said}");
     said["certificates"].as_array().expect("a list").len()
 }
@@ -333,7 +352,7 @@ fn a_letter_that_was_forwarded_as_an_attachment_goes_with_its_parts() {
 }
 
 /// A letter that is encrypted, with marks in its subject and its author inside.
-fn protected(gpg: &Gpg) -> Vec<u8> {
+pub(crate) fn protected(gpg: &Gpg) -> Vec<u8> {
     let from = format!("From: {} <jan@worker.example>\r\nSubject: {}", PROTECTED[1], PROTECTED[0]);
     let inner = String::from_utf8_lossy(&letter()).replacen(
         "From: Jan Jans <jan@worker.example>\r\nSubject: a",
@@ -354,7 +373,7 @@ fn a_ciphertext_that_is_forgotten_takes_along_what_was_in_it() {
     let view = anna.case(case).expect("is there");
     let ciphertext = view.letters[0].detail.as_ref().expect("opens").items[1].id;
     open_with(&mut anna, None, &view).expect("opens");
-    let all: Vec<&str> = MARKS.into_iter().chain(PROTECTED).collect();
+    let all: Vec<&str> = everything().into_iter().chain(PROTECTED).collect();
     assert_eq!(readable(&mut anna, case), all);
     let number = case.to_string();
     let shows = |mark: &&str| run(&world, &["show", &number]).1.to_string().contains(mark);
@@ -388,76 +407,8 @@ fn a_ciphertext_that_is_forgotten_takes_along_what_was_in_it() {
     runtime.block_on(server.stop());
 }
 
-fn is_changed(result: Result<Vec<kluis::ledger::certificate::Certificate>, Error>) -> bool {
-    matches!(result, Err(Error::Refused(why)) if why.contains("changed meanwhile"))
-}
-
-#[test]
-fn what_a_colleague_forgets_between_plan_and_act_makes_a_new_plan_necessary() {
-    let (world, runtime) = (World::found(), runtime());
-    let server = runtime.block_on(world.serve());
-    let mut anna = world.log_in("anna").expect("logs in");
-    let mut bert = world.log_in("bert").expect("logs in");
-    let case = deliver_one(&server, &mut anna, &letter());
-    let view = anna.case(case).expect("is there");
-    let deep = item_of(&mut anna, &view, "MARK-DEEP");
-    let [packed, all] = ["deep.zip", "all.zip"].map(|name| named(&mut anna, &view, name));
-    let mut act = |wanted: &[ItemId], planned: &[ItemId]| {
-        let reason = recording(&anna, case, Act::Note);
-        anna.forget_planned(wanted.to_vec(), planned.to_vec(), reason, false)
-    };
-    // Less than goes, more than goes, something else; in whatever order.
-    let other = item_of(&mut bert, &view, "MARK-TEXT");
-    assert!(is_changed(act(&[deep], &[deep, packed])));
-    assert!(is_changed(act(&[deep], &[deep, packed, all, other])));
-    assert!(is_changed(act(&[deep], &[deep, packed, other])));
-    assert!(is_changed(act(&[deep], &[])));
-    let notes = |server: &Server| {
-        entries(server).iter().filter(|entry| entry.box_kind == Some(Kind::Note)).count()
-    };
-    assert_eq!((count(&server, Fact::Forgotten), notes(&server)), (0, 0), "nothing was done");
-    let reason = recording(&bert, case, Act::Note);
-    assert_eq!(bert.forget(vec![packed], reason, false).expect("is forgotten").len(), 3);
-    assert!(is_changed(act(&[deep, other], &[all, packed, deep, other])));
-    assert_eq!((count(&server, Fact::Forgotten), notes(&server)), (3, 1));
-    let eml = named(&mut bert, &view, "letter.eml");
-    assert_eq!(act(&[deep, other], &[eml, other]).expect("is as planned").len(), 2);
-    drop((anna, bert));
-    runtime.block_on(server.stop());
-}
-
-#[test]
-fn what_a_colleague_opens_between_plan_and_act_makes_a_new_plan_necessary() {
-    let (world, runtime) = (World::found(), runtime());
-    let Some(gpg) = gpg(&world, "opening between plan and act") else { return };
-    let server = runtime.block_on(world.serve());
-    let mut anna = world.log_in("anna").expect("logs in");
-    let case = deliver_one(&server, &mut anna, &protected(&gpg));
-    let view = anna.case(case).expect("is there");
-    let ciphertext = view.letters[0].detail.as_ref().expect("opens").items[1].id;
-    let planned: Vec<String> =
-        goes(&dry_run(&world, case, ciphertext), "out_of").into_keys().collect();
-    assert_eq!(planned, [ciphertext.to_string()]);
-    let mut bert = world.log_in("bert").expect("logs in");
-    open_with(&mut bert, None, &view).expect("opens");
-    let reason = recording(&anna, case, Act::Note);
-    let refused = anna.forget_planned(vec![ciphertext], vec![ciphertext], reason, true);
-    assert!(is_changed(refused));
-    assert_eq!(count(&server, Fact::Forgotten), 0);
-    assert!(MARKS.iter().all(|mark| readable(&mut anna, case).contains(mark)));
-    drop((anna, bert));
-    runtime.block_on(server.stop());
-}
-
-#[test]
-fn of_a_letter_that_cannot_be_read_the_plan_is_known_all_the_same() {
-    let (world, runtime) = (World::found(), runtime());
-    let server = runtime.block_on(world.serve());
-    let mut anna = world.log_in("anna").expect("logs in");
-    let case = deliver_one(&server, &mut anna, &letter());
-    let view = anna.case(case).expect("is there");
-    let all = named(&mut anna, &view, "all.zip");
-    let expected = goes(&dry_run(&world, case, all), "out_of");
+/// Damages the only box of a letter, so that nobody can read it.
+fn damage_letter(world: &World) {
     let thief = Thief::default().with(&world.state());
     let boxes = thief.boxes();
     let entry = boxes.iter().find(|entry| entry.box_kind == Some(Kind::Letter)).expect("is there");
@@ -470,6 +421,18 @@ fn of_a_letter_that_cannot_be_read_the_plan_is_known_all_the_same() {
             open.write_all_at(&[!sealed[60]], at as u64 + 60).expect("is damaged");
         }
     }
+}
+
+#[test]
+fn of_a_letter_that_cannot_be_read_the_plan_is_known_all_the_same() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut anna = world.log_in("anna").expect("logs in");
+    let case = deliver_one(&server, &mut anna, &letter());
+    let view = anna.case(case).expect("is there");
+    let all = named(&mut anna, &view, "all.zip");
+    let expected = goes(&dry_run(&world, case, all), "out_of");
+    damage_letter(&world);
     let letter = anna.case(case).expect("is there").letters.remove(0);
     assert!(letter.detail.is_none(), "its box does not open");
     let said = dry_run(&world, case, all);
@@ -477,6 +440,37 @@ fn of_a_letter_that_cannot_be_read_the_plan_is_known_all_the_same() {
     assert_eq!(said["letters_not_readable"][0], *letter.id().to_string());
     assert_eq!(forget(&world, case, all), expected.len());
     assert_eq!(readable(&mut anna, case), Vec::<&str>::new());
+    drop(anna);
+    runtime.block_on(server.stop());
+}
+
+/// Which items are the parts of an enclosed message stands in the letter's box and nowhere else.
+#[test]
+fn of_a_letter_that_cannot_be_read_the_parts_of_a_message_stay_and_the_plan_says_so() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    let mut anna = world.log_in("anna").expect("logs in");
+    let case = deliver_one(&server, &mut anna, &forwarded());
+    let view = anna.case(case).expect("is there");
+    let cards = &view.letters[0].detail.as_ref().expect("opens").items;
+    let message =
+        cards.iter().find(|card| card.media_type == "message/rfc822").expect("is there").id;
+    let parts = goes(&dry_run(&world, case, message), "part_of");
+    assert!(parts.len() > 4, "{parts:?}");
+    damage_letter(&world);
+    let letter = anna.case(case).expect("is there").letters.remove(0);
+    assert!(letter.detail.is_none(), "its box does not open");
+    let said = dry_run(&world, case, message);
+    let only = BTreeSet::from([message.to_string()]);
+    assert_eq!(goes(&said, "part_of").into_keys().collect::<BTreeSet<_>>(), only);
+    assert_eq!(said["letters_not_readable"][0], *letter.id().to_string());
+    assert_eq!(forget(&world, case, message), 1);
+    assert_eq!(readable(&mut anna, case), MARKS, "nothing went that was not shown");
+    // Named one by one they go.
+    for (part, _) in parts.into_iter().filter(|(_, of)| of.is_some()) {
+        forget(&world, case, part.parse().expect("an id"));
+    }
+    assert_eq!(readable(&mut anna, case), ["MARK-BESIDE"]);
     drop(anna);
     runtime.block_on(server.stop());
 }

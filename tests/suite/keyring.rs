@@ -582,6 +582,11 @@ fn a_secret_is_wrapped_anew_only_when_the_roster_changed_and_to_as_many_as_read(
 
 /// Runs the program as this member.
 pub(crate) fn kluis(world: &World, member: &str, arguments: &[&str]) -> std::process::Output {
+    program(world, member, arguments).arg("--json").output().expect("kluis runs")
+}
+
+/// The program with these arguments, as this member runs it.
+pub(crate) fn program(world: &World, member: &str, arguments: &[&str]) -> Command {
     let keys = world.root.path().join("keys");
     let words = world.root.path().join("words");
     std::fs::write(&words, "correct horse battery staple\n").expect("written");
@@ -589,13 +594,13 @@ pub(crate) fn kluis(world: &World, member: &str, arguments: &[&str]) -> std::pro
     let own = keys.join(format!("{member}.key"));
     let home = world.root.path().join(format!("home-{member}"));
     let text = |path: &Path| path.display().to_string();
-    Command::new(crate::world::KLUIS)
+    let mut command = Command::new(crate::world::KLUIS);
+    command
         .args(arguments)
         .args(["--server", &text(&socket), "--member", member, "--key-file", &text(&own)])
-        .args(["--passphrase-file", &text(&words), "--json"])
-        .env("KLUIS_HOME", home)
-        .output()
-        .expect("kluis runs")
+        .args(["--passphrase-file", &text(&words)])
+        .env("KLUIS_HOME", home);
+    command
 }
 
 fn done(world: &World, member: &str, arguments: &[&str]) -> serde_json::Value {

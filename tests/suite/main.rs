@@ -48,6 +48,7 @@ mod opened;
 mod openpgp;
 mod origin;
 mod outsiders;
+mod planned;
 mod poison;
 mod postfix;
 #[cfg(kluis_lab)]
