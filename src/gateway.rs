@@ -565,8 +565,8 @@ fn deliver(casebook: Arc<Casebook>, origin: Checker) -> inbox::Deliver {
             let origin = origin.look(&delivery).await;
             let Delivery { envelope, raw, fetched, share, .. } = delivery;
             let (size, grown) = (raw.len(), share.clone());
-            let room = move |parsed| match size.saturating_add(parsed) {
-                bytes if grown.cover_work(bytes) => Room::Made,
+            let room = move |parsed: usize, items: usize| match size.saturating_add(parsed) {
+                bytes if grown.cover_items(bytes, items) => Room::Made,
                 bytes if grown.fits_alone(bytes) => Room::Later,
                 _ => Room::Never,
             };

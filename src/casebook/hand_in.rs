@@ -130,7 +130,8 @@ async fn read(stream: &mut UnixStream, hand_in: &HandIn) -> io::Result<Option<(A
         return Err(io::ErrorKind::InvalidData.into());
     }
     let Some(take) = hand_in(length) else { return Ok(None) };
-    let mut bytes = Vec::new();
+    // Room was made for just as many.
+    let mut bytes = Vec::with_capacity(length);
     let read = stream.take(length as u64).read_to_end(&mut bytes).await?;
     if read < length {
         return Err(io::ErrorKind::UnexpectedEof.into());

@@ -58,7 +58,7 @@ pub use crate::store::PutError;
 use detail::ContactDetail;
 pub use outsiders::Dispatch;
 pub use read::{CaseCard, Filter, LetterCard, Opened, Standing};
-pub use receive::{Mail, Receipt, Room};
+pub use receive::{AskRoom, Mail, Receipt, Room};
 pub use record::{Act, Due, NewBox, NewChunk, Recording};
 use state::{BoxRecord, Sending, State};
 pub use telling::Handed;

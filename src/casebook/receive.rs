@@ -53,6 +53,9 @@ pub enum Room {
     Never,
 }
 
+/// Asks for room for so many bytes that a parser made of a letter, and for so many items.
+pub type AskRoom<'a> = dyn Fn(usize, usize) -> Room + Send + Sync + 'a;
+
 /// A letter as it came, and what is known of its way.
 pub struct Mail {
     /// What the connection said.
@@ -101,6 +104,11 @@ pub(super) struct Cut {
 }
 
 impl Cut {
+    /// How many items it has, the skeleton among them.
+    fn items(&self) -> usize {
+        self.contents.len() + self.letter.contained.len() + 1
+    }
+
     pub(super) fn letter(&self) -> &Letter {
         &self.letter
     }
@@ -123,19 +131,20 @@ impl Casebook {
     /// # Errors
     /// [`Error::NoEpoch`], or what the store says. The sender keeps the letter then.
     pub async fn receive(self: &Arc<Self>, mail: Mail) -> Result<Receipt, Error> {
-        self.receive_within(mail, &|_| Room::Made).await
+        self.receive_within(mail, &|_, _| Room::Made).await
     }
 
     /// The same where memory is counted: `room` is asked once it is known how many bytes a parser made
-    /// of the letter, which may be many times those that came. A letter for which it says `Never` is
-    /// sealed whole, with a finding: its sender could try for ever.
+    /// of the letter, which may be many times those that came, and again when it is known of how many
+    /// items. A letter for whose bytes it says `Never` is sealed whole, with a finding: its sender could
+    /// try for ever.
     ///
     /// # Errors
     /// As [`receive`](Self::receive), and [`Error::NoMemory`] if `room` says `Later`.
     pub async fn receive_within(
         self: &Arc<Self>,
         mail: Mail,
-        room: &(dyn Fn(usize) -> Room + Send + Sync),
+        room: &AskRoom<'_>,
     ) -> Result<Receipt, Error> {
         self.epoch()?;
         let fingerprint = fingerprint(&mail.envelope, &mail.raw);
@@ -156,7 +165,7 @@ impl Casebook {
         self: &Arc<Self>,
         mail: Mail,
         fingerprint: Digest,
-        room: &(dyn Fn(usize) -> Room + Send + Sync),
+        room: &AskRoom<'_>,
     ) -> Result<Receipt, Error> {
         let here = Arc::clone(self);
         let announced = self.store.announce();
@@ -168,7 +177,7 @@ impl Casebook {
         let answer = match self.sandbox.run(&mail.raw).await {
             // Not the letter's fault: it waits with its sender until parsers start again.
             Err(Failure::Unavailable) => return Err(Error::NoParser),
-            Ok(bytes) => match room(bytes.len()) {
+            Ok(bytes) => match room(bytes.len(), 0) {
                 Room::Made => Some(bytes),
                 Room::Later => return Err(Error::NoMemory),
                 Room::Never => None,
@@ -176,11 +185,15 @@ impl Casebook {
             Err(_) => None,
         };
         // A child may be taken over by what it reads: its answer is a proposal, checked here.
+        let length = answer.as_ref().map_or(0, Vec::len);
         let (mail, mut cut) = blocking(move || {
             let cut = Cut::of(answer.as_deref(), &mail.raw);
             (mail, cut)
         })
         .await;
+        if room(length, cut.items()) != Room::Made {
+            return Err(Error::NoMemory);
+        }
         self.scan(&mut cut).await;
         self.note_canary(&mail, &cut.letter);
         blocking(move || here.seal_and_commit(mail, &cut, fingerprint, announced)).await

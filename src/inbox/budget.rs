@@ -3,7 +3,8 @@
 //! There is no plaintext spool, so a letter lives in memory until it is sealed. Room is leased before
 //! it is allocated, goes with the letter wherever it goes (`Delivery::share`), and is given back when
 //! nobody holds it any more. A letter weighs its own size while it comes, and [`AT_WORK`] times that,
-//! and what was taken out of it, while it is parsed, sealed and written. Nobody waits for room: a
+//! and what was taken out of it, while it is parsed, sealed and written; there each of its items weighs
+//! [`ITEM_AT_WORK`] beside, however short it is. Nobody waits for room: a
 //! letter that finds none is refused for now, and its sender keeps it. What would find none though it
 //! were alone is told apart ([`Lease::fits_alone`]). Strangers never hold all of it.
 
@@ -20,6 +21,10 @@ pub const MAX_IN_FLIGHT: usize = 512 * 1024 * 1024;
 /// What a letter at work takes in this process, in times of its size and of what was taken out of it:
 /// as it came, cut into items, and sealed.
 pub const AT_WORK: usize = 3;
+
+/// What an item takes at work beside its bytes, measured: the grain of its chunk, its box and what that
+/// says, and all of it once more on its way to the disk.
+pub const ITEM_AT_WORK: usize = 16 * 1024;
 
 /// Room is leased in whole steps of this many bytes.
 const STEP: usize = 64 * 1024;
@@ -130,15 +135,26 @@ impl Lease {
     /// changes, if there is no room.
     #[must_use]
     pub fn cover_work(&self, bytes: usize) -> bool {
-        self.cover_times(AT_WORK, bytes)
+        self.cover_items(bytes, 0)
+    }
+
+    /// The same of a letter of which it is known how many items it has.
+    #[must_use]
+    pub fn cover_items(&self, bytes: usize, items: usize) -> bool {
+        let beside = items.saturating_mul(ITEM_AT_WORK);
+        self.cover_alone(bytes.saturating_mul(AT_WORK).saturating_add(beside), bytes)
     }
 
     /// The same for so many `times` the bytes. Three quarters of the sum are enough for what takes
     /// no more than that once: on a machine with so little memory it is alone then.
     #[must_use]
     pub fn cover_times(&self, times: usize, bytes: usize) -> bool {
+        self.cover_alone(bytes.saturating_mul(times), bytes)
+    }
+
+    fn cover_alone(&self, wanted: usize, bytes: usize) -> bool {
         let most = self.budget.0.most_of_it() / STEP * STEP;
-        self.cover(bytes.saturating_mul(times).min(most.max(bytes)))
+        self.cover(wanted.min(most.max(bytes)))
     }
 
     /// Whether so many bytes could be covered if nobody else held any.
@@ -186,6 +202,12 @@ impl Share {
     #[must_use]
     pub fn cover_work(&self, bytes: usize) -> bool {
         self.0.as_ref().is_none_or(|lease| lease.cover_work(bytes))
+    }
+
+    /// See [`Lease::cover_items`].
+    #[must_use]
+    pub fn cover_items(&self, bytes: usize, items: usize) -> bool {
+        self.0.as_ref().is_none_or(|lease| lease.cover_items(bytes, items))
     }
 
     /// See [`Lease::fits_alone`].
@@ -273,6 +295,19 @@ mod tests {
         assert!(budget.could_ever(8 * STEP) && !budget.could_ever(8 * STEP + 1));
         assert!(!budget.could_ever(usize::MAX));
         assert!(!one.cover(usize::MAX) && !one.cover_work(usize::MAX));
+    }
+
+    #[test]
+    fn items_weigh_beside_their_bytes_and_keep_no_letter_out() {
+        let budget = Budget::new(8 * STEP);
+        let (one, two) = (budget.lease(), budget.lease());
+        let many = STEP / ITEM_AT_WORK;
+        assert!(one.cover_items(STEP, many));
+        assert_eq!(budget.held(), (AT_WORK + 1) * STEP);
+        assert!(!two.cover_items(STEP, 2 * many) && two.cover_items(STEP, many));
+        one.end();
+        assert!(two.cover_items(STEP, usize::MAX), "alone");
+        assert_eq!(budget.held(), 6 * STEP);
     }
 
     #[test]

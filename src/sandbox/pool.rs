@@ -211,8 +211,9 @@ impl Worker {
         if length > limit {
             return Err(Failure::TooLarge);
         }
-        // Grows with what comes, not with what was announced.
-        let mut answer = Vec::new();
+        // Room for all of it at once, which costs nothing until it comes: a vector that grows is there
+        // twice, and may end up with twice its length.
+        let mut answer = Vec::with_capacity(length);
         let mut announced = (&mut self.stdout).take(length as u64);
         announced.read_to_end(&mut answer).await.map_err(|_| Failure::Crashed)?;
         if answer.len() == length { Ok(answer) } else { Err(Failure::Crashed) }

@@ -18,6 +18,8 @@ const CAPABILITIES: usize = 256;
 const NAME: usize = 64;
 /// UIDs that the answers to one search may name.
 const FOUND: usize = 200_000;
+/// Bytes that may come behind a literal along with its end.
+const BEHIND: usize = 32 * 1024;
 
 /// Cuts a stream of bytes into responses.
 #[derive(Debug, Default)]
@@ -84,6 +86,8 @@ impl Cutter {
             if self.bytes.len() < behind {
                 // The line is looked at again when the literal is there.
                 (self.looked, self.wanted) = (end - 1, behind);
+                // All that is left to come: a vector that doubles holds twice what it has room for.
+                self.bytes.reserve_exact(behind + BEHIND - self.bytes.len());
                 return Ok(None);
             }
             self.literals += length;
@@ -573,6 +577,21 @@ fn line(words: &[&[u8]]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_letter_that_comes_in_pieces_takes_no_more_than_its_length() {
+        let size = 3 << 20;
+        let head = format!("* 1 FETCH (UID 7 BODY[] {{{size}}}\r\n");
+        let all = [head.as_bytes(), &vec![b'x'; size], b")\r\n"].concat();
+        let mut cutter = Cutter::default();
+        let mut found = None;
+        for piece in all.chunks(4096) {
+            cutter.push(piece);
+            assert!(cutter.bytes.capacity() <= all.len() + BEHIND, "{}", cutter.bytes.capacity());
+            found = cutter.next(size).expect("is short enough").or(found);
+        }
+        assert!(found.is_some_and(|response| response == all));
+    }
 
     /// All that comes out of these bytes, pushed in pieces of this length.
     fn sifted(bytes: &[u8], step: usize, most: usize) -> (Result<Vec<Vec<u8>>, TooLong>, Heard) {
