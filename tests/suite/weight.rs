@@ -78,12 +78,12 @@ fn a_large_archive_takes_at_most_five_times_its_letter_in_each_process() {
 
 /// What letters may take together in these tests, in bytes.
 #[cfg(kluis_lab)]
-const ROOM: usize = 192 << 20;
+const ROOM: usize = 96 << 20;
 /// What the server may have grown by at its peak: beside the room stand buffers of connections and of
 /// the store, the answers of two parsers that are being read, and what the allocator keeps. Without
 /// the bound, as many letters as are sent here take more.
 #[cfg(kluis_lab)]
-const BOUND: usize = 2 * ROOM;
+const BOUND: usize = 5 * ROOM / 2;
 
 /// What a server of so much room grew by at its peak while `send` sent, in bytes.
 #[cfg(kluis_lab)]
@@ -166,7 +166,7 @@ fn many_archives_at_once_take_no_more_than_they_may() {
     hanging_clamd(&place);
     let file = world.state().join("kluis.toml");
     let config = std::fs::read_to_string(&file).expect("is read");
-    let scan = format!("[scan]\nclamd = {place:?}\nseconds = 2\n");
+    let scan = format!("[scan]\nclamd = {place:?}\nseconds = 1\n");
     let (before, after) = config.split_once("[scan]\n").expect("the table");
     let after = after.split_once("seconds = 10\n").expect("its end").1;
     std::fs::write(&file, format!("{before}{scan}{after}")).expect("is written");
