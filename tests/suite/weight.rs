@@ -172,7 +172,8 @@ fn many_archives_at_once_take_no_more_than_they_may() {
     std::fs::write(&file, format!("{before}{scan}{after}")).expect("is written");
     let grown = grown_within(&world, ROOM, |addr| {
         assert!(wire(0).len() < 2 << 20, "it is small");
-        let outcome = send_each(&crowd(addr, 0), wire);
+        let plan = Plan { letters: 20, connections: 20, ..crowd(addr, 0) };
+        let outcome = send_each(&plan, wire);
         assert!(outcome.failed.is_empty(), "all of them come in, in the end");
         assert!(outcome.retries > 0, "some were told to come back");
     });
