@@ -460,6 +460,10 @@ impl From<answers::Error> for Error {
             answers::Error::NoProof | answers::Error::NotAccepted(_) => this.hint(
                 "`kluis who CASE` shows what there is; --accept LEVEL there, or --proof here",
             ),
+            answers::Error::UnknownAddress(_) => this.hint(
+                "have them write from the address on file; or `kluis who CASE --accept` that level, \
+                 with a reason if need be",
+            ),
             answers::Error::NoLock => this
                 .hint("`kluis confirm-key CASE FILE` confirms a key; --code locks it with a code"),
         }

@@ -12,13 +12,15 @@ use super::who;
 use crate::casebook::Act;
 use crate::casebook::detail::{ItemDetail, NoteSubject};
 use crate::identity::Proof;
-use crate::identity::ladder::{self, Evidence, Kind, NotAccepted};
+use crate::identity::ladder::{self, Evidence, Kind, Level, NotAccepted};
+use crate::identity::people;
 use crate::ids::{CaseId, ItemId};
 use crate::letter::{Item, Scan};
 use crate::reply::answer::{self, Answer, Attachment, Lock};
 use crate::reply::code::Code;
 use crate::reply::openpgp::Certificate;
 use crate::reply::{ComposeError, Heading, Language};
+use crate::request::deadline;
 use crate::secret::Personal;
 
 /// What a person wants to answer.
@@ -54,6 +56,11 @@ pub enum Error {
     /// Nobody accepted anything that shows who asks.
     #[error("nobody has accepted yet what shows who asks: nothing personal leaves")]
     NoProof,
+    /// It would go to an address that is not on file, or not for long.
+    #[error(
+        "the answer would go to an address that is not on file, or not for long: that needs {0}"
+    )]
+    UnknownAddress(Level),
     /// What is to be accepted with it is nothing.
     #[error(transparent)]
     NotAccepted(#[from] NotAccepted),
@@ -114,6 +121,7 @@ pub fn send(client: &mut Client, draft: Draft, now: u64) -> Result<Sent, Error> 
     }
     let proof = proof(client, &draft, now)?;
     let answer = gather(client, &draft, now)?;
+    goes_to_a_known_address(client, answer.heading.to.expose(), &proof, now)?;
     let (outgoing, code) = match key {
         Some(to) => {
             let keys = client.mailbox_keys()?;
@@ -145,6 +153,24 @@ fn proof(client: &mut Client, draft: &Draft, now: u64) -> Result<Proof, Error> {
     let evidence = [Evidence::of(*kind, Some(by.0), by.1)];
     let level = ladder::reached(&evidence);
     Ok(ladder::accept(draft.case, by, &evidence, level, Some(words))?)
+}
+
+/// What a thief of a name wants is an answer at another address: it goes there only if it is as sure as
+/// the policy wants of a new one.
+fn goes_to_a_known_address(
+    client: &mut Client,
+    to: &str,
+    proof: &Proof,
+    now: u64,
+) -> Result<(), Error> {
+    let Some(list) = client.people()? else { return Ok(()) };
+    let policy = client.policy()?;
+    let today = people::days(deadline::received_on(now));
+    let is_sure = proof.level() >= policy.new_address;
+    if is_sure || list.knows(to, today, policy.new_address_days) {
+        return Ok(());
+    }
+    Err(Error::UnknownAddress(policy.new_address))
 }
 
 fn gather(client: &mut Client, draft: &Draft, now: u64) -> Result<Answer, Error> {

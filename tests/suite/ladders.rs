@@ -9,12 +9,15 @@ use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kluis::identity::numbers::find::masked;
+use kluis::identity::people::{Person, table};
 use kluis::inbox::budget::Budget;
 use kluis::inbox::imap::sieve::{Cutter, Heard};
 use kluis::inbox::import::mbox::Messages;
 use kluis::inbox::smtp::{Action, Session};
 use kluis::inbox::{Kind, Recipients, Settings, Verdict};
 use kluis::letter::Letter;
+use kluis::secret::Personal;
 
 use crate::containers::{Attached, Entry, Tnef, letter_with, zip};
 
@@ -416,5 +419,29 @@ fn a_mailbox_costs_what_it_is_long() {
             |n| format!("{from}\n{}", piece.repeat(n)).into_bytes(),
             read,
         );
+    }
+}
+
+#[test]
+fn what_staff_read_and_lists_of_people_cost_what_they_are_long() {
+    let mask = |text: &[u8]| drop(black_box(masked(str::from_utf8(text).expect("UTF-8"))));
+    for piece in
+        ["85.07.30-033.28 ", "85.07.30-033.29 ", "nrn 85 07 30 033 29\n", "12 ", "1", "é. "]
+    {
+        climb_by(piece, 3000, |n| piece.repeat(n).into_bytes(), mask);
+    }
+    let day = Some(Personal::new(6550));
+    let client = Some(Personal::new("de de".to_owned()));
+    let person = Person { birth: day.clone(), start: day, client, ..Person::default() };
+    let mention = |text: &[u8]| {
+        drop(black_box(person.mentioned([str::from_utf8(text).expect("UTF-8")])));
+    };
+    for piece in ["8 12 ", "december 1987 ", "de "] {
+        climb_by(piece, 1000, |n| piece.repeat(n).into_bytes(), mention);
+    }
+    let read = |file: &[u8]| drop(black_box(table::parse(file)));
+    for row in ["Lotte,lotte@example.org\n", "\n", "\"Lotte\n\",a@b.example\n", "\"", ","] {
+        let list = |n: usize| format!("name,email\n{}", row.repeat(n)).into_bytes();
+        climb_by(row, 1000, list, read);
     }
 }

@@ -186,6 +186,18 @@ fn a_forged_sender_reaches_nothing_whatever_name_and_address_say(desk: &Desk) {
     let who = desk.who(&case, &[]);
     assert_eq!((&who["reaches"], &who["on_file"]), (&json!("L0"), &json!("name")));
     assert_eq!(desk.right(&case, "access").1, ["send-code"]);
+    // Who it is may be shown by a code; that the answer goes to that address is another matter.
+    desk.who(&case, &["--record", "challenge", "by telephone, 0470"]);
+    desk.who(&case, &["--accept", "L2"]);
+    std::fs::write(desk.office.path("answer.txt"), "Beste\n").expect("written");
+    let answer = ["answer", case.as_str(), "--text", "answer.txt", "--code"];
+    let (error, hint) = desk.office.fails(&answer, 1);
+    assert!(
+        error.contains("not on file") && error.contains("L3") && hint.contains("who"),
+        "{error}"
+    );
+    desk.who(&case, &["--accept", "L3", "she told the new address at the counter"]);
+    assert!(desk.office.json(&answer)["code"].is_string());
 }
 
 fn l2_a_code_that_came_back_from_a_contact_on_file_opens_access(desk: &Desk) {

@@ -96,7 +96,10 @@ impl Who {
         if let Some(kind) = self.record {
             let evidence = (kind, self.fields);
             let position = who::record(&mut client, self.case, evidence, &words, session::now())?;
-            let done = format!("recorded: {}", kind.word());
+            let mut done = format!("recorded: {}", kind.word());
+            if kind == Kind::Id {
+                done.push_str("; forget the copy now (`kluis forget`), it is not needed any more");
+            }
             return Ok(done_report(self.case, &done, position));
         }
         if self.doubt {
@@ -224,6 +227,9 @@ fn as_text(asker: &Asker, needs: &[Need], roster: &Roster, language: Language) -
     }
     if asker.others > 0 {
         line(Say::Beware, &say(Say::Others).replace("{count}", &asker.others.to_string()));
+    }
+    if matches!(asker.found, Found::Name | Found::Nobody | Found::Several) {
+        line(Say::Beware, say(Say::NotOnFile));
     }
     let found = match asker.found {
         Found::Address => say(Say::ByAddress).to_owned(),

@@ -16,6 +16,7 @@ pub(super) enum Say {
     NobodyLooked,
     Beware,
     Others,
+    NotOnFile,
     OnFile,
     ByAddress,
     ByName,
@@ -82,6 +83,12 @@ pub(super) fn say(say: Say, language: Language) -> &'static str {
             "{count} lettres de ce dossier ont pu être envoyées par quelqu'un d'autre",
             "{count} Briefe dieses Falls kann jemand anders geschickt haben",
             "{count} letters of this case may have been sent by somebody else",
+        ],
+        Say::NotOnFile => [
+            "een antwoord zou naar een adres gaan dat niet van een bepaalde persoon in het bestand is",
+            "une réponse irait à une adresse qui n'est pas au fichier d'une personne certaine",
+            "eine Antwort ginge an eine Adresse, die in der Datei nicht zu genau einer Person gehört",
+            "an answer would go to an address that is not one person's on file",
         ],
         Say::OnFile => ["in bestand", "au fichier", "in der Datei", "on file"],
         Say::ByAddress => {

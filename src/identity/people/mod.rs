@@ -108,6 +108,14 @@ impl People {
         }
     }
 
+    /// Whether somebody has this address on file, and had it `days` before `day` (in days since 1970).
+    #[must_use]
+    pub fn knows(&self, address: &str, day: i32, days: u32) -> bool {
+        let has =
+            |person: &Person| person.since(address).is_some() && !person.is_new(address, day, days);
+        self.people.iter().any(has)
+    }
+
     /// Takes over since when addresses are on file from the list before: one that a known person did
     /// not have there is new `today` (in days since 1970).
     pub fn carry_on(&mut self, before: &Self, today: i32) {
@@ -371,6 +379,9 @@ mod tests {
         let is_new = |after: i32| lotte.is_new("new@example.org", today + after, 30);
         assert_eq!([-1, 0, 29, 30].map(is_new), [true, true, true, false]);
         assert!(!now.people[0].is_new("lotte@example.org", today, 30), "it always was");
+        assert!(next.knows("new@example.org", today + 30, 30));
+        assert!(!next.knows("new@example.org", today, 30), "too new");
+        assert!(!next.knows("lotte@example.org", today, 30), "not there any more");
         // What the file itself says wins.
         let mut said = list(vec![person("Lotte Peeters", &["new@example.org"])]);
         said.people[0].addresses[0].since = Some(7);

@@ -263,6 +263,8 @@ fn day(text: &str) -> Option<Personal<i32>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(text: &str) -> Table {
@@ -298,6 +300,26 @@ mod tests {
         let windows = b"naam\te-mail\r\nZo\xeb M\xfcller\tzoe@example.org\r\n";
         assert_eq!(read(utf8).people, parse(windows).expect("is read").people);
         assert_eq!(read(utf8).people.people[0].name.expose(), "Zoë Müller");
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_is_a_list_or_has_faults_and_harms_nothing(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            rows in prop::collection::vec("[a-z0-9;,\"@.é/\r\n-]{0,40}", 0..6),
+        ) {
+            for text in [bytes, format!("name;email\n{}", rows.join("\n")).into_bytes()] {
+                match parse(&text) {
+                    Ok(table) => prop_assert!(!table.people.people.is_empty()),
+                    Err(faults) => {
+                        prop_assert!(!faults.is_empty() && faults.len() <= MOST_FAULTS);
+                        let lines = text.split(|byte| *byte == b'\n').count() as u64;
+                        let is_there = |fault: &Fault| (1..=lines).contains(&fault.line);
+                        prop_assert!(faults.iter().all(is_there), "{faults:?}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
