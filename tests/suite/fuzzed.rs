@@ -40,7 +40,7 @@ macro_rules! corpora {
     };
 }
 
-corpora! { archive headers imap letter mbox page report sealed sheet skeleton tnef }
+corpora! { archive headers imap letter mbox page people report sealed sheet skeleton tnef zone }
 
 #[test]
 fn every_body_is_a_target_that_make_fuzz_runs() {

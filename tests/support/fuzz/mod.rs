@@ -6,8 +6,10 @@
 pub(crate) mod imap;
 pub(crate) mod letters;
 pub(crate) mod mbox;
+pub(crate) mod people;
 pub(crate) mod sealed;
 pub(crate) mod sheet;
+pub(crate) mod zone;
 
 /// A target's name, which its folder in `tests/corpora` has, too, and its body.
 pub(crate) type Target = (&'static str, fn(&[u8]));
@@ -20,9 +22,11 @@ pub(crate) const TARGETS: &[Target] = &[
     ("letter", letters::letter),
     ("mbox", mbox::mbox),
     ("page", letters::page),
+    ("people", people::people),
     ("report", letters::report),
     ("sealed", sealed::sealed),
     ("sheet", sheet::sheet),
     ("skeleton", letters::skeleton),
     ("tnef", letters::tnef),
+    ("zone", zone::zone),
 ];
