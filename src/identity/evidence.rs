@@ -125,6 +125,14 @@ pub enum Reason {
     NoDate,
     /// The document does not say all of it.
     NotSaid,
+    /// The front of the document says the same.
+    Front,
+    /// The front of the document says otherwise.
+    OtherFront,
+    /// It could not be read clearly.
+    NotClear,
+    /// Only the front says it.
+    FrontOnly,
 }
 
 impl Reason {
@@ -146,6 +154,10 @@ impl Reason {
             Self::Mended => "it was mended from what was read",
             Self::NoDate => "it is no date",
             Self::NotSaid => "the document does not say all of it",
+            Self::Front => "the front of the document says the same",
+            Self::OtherFront => "the front of the document says otherwise",
+            Self::NotClear => "it could not be read clearly",
+            Self::FrontOnly => "it stands on the front alone",
         }
     }
 }
@@ -183,6 +195,12 @@ pub enum Verdict {
     Expired,
     /// It says of itself that it is a specimen.
     Specimen,
+    /// There may be a document, but it cannot be read.
+    Unreadable,
+    /// Nothing of it is a document that is known here.
+    NotADocument,
+    /// It was not looked at: the models are not there.
+    NotRead,
 }
 
 impl Verdict {
@@ -195,6 +213,9 @@ impl Verdict {
             Self::Ambiguous => "ambiguous",
             Self::Expired => "expired",
             Self::Specimen => "specimen",
+            Self::Unreadable => "unreadable",
+            Self::NotADocument => "not a document",
+            Self::NotRead => "not read",
         }
     }
 }

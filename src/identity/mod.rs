@@ -5,6 +5,7 @@
 //! reaches is the business of [`ladder`], which level each right needs that of [`policy`]; [`people`]
 //! is who is on file.
 
+pub mod document;
 pub mod evidence;
 pub mod ladder;
 pub mod mrz;
@@ -12,6 +13,8 @@ pub mod next;
 pub mod numbers;
 pub mod origin;
 pub mod people;
+pub mod picture;
 pub mod policy;
+pub mod words;
 
 pub use ladder::Proof;

@@ -7,8 +7,6 @@
 //! [`picture`] gives the set of each third of the table in `docs/identity.md`; the seeds were fixed
 //! before anything was tuned.
 
-#![allow(dead_code, reason = "each of several programs takes a part of it")]
-
 pub mod canvas;
 pub mod card;
 pub mod chance;

@@ -213,7 +213,7 @@ pub fn folded(name: &str) -> String {
             'ß' => out.push_str("SS"),
             'À' | 'Á' | 'Â' | 'Ã' | 'Ă' => out.push('A'),
             'È' | 'É' | 'Ê' | 'Ë' => out.push('E'),
-            'Ì' | 'Í' | 'Î' | 'Ï' | 'İ' | 'I' => out.push('I'),
+            'Ì' | 'Í' | 'Î' | 'Ï' | 'İ' => out.push('I'),
             'Ò' | 'Ó' | 'Ô' | 'Õ' => out.push('O'),
             'Ù' | 'Ú' | 'Û' => out.push('U'),
             'Ç' => out.push('C'),

@@ -1,0 +1,420 @@
+//! What a sight of a document comes to: the zone judged as if it had been typed, and the front as a
+//! second source.
+//!
+//! A field that front and zone agree on is borne out; one that they disagree on is contradicted only
+//! where the front was read surely, else it is merely not borne out. A zone that does not check and
+//! was not read clearly says nothing against the document: it is unreadable.
+
+use super::{Front, Page, Said, Sight, Zone};
+use crate::identity::evidence::{
+    self, Evidence, Field, FieldName, Known, Reason, Standing, Verdict,
+};
+use crate::identity::mrz::{self, Mrz, Names, Repair};
+use crate::identity::picture::decode::DecodeError;
+
+/// What was found out about a file.
+#[derive(Clone, Debug)]
+pub struct Conclusion {
+    /// The sum and the fields.
+    pub evidence: Evidence,
+    /// Fields that are contradicted, whatever the verdict.
+    pub contradicted: Vec<FieldName>,
+    /// The zone, if there is one.
+    pub mrz: Option<Mrz>,
+    /// Why a file could not be read at all.
+    pub refused: Option<DecodeError>,
+}
+
+impl Conclusion {
+    /// Nothing was read, or nothing is there.
+    #[must_use]
+    pub const fn empty(verdict: Verdict) -> Self {
+        let evidence = Evidence { verdict, fields: Vec::new() };
+        Self { evidence, contradicted: Vec::new(), mrz: None, refused: None }
+    }
+}
+
+/// Check digits of a zone that fit, at least, before a picture is called a document.
+const LEAST_FITTING: usize = 2;
+/// A front by itself is a document with its title and this many labels, or without it and with
+/// this many.
+const LABELS_WITH_TITLE: u8 = 3;
+const LABELS_WITHOUT: u8 = 6;
+/// From here on a line of the front is read surely.
+const SURE: f32 = 0.97;
+/// A zone whose path scores worse than this is other text.
+const LIKELY_SCORE: f32 = -0.9;
+
+/// Judges what was seen.
+#[must_use]
+pub fn conclude(sight: &Sight, known: Known<'_>) -> Conclusion {
+    let empty = Conclusion::empty;
+    if sight.refused.is_some() {
+        return Conclusion { refused: sight.refused, ..empty(Verdict::Unreadable) };
+    }
+    let read = |page: &Page| -> Option<(Mrz, (bool, bool))> {
+        let zone = page.zone.as_ref()?;
+        let mrz = mrz_of(zone, known)?;
+        let fitting = mrz.checks.iter().filter(|check| check.fits).count();
+        (fitting >= LEAST_FITTING.min(mrz.checks.len()) && is_issuer(&mrz.issuer))
+            .then_some((mrz, (zone.is_clear || zone.fits, !zone.mended.is_empty())))
+    };
+    let zones: Vec<(Mrz, (bool, bool))> = sight.pages.iter().filter_map(read).collect();
+    let best = zones.into_iter().max_by_key(|(mrz, (is_clear, _))| (mrz.fits(), *is_clear));
+    let front = merged(sight);
+    if let Some((mrz, how)) = best {
+        return with_zone(mrz, how, &front, known);
+    }
+    let is_front = front.has_title && front.labels >= LABELS_WITH_TITLE
+        || front.labels >= LABELS_WITHOUT && front.national.is_some();
+    if is_front {
+        return front_only(&front, known);
+    }
+    let is_likely = |page: &Page| page.zone.as_ref().is_some_and(|zone| zone.score > LIKELY_SCORE);
+    if sight.pages.iter().any(is_likely) || front.has_title {
+        empty(Verdict::Unreadable)
+    } else {
+        empty(Verdict::NotADocument)
+    }
+}
+
+fn mrz_of(zone: &Zone, known: Known<'_>) -> Option<Mrz> {
+    let mut mrz = mrz::read(&zone.lines.join("\n"), known.today).ok()?;
+    mrz.repairs.extend(zone.mended.iter().map(|mended| Repair {
+        line: mended.line,
+        column: mended.column,
+        from: Some(mended.from),
+        to: Some(mended.to),
+        is_name: false,
+    }));
+    Some(mrz)
+}
+
+/// The front of all pages: the surer value of each.
+fn merged(sight: &Sight) -> Front {
+    let mut all = Front::default();
+    let surer = |into: &mut Option<Said>, from: &Option<Said>| {
+        if let Some(from) = from
+            && into.as_ref().is_none_or(|into| into.sure < from.sure)
+        {
+            *into = Some(from.clone());
+        }
+    };
+    for Page { front, .. } in &sight.pages {
+        surer(&mut all.surname, &front.surname);
+        surer(&mut all.given, &front.given);
+        surer(&mut all.birth, &front.birth);
+        surer(&mut all.expiry, &front.expiry);
+        surer(&mut all.sex, &front.sex);
+        surer(&mut all.nationality, &front.nationality);
+        surer(&mut all.number, &front.number);
+        surer(&mut all.national, &front.national);
+        all.is_specimen |= front.is_specimen;
+        all.has_title |= front.has_title;
+        all.labels = all.labels.max(front.labels);
+    }
+    all
+}
+
+fn with_zone(
+    mrz: Mrz,
+    (is_clear, is_mended): (bool, bool),
+    front: &Front,
+    known: Known<'_>,
+) -> Conclusion {
+    let mut evidence = evidence::judge(&mrz, known);
+    for field in &mut evidence.fields {
+        if !is_clear && matches!(field.standing, Standing::Inconsistent(Reason::WrongCheckDigit)) {
+            field.standing = Standing::Unproven(Reason::NotClear);
+        }
+        // A change made to fit a check digit is not borne out by that check digit.
+        if is_mended && field.standing == Standing::Consistent(Reason::CheckDigit) {
+            field.standing = Standing::Unproven(Reason::Mended);
+        }
+        if let Some(standing) = beside(field, &mrz, front) {
+            field.standing = standing;
+        }
+    }
+    let contradicted: Vec<FieldName> = evidence
+        .fields
+        .iter()
+        .filter(|field| matches!(field.standing, Standing::Inconsistent(_)))
+        .map(|field| field.name)
+        .collect();
+    let is_specimen = front.is_specimen || evidence.verdict == Verdict::Specimen;
+    evidence.verdict = match evidence.verdict {
+        _ if is_specimen => Verdict::Specimen,
+        Verdict::Ambiguous => Verdict::Ambiguous,
+        _ if !contradicted.is_empty() => Verdict::Inconsistent(contradicted.clone()),
+        _ if !mrz.fits() && !is_clear => Verdict::Unreadable,
+        // A composite digit that alone is wrong: `judge` names the number for it.
+        Verdict::Inconsistent(which) if !mrz.fits() => Verdict::Inconsistent(which),
+        Verdict::Expired => Verdict::Expired,
+        _ => Verdict::Consistent,
+    };
+    let contradicted = match (&evidence.verdict, contradicted) {
+        (Verdict::Inconsistent(which), _) => which.clone(),
+        (_, contradicted) => contradicted,
+    };
+    Conclusion { evidence, contradicted, mrz: Some(mrz), refused: None }
+}
+
+/// How a field of the zone stands beside the front; `None` where the front adds nothing.
+fn beside(field: &Field, mrz: &Mrz, front: &Front) -> Option<Standing> {
+    if matches!(field.standing, Standing::Inconsistent(_)) || field.value.is_empty() {
+        return None;
+    }
+    // What was not read clearly is not made good by a front that nobody compared letter by letter.
+    let said = |said: &Option<Said>, same: &dyn Fn(&str) -> bool, near: &dyn Fn(&str) -> bool| {
+        let said = said.as_ref()?;
+        Some(if same(&said.value) {
+            Standing::Consistent(Reason::Front)
+        } else if said.sure >= SURE && !near(&said.value) {
+            Standing::Inconsistent(Reason::OtherFront)
+        } else {
+            match field.standing {
+                // Its own check digit is better than a front that is read with a letter wrong.
+                Standing::Consistent(_) if near(&said.value) => return None,
+                _ => Standing::Unproven(Reason::OtherFront),
+            }
+        })
+    };
+    // A letter in four that is another is how a recogniser errs, and a second line is easily missed.
+    let near = |value: &str| {
+        let (front, zone) = (letters(value), letters(&field.value));
+        distance(&front, &zone) * 4 <= zone.len()
+            || front.starts_with(&zone)
+            || zone.starts_with(&front)
+    };
+    let never = |_: &str| false;
+    match field.name {
+        FieldName::Surname => {
+            said(&front.surname, &|value| whole(&mrz.names.surname, value, mrz), &near)
+        }
+        FieldName::GivenNames => {
+            said(&front.given, &|value| whole(&mrz.names.given, value, mrz), &near)
+        }
+        FieldName::BirthDate => said(&front.birth, &|value| value == field.value, &never),
+        FieldName::ExpiryDate => said(&front.expiry, &|value| value == field.value, &never),
+        FieldName::DocumentNumber => {
+            // The front may have the number of something else: it proves, and never contradicts.
+            let same = front.number.as_ref().is_some_and(|said| said.value == field.value);
+            same.then_some(Standing::Consistent(Reason::Front))
+        }
+        FieldName::Sex => said(&front.sex, &|value| value == field.value, &never),
+        FieldName::Nationality => {
+            let same = front.nationality.as_ref().is_some_and(|said| said.value == field.value);
+            same.then_some(Standing::Consistent(Reason::Front))
+        }
+        FieldName::Issuer => None,
+    }
+}
+
+/// Whether every letter of a name of the zone stands on the front, and nothing else does.
+fn whole(zone: &str, front: &str, mrz: &Mrz) -> bool {
+    let names =
+        Names { surname: zone.to_owned(), given: String::new(), may_be_cut: mrz.names.may_be_cut };
+    let words = |text: &str| text.split([' ', '-', '\'']).filter(|word| !word.is_empty()).count();
+    names.agrees(front) != mrz::names::NameMatch::Differs
+        && (mrz.names.may_be_cut || words(front) <= words(zone) + 1)
+}
+
+fn letters(text: &str) -> Vec<char> {
+    text.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_uppercase).collect()
+}
+
+/// Letters to change, put in or leave out to make one of the other.
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (nr, one) in a.iter().enumerate() {
+        let mut before = row[0];
+        row[0] = nr + 1;
+        for (at, other) in b.iter().enumerate() {
+            let change = before + usize::from(one != other);
+            before = row[at + 1];
+            row[at + 1] = change.min(before + 1).min(row[at] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// A document of which only the front is there: nothing bears it out.
+fn front_only(front: &Front, known: Known<'_>) -> Conclusion {
+    let field = |name: FieldName| {
+        let said = match name {
+            FieldName::DocumentNumber => &front.number,
+            FieldName::Surname => &front.surname,
+            FieldName::GivenNames => &front.given,
+            FieldName::BirthDate => &front.birth,
+            FieldName::ExpiryDate => &front.expiry,
+            FieldName::Sex => &front.sex,
+            FieldName::Nationality => &front.nationality,
+            FieldName::Issuer => &None,
+        };
+        let value = said.as_ref().map(|said| said.value.clone()).unwrap_or_default();
+        let reason = if value.is_empty() { Reason::NotSaid } else { Reason::FrontOnly };
+        Field { name, value, standing: Standing::Unproven(reason) }
+    };
+    let fields: Vec<Field> = FieldName::ALL.into_iter().map(field).collect();
+    let is_expired = front
+        .expiry
+        .as_ref()
+        .and_then(|said| said.value.parse::<jiff::civil::Date>().ok())
+        .is_some_and(|day| day < known.today);
+    let verdict = if front.is_specimen {
+        Verdict::Specimen
+    } else if is_expired {
+        Verdict::Expired
+    } else {
+        Verdict::Consistent
+    };
+    Conclusion {
+        evidence: Evidence { verdict, fields },
+        contradicted: Vec::new(),
+        mrz: None,
+        refused: None,
+    }
+}
+
+/// Codes of states and organisations that issue documents (ISO 3166 and ICAO 9303-3 §5).
+const ISSUERS: &str = "\
+ABW AFG AGO AIA ALA ALB AND ARE ARG ARM ASM ATA ATF ATG AUS AUT AZE BDI BEL BEN BES BFA BGD BGR BHR \
+BHS BIH BLM BLR BLZ BMU BOL BRA BRB BRN BTN BVT BWA CAF CAN CCK CHE CHL CHN CIV CMR COD COG COK COL \
+COM CPV CRI CUB CUW CXR CYM CYP CZE D DJI DMA DNK DOM DZA ECU EGY ERI ESH ESP EST ETH EUE FIN FJI \
+FLK FRA FRO FSM GAB GBD GBN GBO GBP GBR GBS GEO GGY GHA GIB GIN GLP GMB GNB GNQ GRC GRD GRL GTM GUF \
+GUM GUY HKG HMD HND HRV HTI HUN IDN IMN IND IOT IRL IRN IRQ ISL ISR ITA JAM JEY JOR JPN KAZ KEN KGZ \
+KHM KIR KNA KOR KWT LAO LBN LBR LBY LCA LIE LKA LSO LTU LUX LVA MAC MAF MAR MCO MDA MDG MDV MEX MHL \
+MKD MLI MLT MMR MNE MNG MNP MOZ MRT MSR MTQ MUS MWI MYS MYT NAM NCL NER NFK NGA NIC NIU NLD NOR NPL \
+NRU NZL OMN PAK PAN PCN PER PHL PLW PNG POL PRI PRK PRT PRY PSE PYF QAT REU RKS ROU RUS RWA SAU SDN \
+SEN SGP SGS SHN SJM SLB SLE SLV SMR SOM SPM SRB SSD STP SUR SVK SVN SWE SWZ SXM SYC SYR TCA TCD TGO \
+THA TJK TKL TKM TLS TON TTO TUN TUR TUV TWN TZA UGA UKR UMI UNA UNK UNO URY USA UTO UZB VAT VCT VEN \
+VGB VIR VNM VUT WLF WSM XBA XCC XCO XEC XOM XPO XXA XXB XXC XXX YEM ZAF ZMB ZWE";
+
+fn is_issuer(code: &str) -> bool {
+    ISSUERS.split(' ').any(|known| known == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TODAY: jiff::civil::Date = jiff::civil::date(2026, 11, 30);
+    const KNOWN: Known<'_> = Known { today: TODAY, names: &[] };
+    const CARD: [&str; 3] = [
+        "IDBEL592345678<9815<<<<<<<<<<<",
+        "7801022M2807144BEL780102301237",
+        "DUPONT<<JEAN<PIERRE<L<<<<<<<<<",
+    ];
+
+    fn said(value: &str, sure: f32) -> Option<Said> {
+        Some(Said { value: value.into(), sure, ..Said::default() })
+    }
+
+    fn sight(lines: &[String], is_clear: bool, front: Front) -> Sight {
+        let fits = mrz::read(&lines.join("\n"), TODAY).is_ok_and(|mrz| mrz.fits());
+        let zone = Zone {
+            lines: lines.to_vec(),
+            mended: Vec::new(),
+            is_clear,
+            fits,
+            score: -0.1,
+            place: [(0.0, 0.0); 4],
+        };
+        Sight { pages: vec![Page { zone: Some(zone), front, ..Page::default() }], refused: None }
+    }
+
+    fn card() -> Vec<String> {
+        CARD.map(ToOwned::to_owned).to_vec()
+    }
+
+    fn standing(found: &Conclusion, name: FieldName) -> Standing {
+        found.evidence.fields.iter().find(|field| field.name == name).expect("is there").standing
+    }
+
+    #[test]
+    fn a_name_is_borne_out_by_the_front_letter_for_letter_and_by_nothing_less() {
+        let front = |surname: &str, given: &str| Front {
+            surname: said(surname, 0.99),
+            given: said(given, 0.99),
+            ..Front::default()
+        };
+        let found = conclude(&sight(&card(), true, front("Dupont", "Jean-Pierre L")), KNOWN);
+        assert_eq!(found.evidence.verdict, Verdict::Consistent);
+        assert_eq!(standing(&found, FieldName::Surname), Standing::Consistent(Reason::Front));
+        assert_eq!(standing(&found, FieldName::GivenNames), Standing::Consistent(Reason::Front));
+        // One given name of three, or a letter that is another: nothing is proven, nothing denied.
+        for (surname, given) in [("Dupont", "Jean"), ("Dupond", "Jean Pierre L")] {
+            let found = conclude(&sight(&card(), true, front(surname, given)), KNOWN);
+            let both = [FieldName::Surname, FieldName::GivenNames];
+            let borne_out =
+                both.map(|name| matches!(standing(&found, name), Standing::Consistent(_)));
+            assert!(borne_out.contains(&false), "{surname} {given}");
+        }
+        let found = conclude(&sight(&card(), true, front("Vandevelde", "Jean Pierre L")), KNOWN);
+        assert_eq!(found.evidence.verdict, Verdict::Inconsistent(vec![FieldName::Surname]));
+        // Read badly, another name denies nothing.
+        let unsure = Front { surname: said("Vandevelde", 0.8), ..Front::default() };
+        let found = conclude(&sight(&card(), true, unsure), KNOWN);
+        assert_eq!(standing(&found, FieldName::Surname), Standing::Unproven(Reason::OtherFront));
+    }
+
+    #[test]
+    fn a_date_that_the_front_denies_is_contradicted_even_if_its_check_digit_fits() {
+        let front = Front { expiry: said("2031-07-14", 0.99), ..Front::default() };
+        let found = conclude(&sight(&card(), true, front), KNOWN);
+        assert_eq!(found.contradicted, [FieldName::ExpiryDate]);
+        let front = Front { expiry: said("2031-07-14", 0.9), ..Front::default() };
+        let found = conclude(&sight(&card(), true, front), KNOWN);
+        assert_eq!(standing(&found, FieldName::ExpiryDate), Standing::Unproven(Reason::OtherFront));
+    }
+
+    #[test]
+    fn what_was_not_read_clearly_is_unreadable_and_no_accusation() {
+        let mut lines = card();
+        lines[1].replace_range(9..10, "3");
+        let found = conclude(&sight(&lines, true, Front::default()), KNOWN);
+        assert_eq!(found.evidence.verdict, Verdict::Inconsistent(vec![FieldName::ExpiryDate]));
+        let found = conclude(&sight(&lines, false, Front::default()), KNOWN);
+        assert_eq!(found.evidence.verdict, Verdict::Unreadable);
+        assert_eq!(standing(&found, FieldName::ExpiryDate), Standing::Unproven(Reason::NotClear));
+        assert!(found.contradicted.is_empty());
+    }
+
+    #[test]
+    fn what_was_changed_to_fit_a_check_digit_is_not_borne_out_by_it() {
+        let mut mended = sight(&card(), true, Front::default());
+        let change = super::super::Mended { line: 2, column: 9, from: '3', to: '2' };
+        mended.pages[0].zone.as_mut().expect("is there").mended.push(change);
+        let found = conclude(&mended, KNOWN);
+        assert_eq!(standing(&found, FieldName::ExpiryDate), Standing::Unproven(Reason::Mended));
+        assert_eq!(found.mrz.map(|mrz| mrz.repairs.len()), Some(1));
+    }
+
+    #[test]
+    fn a_specimen_says_so_and_still_tells_what_is_contradicted() {
+        let mut lines = card();
+        lines[1].replace_range(9..10, "3");
+        let front = Front { is_specimen: true, ..Front::default() };
+        let found = conclude(&sight(&lines, true, front), KNOWN);
+        assert_eq!(found.evidence.verdict, Verdict::Specimen);
+        assert_eq!(found.contradicted, [FieldName::ExpiryDate]);
+    }
+
+    #[test]
+    fn text_that_is_no_zone_of_any_issuer_is_no_document_and_a_front_alone_is_one() {
+        let mut lines = card();
+        lines[0].replace_range(2..5, "QQQ");
+        let mut other = sight(&lines, true, Front::default());
+        other.pages[0].zone.as_mut().expect("is there").score = -1.5;
+        assert_eq!(conclude(&other, KNOWN).evidence.verdict, Verdict::NotADocument);
+        assert_eq!(conclude(&Sight::default(), KNOWN).evidence.verdict, Verdict::NotADocument);
+        let front =
+            Front { has_title: true, labels: 4, surname: said("Dupont", 0.99), ..Front::default() };
+        let pages = vec![Page { front, ..Page::default() }];
+        let found = conclude(&Sight { pages, refused: None }, KNOWN);
+        assert_eq!(found.evidence.verdict, Verdict::Consistent);
+        assert_eq!(standing(&found, FieldName::Surname), Standing::Unproven(Reason::FrontOnly));
+        let refused = Sight { pages: Vec::new(), refused: Some(DecodeError::Damaged) };
+        assert_eq!(conclude(&refused, KNOWN).evidence.verdict, Verdict::Unreadable);
+    }
+}

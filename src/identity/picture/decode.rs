@@ -1,0 +1,207 @@
+//! From the bytes of a file to grey pixels, right side up.
+//!
+//! What a file claims is looked at before anything is taken from memory; what it is, is told by its
+//! first bytes and never by its name. PDF pages are drawn.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use hayro::hayro_interpret::InterpreterSettings;
+use hayro::hayro_syntax::Pdf;
+use hayro::vello_cpu::color::palette::css::WHITE;
+use hayro::{PixmapSettings, RenderCache, RenderSettings};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use minicbor::{Decode, Encode};
+
+use super::Grey;
+
+/// Pixels that a picture may claim.
+pub const MOST_PIXELS: u64 = 50_000_000;
+/// Bytes that decoding one may take.
+pub const MOST_BYTES: u64 = 256 << 20;
+/// Pages of a PDF that are drawn.
+pub const MOST_PAGES: usize = 3;
+/// The longer side of what is read: a letter of a card that fills it is 60 pixels high.
+pub const MOST_EDGE: usize = 3000;
+
+/// Dots of an inch at which a page is drawn, and points of an inch.
+const DOTS: f32 = 220.0;
+const POINTS: f32 = 72.0;
+
+/// Why a file gives no picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+#[cbor(index_only)]
+pub enum DecodeError {
+    /// No kind of picture that is read here.
+    #[n(0)]
+    #[error("it is no JPEG, PNG, WebP, TIFF or PDF")]
+    NoPicture,
+    /// It claims more pixels than are read.
+    #[n(1)]
+    #[error("it claims more than 50 million pixels")]
+    TooLarge,
+    /// It breaks off, or is not what it says.
+    #[n(2)]
+    #[error("it is damaged")]
+    Damaged,
+}
+
+/// What a file is, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One of the kinds that one decoder reads.
+    Raster(ImageFormat),
+    /// Pages.
+    Pdf,
+    /// What phones of one maker take; read by a program, where there is one.
+    Heif,
+}
+
+impl Kind {
+    /// The kind of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let begins = |with: &[u8]| bytes.starts_with(with);
+        if begins(b"\xff\xd8\xff") {
+            Some(Self::Raster(ImageFormat::Jpeg))
+        } else if begins(b"\x89PNG\r\n\x1a\n") {
+            Some(Self::Raster(ImageFormat::Png))
+        } else if begins(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
+            Some(Self::Raster(ImageFormat::WebP))
+        } else if begins(b"II*\0") || begins(b"MM\0*") {
+            Some(Self::Raster(ImageFormat::Tiff))
+        } else if bytes.get(4..8) == Some(b"ftyp")
+            && [b"heic", b"heix", b"mif1", b"hevc", b"heim"]
+                .iter()
+                .any(|brand| bytes.get(8..12) == Some(*brand))
+        {
+            Some(Self::Heif)
+        } else if bytes[..bytes.len().min(1024)].windows(5).any(|part| part == b"%PDF-") {
+            Some(Self::Pdf)
+        } else {
+            None
+        }
+    }
+}
+
+/// The pages of a file, the first three of a PDF: grey, right side up, at most [`MOST_EDGE`] long.
+///
+/// # Errors
+/// See [`DecodeError`].
+pub fn pages(bytes: &[u8]) -> Result<Vec<Grey>, DecodeError> {
+    match Kind::of(bytes) {
+        Some(Kind::Raster(format)) => Ok(vec![raster(bytes, format)?]),
+        Some(Kind::Pdf) => pdf(bytes),
+        Some(Kind::Heif) | None => Err(DecodeError::NoPicture),
+    }
+}
+
+fn raster(bytes: &[u8], format: ImageFormat) -> Result<Grey, DecodeError> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MOST_BYTES);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(|_| DecodeError::Damaged)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MOST_PIXELS || decoder.total_bytes() > MOST_BYTES {
+        return Err(DecodeError::TooLarge);
+    }
+    if width == 0 || height == 0 {
+        return Err(DecodeError::Damaged);
+    }
+    let orientation = decoder.orientation().map_err(|_| DecodeError::Damaged)?;
+    let decoded = DynamicImage::from_decoder(decoder).map_err(|_| DecodeError::Damaged)?;
+    let decoded = on_white(decoded);
+    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+    let small = Grey { width, height, pixels: decoded.into_raw() }.within(MOST_EDGE);
+    let turned = image::GrayImage::from_raw(small.width as u32, small.height as u32, small.pixels);
+    let mut turned = DynamicImage::ImageLuma8(turned.ok_or(DecodeError::Damaged)?);
+    turned.apply_orientation(orientation);
+    let (width, height) = (turned.width() as usize, turned.height() as usize);
+    Ok(Grey { width, height, pixels: turned.into_luma8().into_raw() })
+}
+
+/// Grey; what shows through lies on white paper.
+fn on_white(decoded: DynamicImage) -> image::GrayImage {
+    if !decoded.color().has_alpha() {
+        return decoded.into_luma8();
+    }
+    let both = decoded.into_luma_alpha8();
+    let (width, height) = both.dimensions();
+    let mix = |pair: &[u8]| {
+        let (shade, cover) = (u32::from(pair[0]), u32::from(pair[1]));
+        ((shade * cover + 255 * (255 - cover)) / 255) as u8
+    };
+    let pixels = both.as_raw().chunks_exact(2).map(mix).collect();
+    image::GrayImage::from_raw(width, height, pixels).unwrap_or_default()
+}
+
+fn pdf(bytes: &[u8]) -> Result<Vec<Grey>, DecodeError> {
+    let pdf = Pdf::new(Arc::new(bytes.to_vec())).map_err(|_| DecodeError::Damaged)?;
+    let cache = RenderCache::new();
+    let interpreter = InterpreterSettings::default();
+    let mut found = Vec::new();
+    for page in pdf.pages().iter().take(MOST_PAGES) {
+        let (width, height) = page.render_dimensions();
+        let edge = width.max(height);
+        if !edge.is_finite() || width < 1.0 || height < 1.0 {
+            return Err(DecodeError::Damaged);
+        }
+        // A page of any size is drawn as large as can be read, and no larger.
+        let scale = (DOTS / POINTS).min(MOST_EDGE as f32 / edge);
+        let settings = PixmapSettings { x_scale: scale, y_scale: scale, bg_color: WHITE };
+        let drawn =
+            hayro::render(page, &cache, &interpreter, &RenderSettings::default(), &settings);
+        let (width, height) = (usize::from(drawn.width()), usize::from(drawn.height()));
+        let grey = |pixel: &[u8]| {
+            let [red, green, blue] = [0, 1, 2].map(|part| u32::from(pixel[part]));
+            ((red * 299 + green * 587 + blue * 114) / 1000) as u8
+        };
+        let pixels = drawn.data_as_u8_slice().chunks_exact(4).map(grey).collect();
+        found.push(Grey { width, height, pixels });
+    }
+    if found.is_empty() { Err(DecodeError::Damaged) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn png(width: u32, height: u32, alpha: bool) -> Vec<u8> {
+        let mut out = Cursor::new(Vec::new());
+        let picture = if alpha {
+            DynamicImage::new_rgba8(width, height)
+        } else {
+            DynamicImage::new_luma8(width, height)
+        };
+        picture.write_to(&mut out, ImageFormat::Png).expect("is written");
+        out.into_inner()
+    }
+
+    #[test]
+    fn a_picture_becomes_grey_and_what_shows_through_white() {
+        let pages = pages(&png(40, 30, false)).expect("is one");
+        assert_eq!(pages, [Grey::new(40, 30, 0)]);
+        let pages = super::pages(&png(40, 30, true)).expect("is one");
+        assert_eq!(pages, [Grey::new(40, 30, 255)]);
+    }
+
+    #[test]
+    fn a_claim_is_refused_before_anything_is_taken_for_it() {
+        let mut claims = png(8, 8, false);
+        claims[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0x40, 0]);
+        // The sum of the header is wrong now, too; either is reason enough.
+        assert!(pages(&claims).is_err());
+        for bytes in [&b""[..], b"text", b"\xff\xd8\xff", b"%PDF-1.4", b"II*\0", b"RIFF0000WEBP"] {
+            assert!(pages(bytes).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn the_kind_is_told_by_the_first_bytes() {
+        assert_eq!(Kind::of(b"\xff\xd8\xff\xe0"), Some(Kind::Raster(ImageFormat::Jpeg)));
+        assert_eq!(Kind::of(b"\0\0\0\x18ftypheic\0\0"), Some(Kind::Heif));
+        assert_eq!(Kind::of(b"junk%PDF-1.7"), Some(Kind::Pdf));
+        assert_eq!(Kind::of(b"<svg>"), None);
+    }
+}

@@ -1,0 +1,213 @@
+//! Verdicts and reasons in the four languages of those who read them.
+
+use super::evidence::{Reason, Verdict};
+
+/// A language.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tongue {
+    /// Dutch.
+    Nl,
+    /// French.
+    Fr,
+    /// German.
+    De,
+    /// English.
+    #[default]
+    En,
+}
+
+impl Tongue {
+    /// All four.
+    pub const ALL: [Self; 4] = [Self::Nl, Self::Fr, Self::De, Self::En];
+
+    const fn of(self, [nl, fr, de, en]: [&str; 4]) -> &str {
+        match self {
+            Self::Nl => nl,
+            Self::Fr => fr,
+            Self::De => de,
+            Self::En => en,
+        }
+    }
+}
+
+/// Why a field stands as it does.
+#[must_use]
+pub const fn reason(reason: Reason, tongue: Tongue) -> &'static str {
+    tongue.of(match reason {
+        Reason::CheckDigit => [
+            "het controlecijfer klopt",
+            "le chiffre de contrôle est juste",
+            "die Prüfziffer stimmt",
+            reason.words(),
+        ],
+        Reason::WrongCheckDigit => [
+            "het controlecijfer klopt niet",
+            "le chiffre de contrôle est faux",
+            "die Prüfziffer stimmt nicht",
+            reason.words(),
+        ],
+        Reason::NoCheckDigit => [
+            "het heeft geen controlecijfer, en niets anders zegt hetzelfde",
+            "il n'a pas de chiffre de contrôle, et rien d'autre ne le confirme",
+            "es hat keine Prüfziffer, und nichts anderes sagt dasselbe",
+            reason.words(),
+        ],
+        Reason::LookAlikes => [
+            "tekens die erop lijken zouden ook passen",
+            "des caractères semblables conviendraient aussi",
+            "ähnlich aussehende Zeichen würden auch passen",
+            reason.words(),
+        ],
+        Reason::CardNumber => [
+            "het nummer van een Belgische kaart heeft andere laatste cijfers",
+            "le numéro d'une carte belge a d'autres derniers chiffres",
+            "die Nummer einer belgischen Karte hat andere letzte Ziffern",
+            reason.words(),
+        ],
+        Reason::NationalNumber => [
+            "het rijksregisternummer zegt hetzelfde",
+            "le numéro de registre national le confirme",
+            "die Nationalregisternummer sagt dasselbe",
+            reason.words(),
+        ],
+        Reason::OtherNationalNumber => [
+            "het rijksregisternummer zegt iets anders",
+            "le numéro de registre national dit autre chose",
+            "die Nationalregisternummer sagt etwas anderes",
+            reason.words(),
+        ],
+        Reason::BrokenNationalNumber => [
+            "het rijksregisternummer heeft andere laatste cijfers",
+            "le numéro de registre national a d'autres derniers chiffres",
+            "die Nationalregisternummer hat andere letzte Ziffern",
+            reason.words(),
+        ],
+        Reason::NameOfSender => [
+            "de brief geeft dezelfde naam",
+            "la lettre donne le même nom",
+            "der Brief nennt denselben Namen",
+            reason.words(),
+        ],
+        Reason::OtherName => [
+            "de brief geeft een andere naam",
+            "la lettre donne un autre nom",
+            "der Brief nennt einen anderen Namen",
+            reason.words(),
+        ],
+        Reason::PartOfName => [
+            "maar een deel van de naam kon worden vergeleken",
+            "une partie du nom seulement a pu être comparée",
+            "nur ein Teil des Namens konnte verglichen werden",
+            reason.words(),
+        ],
+        Reason::Mended => [
+            "het werd verbeterd na het lezen",
+            "il a été corrigé après la lecture",
+            "es wurde nach dem Lesen verbessert",
+            reason.words(),
+        ],
+        Reason::NoDate => {
+            ["het is geen datum", "ce n'est pas une date", "es ist kein Datum", reason.words()]
+        }
+        Reason::NotSaid => [
+            "het document zegt het niet helemaal",
+            "le document ne le dit pas entièrement",
+            "das Dokument sagt es nicht ganz",
+            reason.words(),
+        ],
+        Reason::Front => [
+            "de voorkant van het document zegt hetzelfde",
+            "le recto du document dit la même chose",
+            "die Vorderseite des Dokuments sagt dasselbe",
+            reason.words(),
+        ],
+        Reason::OtherFront => [
+            "de voorkant van het document zegt iets anders",
+            "le recto du document dit autre chose",
+            "die Vorderseite des Dokuments sagt etwas anderes",
+            reason.words(),
+        ],
+        Reason::NotClear => [
+            "het kon niet duidelijk worden gelezen",
+            "cela n'a pas pu être lu clairement",
+            "es konnte nicht deutlich gelesen werden",
+            reason.words(),
+        ],
+        Reason::FrontOnly => [
+            "het staat alleen op de voorkant",
+            "cela figure au recto seulement",
+            "es steht nur auf der Vorderseite",
+            reason.words(),
+        ],
+    })
+}
+
+/// The sum of it, as a sentence would say it.
+#[must_use]
+pub const fn verdict(verdict: &Verdict, tongue: Tongue) -> &'static str {
+    tongue.of(match verdict {
+        Verdict::Consistent => [
+            "niets spreekt iets tegen",
+            "rien ne se contredit",
+            "nichts widerspricht sich",
+            "nothing contradicts anything",
+        ],
+        Verdict::Inconsistent(_) => [
+            "er zijn tegenstrijdigheden",
+            "il y a des contradictions",
+            "es gibt Widersprüche",
+            "there are contradictions",
+        ],
+        Verdict::Ambiguous => [
+            "er zijn meerdere lezingen mogelijk",
+            "plusieurs lectures sont possibles",
+            "mehrere Lesarten sind möglich",
+            "it can be read in several ways",
+        ],
+        Verdict::Expired => [
+            "niet meer geldig; dat is geen reden om een verzoek te weigeren",
+            "plus valable; ce n'est pas une raison de refuser une demande",
+            "nicht mehr gültig; das ist kein Grund, ein Ersuchen abzulehnen",
+            "no longer valid; that is no reason to refuse a request",
+        ],
+        Verdict::Specimen => ["een specimen", "un spécimen", "ein Muster", "a specimen"],
+        Verdict::Unreadable => ["onleesbaar", "illisible", "nicht lesbar", "unreadable"],
+        Verdict::NotADocument => [
+            "geen identiteitsdocument",
+            "pas un document d'identité",
+            "kein Ausweisdokument",
+            "no identity document",
+        ],
+        Verdict::NotRead => ["niet gelezen", "pas lu", "nicht gelesen", "not read"],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verdict_is_said_in_four_languages_and_none_says_genuine() {
+        let verdicts = [
+            Verdict::Consistent,
+            Verdict::Inconsistent(Vec::new()),
+            Verdict::Ambiguous,
+            Verdict::Expired,
+            Verdict::Specimen,
+            Verdict::Unreadable,
+            Verdict::NotADocument,
+            Verdict::NotRead,
+        ];
+        for one in &verdicts {
+            let said: std::collections::BTreeSet<&str> =
+                Tongue::ALL.iter().map(|tongue| verdict(one, *tongue)).collect();
+            assert_eq!(said.len(), 4, "{one:?}");
+            for words in said {
+                for never in ["authent", "genuine", "echt", "véritable"] {
+                    assert!(!words.contains(never), "{words}");
+                }
+            }
+        }
+        assert_eq!(reason(Reason::Front, Tongue::En), Reason::Front.words());
+    }
+}
