@@ -21,7 +21,7 @@ use seccompiler::{
 pub(super) const NEWEST: ABI = ABI::V6;
 
 /// Address space of a child: a letter of 64 MiB several times over, with the program and its stack.
-const MEMORY: u64 = 1 << 30;
+pub(super) const MEMORY: u64 = 1 << 30;
 
 /// What concerns the whole process: no survival of the parent, no debugger, no core, no inherited
 /// descriptor, no file. Returns the Landlock version in force, 0 for none.
@@ -39,9 +39,9 @@ pub(super) fn shut(abi: ABI) -> io::Result<u8> {
 ///
 /// # Errors
 /// As [`shut`].
-pub(super) fn limit() -> io::Result<()> {
+pub(super) fn limit(memory: u64) -> io::Result<()> {
     for (resource, limit) in [
-        (Resource::As, MEMORY),
+        (Resource::As, memory),
         (Resource::Nofile, 3),
         (Resource::Nproc, 0),
         (Resource::Fsize, 0),

@@ -85,7 +85,30 @@ pub fn child_main(job: Job) -> ! {
     child(
         job,
         || confine::shut(confine::NEWEST),
-        || confine::limit().and_then(|()| confine::filter()),
+        || confine::limit(confine::MEMORY).and_then(|()| confine::filter()),
+    )
+}
+
+/// As [`child_main`], for a job that needs something from a file, or threads of its own: `bring` reads
+/// it before the child is shut, `ready` makes of it what the job uses, when no file can be opened any
+/// more and threads still can be started; all of them are held by the filter. `memory` is the address
+/// space of the child. Where one of the two fails there is no child.
+pub fn child_main_with<T: Send + 'static>(
+    bring: impl FnOnce() -> Option<T>,
+    ready: impl FnOnce(T) -> bool + Send + 'static,
+    job: Job,
+    memory: u64,
+) -> ! {
+    let Some(brought) = bring() else { confine::leave(UNCONFINED) };
+    child(
+        job,
+        || confine::shut(confine::NEWEST),
+        move || {
+            if !ready(brought) {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            confine::limit(memory).and_then(|()| confine::filter())
+        },
     )
 }
 

@@ -26,11 +26,13 @@ pub fn child_main(mut args: impl Iterator<Item = String>) -> ! {
     let how = args.next().unwrap_or_default();
     match how.as_str() {
         "bare" => child(answer, || Ok(0), || Ok(())),
-        "unfiltered" => child(answer, || confine::shut(confine::NEWEST), confine::limit),
+        "unfiltered" => {
+            child(answer, || confine::shut(confine::NEWEST), || confine::limit(confine::MEMORY))
+        }
         _ => {
             let version = how.strip_prefix("landlock=").and_then(|n| n.parse::<i32>().ok());
             let abi = version.map_or(confine::NEWEST, |n| confine::NEWEST.min(ABI::from(n)));
-            let narrow = || confine::limit().and_then(|()| confine::filter());
+            let narrow = || confine::limit(confine::MEMORY).and_then(|()| confine::filter());
             child(answer, move || confine::shut(abi), narrow)
         }
     }
