@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test soak fuzz build lint doc bench bench-compare install-packages clean
+.PHONY: help run test soak fuzz build lint doc bench bench-compare bench-id install-packages clean
 
 CARGO ?= cargo
 # Where `make install` puts things; DESTDIR before it, for packages.
@@ -13,13 +13,17 @@ target := $(or $(CARGO_TARGET_DIR),target)
 peers := $(or $(KLUIS_PEERS),$(target)/peers)
 # A release is never a lab build, whatever the caller's environment says (src/lab.rs).
 release := env -u KLUIS_LAB $(CARGO)
+# Where the models that read pictures are fetched to, unless they are kept elsewhere.
+models := $(or $(KLUIS_MODELS),$(abspath $(target))/models)
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## build kluis and show it at work: a throwaway vault, letters in, an answer out
+	@echo '==> fetching the models that read pictures, unless they are there'
+	@KLUIS_MODELS='$(models)' $(target)/release/kluis doctor --fetch-models || echo '==> without them pictures are not read'
 	@echo '==> running $(target)/release/kluis demo'
-	@$(target)/release/kluis demo
+	@KLUIS_MODELS='$(models)' $(target)/release/kluis demo
 
 test: ## check everything: format, lints, documents, every test, real peers
 	@CARGO='$(CARGO)' bash .ci/test
@@ -62,6 +66,13 @@ bench-compare: ## measure kluis and other tools on the same bytes, and write doc
 	done
 	@echo '==> measuring; keep the machine quiet'
 	@KLUIS_PEERS='$(peers)' python3 benches/compare/compare.py --write docs/benchmarks.md
+
+bench-id: ## read 1550 pictures of documents and other things, and print the table of docs/identity.md (STEP=10: a tenth)
+	@bash .ci/packages test
+	@$(release) build --release --locked --bin kluis
+	@KLUIS_MODELS='$(models)' $(target)/release/kluis doctor --fetch-models
+	@echo '==> reading; keep the machine quiet (an hour)'
+	@KLUIS_BENCH_ID=1 KLUIS_MODELS='$(models)' $(release) bench --locked --bench identity
 
 install-packages: ## install the system packages that building and testing need
 	@bash .ci/packages test

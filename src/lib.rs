@@ -18,7 +18,7 @@
 //! a vault that nothing serves. `gateway` sees all of the server's side and never `staff`. Only
 //! `vault` names a symmetric cipher, only `keys` and `reply::answer` name age, only `reply::openpgp`
 //! and `staff` name OpenPGP, only `store::index` names sled, of the store only `disk` and `index`
-//! touch files, only `sandbox`, `staff::agent` and `cli::demo` start another program.
+//! touch files, only `sandbox`, `staff::agent`, `cli::demo` and `cli::models` start another program.
 //! `tests/suite/imports.rs` holds the code to this.
 
 pub mod clock;

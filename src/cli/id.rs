@@ -1,38 +1,46 @@
-//! Numbers and machine-readable zones by themselves: what they say, and whether they check.
+//! Pictures of documents, machine-readable zones and numbers by themselves: what they say, and whether
+//! they check.
 
+use std::fs::File;
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Error, Report, session};
-use crate::identity::evidence::{self, Evidence, Known, Verdict};
+use super::{Error, Report, models, session};
+use crate::identity::document::{self, Conclusion};
+use crate::identity::evidence::{self, Evidence, FieldName, Known, Verdict};
 use crate::identity::mrz::{self, Mrz};
 use crate::identity::numbers::{self, NationalKind, NationalNumber, NumberError};
+use crate::identity::words::{self, Tongue};
 use crate::request::deadline;
+use crate::sandbox::{Failure, MAX_REQUEST};
 
-/// Check a number of Belgian papers, or read a machine-readable zone
+/// Read a picture of an identity document, its machine-readable zone, or a number of Belgian papers
 ///
-/// A number that checks is no proof that it was given out, and lines that check are none that a
-/// document is genuine.
+/// A picture is a JPEG, PNG, WebP, TIFF or PDF; a confined child reads it. A number that checks is no
+/// proof that it was given out, and a document that checks is none that it is genuine.
 #[derive(Args)]
-#[command(
-    group(clap::ArgGroup::new("what").required(true)),
-    after_help = "Examples:\n  kluis id --number nrn -            # read from standard input\n  \
+#[command(after_help = "Examples:\n  kluis id card.jpg --json\n  \
+                  kluis id --number nrn -            # read from standard input\n  \
                   kluis id --number kbo 0449.516.509\n  kluis id --mrz --json < lines.txt\n\n\
                   What is given as an argument others on this machine can see while it runs: give what\n\
                   is personal on standard input.\n\n\
-                  Exit code: 0 valid or consistent, expired too; 1 not."
-)]
+                  Exit code: 0 valid or consistent, expired too; 1 not, or not read.")]
 pub(super) struct Id {
-    /// Which number VALUE is
-    #[arg(long, value_name = "KIND", group = "what", requires = "value")]
+    /// Check a number: which kind the argument is
+    #[arg(long, value_name = "KIND")]
     number: Option<NumberKind>,
     /// Read the lines of a machine-readable zone from standard input
-    #[arg(long, group = "what", conflicts_with = "value")]
+    #[arg(long, conflicts_with_all = ["number", "what"])]
     mrz: bool,
-    /// The number; `-` reads it from standard input
-    value: Option<String>,
+    /// Say verdict and reasons in this language; JSON has them in English
+    #[arg(long, value_name = "LANGUAGE", default_value = "en")]
+    language: Language,
+    /// The picture, or the number; `-` reads it from standard input
+    #[arg(value_name = "FILE", required_unless_present = "mrz")]
+    what: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -49,20 +57,95 @@ enum NumberKind {
     Ogm,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Language {
+    Nl,
+    Fr,
+    De,
+    En,
+}
+
+impl Language {
+    const fn tongue(self) -> Tongue {
+        match self {
+            Self::Nl => Tongue::Nl,
+            Self::Fr => Tongue::Fr,
+            Self::De => Tongue::De,
+            Self::En => Tongue::En,
+        }
+    }
+}
+
 impl Id {
     /// Runs it.
     ///
     /// # Errors
-    /// Standard input cannot be read, or holds no zone.
+    /// The file or standard input cannot be read, or holds no zone.
     pub(super) fn run(self) -> Result<Report, Error> {
-        match (self.number, self.value) {
+        let tongue = self.language.tongue();
+        match (self.number, self.what) {
             (Some(kind), Some(value)) => {
-                let value = if value == "-" { input()? } else { value };
+                let is_piped = value.as_os_str() == "-";
+                let value = if is_piped { input()? } else { value.to_string_lossy().into_owned() };
                 Ok(number(kind, &value))
             }
-            _ => zone(&input()?),
+            (None, Some(path)) => picture(&path, tongue),
+            _ => zone(&input()?, tongue),
         }
     }
+}
+
+/// Reads a picture and judges what it shows.
+fn picture(path: &Path, tongue: Tongue) -> Result<Report, Error> {
+    let failed = |error| Error::io(path.display(), &error);
+    let most = MAX_REQUEST as u64 + 1;
+    let mut file = Vec::new();
+    if path.as_os_str() == "-" {
+        std::io::stdin().lock().take(most).read_to_end(&mut file).map_err(failed)?;
+    } else {
+        let opened = File::open(path).map_err(failed)?;
+        opened.take(most).read_to_end(&mut file).map_err(failed)?;
+    }
+    let today = deadline::received_on(session::now());
+    let known = Known { today, names: &[] };
+    let (conclusion, why) = match models::look(&file)? {
+        None => {
+            let why = "the models are not there: `kluis doctor --fetch-models` fetches them";
+            (Conclusion::empty(Verdict::NotRead), Some(why.to_owned()))
+        }
+        Some(Ok(sight)) => {
+            let conclusion = document::conclude(&sight, known);
+            let why = conclusion.refused.map(|refused| refused.to_string());
+            (conclusion, why)
+        }
+        Some(Err(failure)) => {
+            let why = match failure {
+                Failure::TooLarge => "it is too large".to_owned(),
+                other => other.to_string(),
+            };
+            (Conclusion::empty(Verdict::Unreadable), Some(why))
+        }
+    };
+    Ok(concluded(&conclusion, why, tongue))
+}
+
+fn concluded(conclusion: &Conclusion, why: Option<String>, tongue: Tongue) -> Report {
+    let evidence = &conclusion.evidence;
+    let format = match &conclusion.mrz {
+        Some(mrz) => Some(mrz.format.word()),
+        None => (!evidence.fields.is_empty()).then_some("front"),
+    };
+    let mut text = written(evidence, format, conclusion.mrz.as_ref(), tongue);
+    let mut json = as_json(evidence, format, conclusion.mrz.as_ref(), &conclusion.contradicted);
+    if let Some(why) = why {
+        text.push_str(&format!("{why}\n"));
+        json["reason"] = why.into();
+    }
+    Report { problems: !is_fine(&evidence.verdict), ..Report::new(text, json) }
+}
+
+const fn is_fine(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Consistent | Verdict::Expired)
 }
 
 fn input() -> Result<String, Error> {
@@ -110,55 +193,68 @@ fn number(kind: NumberKind, value: &str) -> Report {
     Report { problems: judged.is_err(), ..Report::new(text, json) }
 }
 
-fn zone(text: &str) -> Result<Report, Error> {
+fn zone(text: &str, tongue: Tongue) -> Result<Report, Error> {
     let today = deadline::received_on(session::now());
     let mrz = mrz::read(text, today).map_err(|error| {
         Error::new(error.to_string())
             .hint("two lines of 36 or 44 characters, or three of 30, of A to Z, 0 to 9 and <")
     })?;
     let evidence = evidence::judge(&mrz, Known { today, names: &[] });
-    let is_fine = matches!(evidence.verdict, Verdict::Consistent | Verdict::Expired);
-    Ok(Report {
-        problems: !is_fine,
-        ..Report::new(written(&mrz, &evidence), as_json(&mrz, &evidence))
-    })
+    let contradicted = match &evidence.verdict {
+        Verdict::Inconsistent(which) => which.clone(),
+        _ => Vec::new(),
+    };
+    let format = Some(mrz.format.word());
+    let text = written(&evidence, format, Some(&mrz), tongue);
+    let json = as_json(&evidence, format, Some(&mrz), &contradicted);
+    Ok(Report { problems: !is_fine(&evidence.verdict), ..Report::new(text, json) })
 }
 
-fn written(mrz: &Mrz, evidence: &Evidence) -> String {
-    let mut text = format!("verdict          {}\n", evidence.verdict.word());
-    text.push_str(&format!("format           {}\n", mrz.format.word()));
+fn written(evidence: &Evidence, format: Option<&str>, mrz: Option<&Mrz>, tongue: Tongue) -> String {
+    let verdict = words::verdict(&evidence.verdict, tongue);
+    let mut text = format!("verdict          {}: {verdict}\n", evidence.verdict.word());
+    text.push_str(&format!("format           {}\n", format.unwrap_or("-")));
     for field in &evidence.fields {
         let value = if field.value.is_empty() { "-" } else { &field.value };
-        let (name, reason) = (field.name.word(), field.standing.reason().words());
+        let value = super::print::terminal_safe(value);
+        let (name, reason) = (field.name.word(), words::reason(field.standing.reason(), tongue));
         text.push_str(&format!("{name:15}  {value:20}  {}: {reason}\n", field.standing.word()));
     }
-    for names in &mrz.other_names {
+    for names in mrz.iter().flat_map(|mrz| &mrz.other_names) {
         text.push_str(&format!("or the names     {}, {}\n", names.surname, names.given));
     }
-    if let Some(rule) = mrz.long_rule {
+    if let Some(rule) = mrz.and_then(|mrz| mrz.long_rule) {
         text.push_str(&format!("long number by   {}\n", rule.word()));
     }
-    if !mrz.repairs.is_empty() {
-        text.push_str(&format!("read with {} corrections\n", mrz.repairs.len()));
+    let repairs = mrz.map_or(0, |mrz| mrz.repairs.len());
+    if repairs > 0 {
+        text.push_str(&format!("read with {repairs} corrections\n"));
     }
     text
 }
 
-fn as_json(mrz: &Mrz, evidence: &Evidence) -> Value {
+fn as_json(
+    evidence: &Evidence,
+    format: Option<&str>,
+    mrz: Option<&Mrz>,
+    contradicted: &[FieldName],
+) -> Value {
     let both = |names: &mrz::Names| json!({"surname": names.surname, "given_names": names.given});
+    let others = mrz.map(|mrz| mrz.other_names.iter().map(both).collect::<Vec<_>>());
     let mut json = json!({
         "verdict": evidence.verdict.word(),
-        "format": mrz.format.word(),
+        "format": format,
         "fields": {},
         "evidence": {},
         "checks": {},
-        "long_rule": mrz.long_rule.map(mrz::LongRule::word),
-        "look_alikes": mrz.look_alikes,
-        "names_may_be_cut": mrz.names.may_be_cut,
-        "other_names": mrz.other_names.iter().map(both).collect::<Vec<_>>(),
+        "repairs": [],
+        "long_rule": mrz.and_then(|mrz| mrz.long_rule).map(mrz::LongRule::word),
+        "look_alikes": mrz.map(|mrz| mrz.look_alikes.clone()).unwrap_or_default(),
+        "names_may_be_cut": mrz.is_some_and(|mrz| mrz.names.may_be_cut),
+        "other_names": others.unwrap_or_default(),
     });
-    if let Verdict::Inconsistent(which) = &evidence.verdict {
-        json["inconsistent"] = which.iter().map(|name| name.word()).collect();
+    if !contradicted.is_empty() {
+        json["inconsistent"] = contradicted.iter().map(|name| name.word()).collect();
     }
     for field in &evidence.fields {
         let value = Some(field.value.as_str()).filter(|value| !value.is_empty());
@@ -168,6 +264,7 @@ fn as_json(mrz: &Mrz, evidence: &Evidence) -> Value {
             "reason": field.standing.reason().words(),
         });
     }
+    let Some(mrz) = mrz else { return json };
     for check in &mrz.checks {
         json["checks"][check.of.word()] = check.fits.into();
     }

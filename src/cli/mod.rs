@@ -24,6 +24,7 @@ mod init;
 mod key;
 mod keys;
 mod manual;
+mod models;
 mod people;
 mod print;
 mod queue;
@@ -42,6 +43,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -56,6 +58,9 @@ use crate::{sandbox, staff};
 const STATE_DIR: &str = "/var/lib/kluis";
 /// The hidden command that is a confined child: raw messages in, parsed letters out.
 const CONFINED_PARSE: &str = "confined-parse";
+/// The hidden command that is a confined child: pictures in, what stands on them out. The folder of the
+/// models follows.
+const CONFINED_LOOK: &str = "confined-look";
 /// The hidden command that is a member's agent.
 const AGENT: &str = "agent";
 
@@ -210,6 +215,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 fn hidden(arguments: &[OsString]) -> Option<u8> {
     match arguments.get(1)?.to_str()? {
         CONFINED_PARSE => sandbox::child_main(parse),
+        CONFINED_LOOK => models::child(Path::new(arguments.get(2)?)),
         #[cfg(kluis_lab)]
         "confined-probe" => {
             let rest = arguments.iter().skip(2);

@@ -77,7 +77,7 @@ const FOREIGN: [Foreign; 7] = [
     Foreign {
         what: "another program",
         within: "",
-        homes: &["sandbox", "staff/agent/process", "cli/demo"],
+        homes: &["sandbox", "staff/agent/process", "cli/demo", "cli/models"],
         is_named: names_program,
     },
     Foreign {

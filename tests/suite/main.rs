@@ -23,6 +23,7 @@ mod fuzzed;
 mod haproxy;
 mod hostile;
 mod id;
+mod id_pictures;
 mod imap;
 mod imap_vault;
 mod imap_worker;

