@@ -221,7 +221,9 @@ fn written(evidence: &Evidence, format: Option<&str>, mrz: Option<&Mrz>, tongue:
         text.push_str(&format!("{name:15}  {value:20}  {}: {reason}\n", field.standing.word()));
     }
     for names in mrz.iter().flat_map(|mrz| &mrz.other_names) {
-        text.push_str(&format!("or the names     {}, {}\n", names.surname, names.given));
+        let [surname, given] =
+            [&names.surname, &names.given].map(|name| super::print::terminal_safe(name));
+        text.push_str(&format!("or the names     {surname}, {given}\n"));
     }
     if let Some(rule) = mrz.and_then(|mrz| mrz.long_rule) {
         text.push_str(&format!("long number by   {}\n", rule.word()));

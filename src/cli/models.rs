@@ -146,15 +146,15 @@ pub(super) fn fetch(from: Option<&Path>) -> Result<PathBuf, Error> {
     if are_there(&folder) {
         return Ok(folder);
     }
+    fs::create_dir_all(&folder).map_err(|error| Error::io(folder.display(), &error))?;
     let package = match from {
         Some(path) => fs::read(path).map_err(|error| Error::io(path.display(), &error))?,
-        None => download()?,
+        None => download(&folder)?,
     };
     if !is_hash(&package, PACKAGE_HASH) {
         return Err(Error::new(format!("this is not the package {PACKAGE}: its hash is another"))
             .hint("nothing of it was used"));
     }
-    fs::create_dir_all(&folder).map_err(|error| Error::io(folder.display(), &error))?;
     for model in [&DETECTION, &RECOGNITION] {
         let bytes = unzipped(&package, &format!("{WITHIN}{}", model.name))
             .filter(|bytes| is_hash(bytes, model.hash))
@@ -168,10 +168,14 @@ pub(super) fn fetch(from: Option<&Path>) -> Result<PathBuf, Error> {
     Ok(folder)
 }
 
-/// The package, as pip finds it with whatever it is set up with.
-fn download() -> Result<Vec<u8>, Error> {
-    let place = std::env::temp_dir().join(format!("kluis-models-{}", std::process::id()));
-    let fetched = fs::create_dir_all(&place)
+/// The package, as pip finds it with whatever it is set up with. It comes into a new folder beside the
+/// models: whoever fetches them is often root, and in a folder for everybody's files others could have
+/// put links there.
+fn download(folder: &Path) -> Result<Vec<u8>, Error> {
+    let place = folder.join("fetching");
+    let left = if place.exists() { fs::remove_dir_all(&place) } else { Ok(()) };
+    let fetched = left
+        .and_then(|()| fs::create_dir(&place))
         .and_then(|()| {
             let wanted = place.join("wanted.txt");
             fs::write(&wanted, format!("{PACKAGE} --hash=sha256:{PACKAGE_HASH}\n"))?;

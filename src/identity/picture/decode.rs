@@ -53,7 +53,7 @@ pub enum Kind {
     Raster(ImageFormat),
     /// Pages.
     Pdf,
-    /// What phones of one maker take; read by a program, where there is one.
+    /// What phones of one maker take. It is not read (docs/decisions.md).
     Heif,
 }
 
