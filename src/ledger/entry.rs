@@ -205,6 +205,15 @@ pub enum Fact {
     /// A member had the national numbers of a letter shown.
     #[n(61)]
     NumbersShown,
+    /// An item looks like a copy of an identity document: it is forgotten after the decision.
+    #[n(65)]
+    IdentityCopy,
+    /// A member checked a copy of an identity document.
+    #[n(66)]
+    IdentityChecked,
+    /// A member had a copy of an identity document without its mask; why, a note says.
+    #[n(67)]
+    Unmasked,
 }
 
 /// `count` of a [`Fact::ServerKey`] entry: the key that signs checkpoints.
