@@ -24,6 +24,8 @@ const SPARE: &str = "spare";
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of cache.
 const CACHE: u64 = 16 << 20;
+/// Keys that are put at once: until the last one is, what all of them replaced stays in memory.
+const BATCH: usize = 256;
 /// Records put at once while the index is made again.
 const PUT_AT_ONCE: usize = 4096;
 /// sled may use this much for every record before it is made again …
@@ -337,10 +339,16 @@ impl Db {
     fn put(&self, spots: &[(Address, Spot)], ends: &[(PackId, u64)]) -> sled::Result<()> {
         match self {
             Db::Sled(db) => {
-                let mut batch = sled::Batch::default();
-                for (address, spot) in spots {
-                    batch.insert(address.as_bytes(), &encode(*spot));
+                for some in spots.chunks(BATCH) {
+                    let mut batch = sled::Batch::default();
+                    for (address, spot) in some {
+                        batch.insert(address.as_bytes(), &encode(*spot));
+                    }
+                    db.apply_batch(batch)?;
+                    give_back(some.len());
                 }
+                // Last: a pack is known so far once all of it is.
+                let mut batch = sled::Batch::default();
                 for (pack, end) in ends {
                     batch.insert(&pack.0, &end.to_le_bytes());
                 }
@@ -403,6 +411,17 @@ impl Db {
             #[cfg(test)]
             Db::Simulated(_) => Ok(0),
         }
+    }
+}
+
+/// Frees what sled replaced. It defers that, and looks for some of it only every so often that an
+/// operation begins: a batch is one of those, and replaces as many nodes as it has keys. What many
+/// batches had replaced stayed for ever.
+fn give_back(keys: usize) {
+    // Each look takes some hundred objects; for each key there are four at most, and two epochs must
+    // pass before.
+    for _ in 0..2 + keys / 64 {
+        crossbeam_epoch::pin().flush();
     }
 }
 
