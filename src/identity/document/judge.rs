@@ -45,6 +45,14 @@ const SURE: f32 = 0.97;
 /// A zone whose path scores worse than this is other text.
 const LIKELY_SCORE: f32 = -0.9;
 
+/// How a zone was read.
+#[derive(Clone, Copy)]
+struct How {
+    is_clear: bool,
+    is_mended: bool,
+    names_agree: bool,
+}
+
 /// Judges what was seen.
 #[must_use]
 pub fn conclude(sight: &Sight, known: Known<'_>) -> Conclusion {
@@ -52,15 +60,20 @@ pub fn conclude(sight: &Sight, known: Known<'_>) -> Conclusion {
     if sight.refused.is_some() {
         return Conclusion { refused: sight.refused, ..empty(Verdict::Unreadable) };
     }
-    let read = |page: &Page| -> Option<(Mrz, (bool, bool))> {
+    let read = |page: &Page| -> Option<(Mrz, How)> {
         let zone = page.zone.as_ref()?;
         let mrz = mrz_of(zone, known)?;
         let fitting = mrz.checks.iter().filter(|check| check.fits).count();
+        let how = How {
+            is_clear: zone.is_clear || zone.fits,
+            is_mended: !zone.mended.is_empty(),
+            names_agree: zone.names_agree,
+        };
         (fitting >= LEAST_FITTING.min(mrz.checks.len()) && is_issuer(&mrz.issuer))
-            .then_some((mrz, (zone.is_clear || zone.fits, !zone.mended.is_empty())))
+            .then_some((mrz, how))
     };
-    let zones: Vec<(Mrz, (bool, bool))> = sight.pages.iter().filter_map(read).collect();
-    let best = zones.into_iter().max_by_key(|(mrz, (is_clear, _))| (mrz.fits(), *is_clear));
+    let zones: Vec<(Mrz, How)> = sight.pages.iter().filter_map(read).collect();
+    let best = zones.into_iter().max_by_key(|(mrz, how)| (mrz.fits(), how.is_clear));
     let front = merged(sight);
     if let Some((mrz, how)) = best {
         return with_zone(mrz, how, &front, known);
@@ -116,12 +129,8 @@ fn merged(sight: &Sight) -> Front {
     all
 }
 
-fn with_zone(
-    mrz: Mrz,
-    (is_clear, is_mended): (bool, bool),
-    front: &Front,
-    known: Known<'_>,
-) -> Conclusion {
+fn with_zone(mrz: Mrz, how: How, front: &Front, known: Known<'_>) -> Conclusion {
+    let How { is_clear, is_mended, names_agree } = how;
     let mut evidence = evidence::judge(&mrz, known);
     for field in &mut evidence.fields {
         if !is_clear && matches!(field.standing, Standing::Inconsistent(Reason::WrongCheckDigit)) {
@@ -131,7 +140,7 @@ fn with_zone(
         if is_mended && field.standing == Standing::Consistent(Reason::CheckDigit) {
             field.standing = Standing::Unproven(Reason::Mended);
         }
-        if let Some(standing) = beside(field, &mrz, front) {
+        if let Some(standing) = beside(field, &mrz, names_agree, front) {
             field.standing = standing;
         }
     }
@@ -160,16 +169,18 @@ fn with_zone(
 }
 
 /// How a field of the zone stands beside the front; `None` where the front adds nothing.
-fn beside(field: &Field, mrz: &Mrz, front: &Front) -> Option<Standing> {
+fn beside(field: &Field, mrz: &Mrz, names_agree: bool, front: &Front) -> Option<Standing> {
     if matches!(field.standing, Standing::Inconsistent(_)) || field.value.is_empty() {
         return None;
     }
+    // A name that no two readings of the zone have is not contradicted: it may be the reader's.
+    let is_name = matches!(field.name, FieldName::Surname | FieldName::GivenNames);
     // What was not read clearly is not made good by a front that nobody compared letter by letter.
     let said = |said: &Option<Said>, same: &dyn Fn(&str) -> bool, near: &dyn Fn(&str) -> bool| {
         let said = said.as_ref()?;
         Some(if same(&said.value) {
             Standing::Consistent(Reason::Front)
-        } else if said.sure >= SURE && !near(&said.value) {
+        } else if said.sure >= SURE && !near(&said.value) && (names_agree || !is_name) {
             Standing::Inconsistent(Reason::OtherFront)
         } else {
             match field.standing {
@@ -319,6 +330,7 @@ mod tests {
             fits,
             score: -0.1,
             place: [(0.0, 0.0); 4],
+            names_agree: true,
         };
         Sight { pages: vec![Page { zone: Some(zone), front, ..Page::default() }], refused: None }
     }
@@ -355,6 +367,12 @@ mod tests {
         // Read badly, another name denies nothing.
         let unsure = Front { surname: said("Vandevelde", 0.8), ..Front::default() };
         let found = conclude(&sight(&card(), true, unsure), KNOWN);
+        assert_eq!(standing(&found, FieldName::Surname), Standing::Unproven(Reason::OtherFront));
+        // And so does one beside a zone whose names were read in two ways.
+        let mut once = sight(&card(), true, front("Vandevelde", "Jean Pierre L"));
+        once.pages[0].zone.as_mut().expect("is there").names_agree = false;
+        let found = conclude(&once, KNOWN);
+        assert_eq!(found.evidence.verdict, Verdict::Consistent);
         assert_eq!(standing(&found, FieldName::Surname), Standing::Unproven(Reason::OtherFront));
     }
 

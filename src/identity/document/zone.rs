@@ -38,6 +38,9 @@ pub struct Zone {
     /// Where it is on the page: its four corners.
     #[n(5)]
     pub place: [(f32, f32); 4],
+    /// Whether two readings of the names were the same: no check digit says how well they were read.
+    #[n(6)]
+    pub names_agree: bool,
 }
 
 impl std::fmt::Debug for Zone {
@@ -403,7 +406,8 @@ fn shaped(
         [lines[0].0[0], lines[0].0[1], lines[lines.len() - 1].0[2], lines[lines.len() - 1].0[3]];
     let done = |mut lines: Vec<String>, mended: Vec<Mended>, fits: bool, is_clear: bool| {
         uncovered(shape, &readings, &mut lines);
-        Zone { lines, mended, is_clear, fits, score, place }
+        let names_agree = agree(shape, &readings);
+        Zone { lines, mended, is_clear, fits, score, place, names_agree }
     };
     if let Some(lines) = found {
         return Some(done(lines, Vec::new(), true, true));
