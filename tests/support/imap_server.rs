@@ -4,12 +4,12 @@
 //! bytes of content went out is counted.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What becomes of a command.
 pub(crate) enum Twist {
@@ -45,6 +45,8 @@ pub(crate) struct Mailbox {
     pub(crate) sent: usize,
     /// How often a twist did what it does only so often.
     pub(crate) twists: u32,
+    /// How long the client stayed where it hung, once it has left.
+    pub(crate) stayed: Option<Duration>,
     /// What a twist still has to do, a number each.
     pub(crate) script: Vec<u8>,
     /// Mails that were removed or moved.
@@ -105,6 +107,7 @@ impl ImapServer {
             commands: Vec::new(),
             sent: 0,
             twists: 0,
+            stayed: None,
             script: Vec::new(),
             removed: Vec::new(),
             version: 0,
@@ -201,11 +204,21 @@ impl Talk {
         self.mailbox.lock().expect("no holder panics")
     }
 
-    /// Until the whole server stops.
+    /// Until the client leaves, or the whole server stops.
     fn hang(&mut self, bytes: &[u8]) {
+        let since = Instant::now();
         let _ = self.stream.write_all(bytes);
+        let _ = self.stream.set_read_timeout(Some(Duration::from_millis(20)));
+        let mut said = [0; 1024];
         while !self.stops.load(Ordering::SeqCst) {
-            thread::sleep(Duration::from_millis(20));
+            let is_there = match self.stream.read(&mut said) {
+                Ok(length) => length > 0,
+                Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            };
+            if !is_there {
+                self.mailbox().stayed = Some(since.elapsed());
+                return;
+            }
         }
     }
 
