@@ -424,6 +424,20 @@ const SAMPLE: &str = include_str!("../docs/config.toml");
 const SEE_SAMPLE: &str = "`kluis config` prints the annotated sample";
 
 impl Config {
+    /// Every address of ours: mailboxes, what is published, whom checkpoints go to, and who logs in to
+    /// other mail servers, where that is an address. None of them is a person who asks.
+    #[must_use]
+    pub fn ours(&self) -> Vec<String> {
+        let fetched = self.imap.iter().map(|account| &account.username);
+        let sends = match &self.outgoing {
+            Outgoing::Smtp(server) => server.username.as_ref(),
+            Outgoing::Folder(_) => None,
+        };
+        let logs_in = fetched.chain(sends).filter(|name| is_address(name));
+        let all = self.addresses.iter().chain(&self.published).chain(&self.checkpoints.to);
+        all.chain(logs_in).cloned().collect()
+    }
+
     /// Reads and checks a configuration; its folder is the state directory.
     ///
     /// # Errors
@@ -858,6 +872,21 @@ mod tests {
         assert!(read.cabinet_key.ends_with("a \"state\" directory.cabinet-key"));
         assert!(Config::default_for(&dir, &["nobody"]).is_err());
         assert!(Config::default_for::<&str>(&dir, &[]).is_err());
+    }
+
+    #[test]
+    fn whatever_address_stands_in_the_settings_is_ours() {
+        let text = "addresses = [\"privacy@agency.example\"]\npublished = [\"privcay@agency.example\"]\n\
+                    [outgoing.smtp]\nhost = \"mail.example\"\nusername = \"sends@agency.example\"\n\
+                    password_file = \"p\"\n[checkpoints]\nto = [\"dpo@example.org\"]\n\
+                    [[imap]]\nname = \"a\"\nhost = \"h\"\nusername = \"box@agency.example\"\n\
+                    password_file = \"p\"\n[[imap]]\nname = \"b\"\nhost = \"h\"\nusername = \"office\"\n\
+                    password_file = \"p\"\n";
+        let ours = parse(text).expect("settings").ours();
+        let [a, b, c, d, e] = &ours[..] else { panic!("{ours:?}") };
+        assert_eq!((a.as_str(), b.as_str()), ("privacy@agency.example", "privcay@agency.example"));
+        assert_eq!((c.as_str(), d.as_str()), ("dpo@example.org", "box@agency.example"));
+        assert_eq!(e, "sends@agency.example");
     }
 
     #[test]

@@ -324,9 +324,7 @@ impl Gateway {
 
     /// Whether notices go out, and who we are.
     fn tell(&self) {
-        let mut ours = self.config.addresses.clone();
-        ours.extend(self.config.checkpoints.to.iter().cloned());
-        self.casebook.tell(self.config.notices.send, ours);
+        self.casebook.tell(self.config.notices.send, self.config.ours());
     }
 
     async fn listeners(&self) -> Result<(Vec<Listener>, Addresses), Error> {

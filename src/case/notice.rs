@@ -131,8 +131,10 @@ const ROLES: [&str; 15] = [
 ];
 /// How local parts of lists and of their machines begin and end.
 const ROLE_STARTS: [&str; 6] = ["owner-", "bounce-", "bounces-", "bounce+", "bounces+", "prvs="];
-const ROLE_ENDS: [&str; 8] =
-    ["-owner", "-request", "-bounce", "-bounces", "-admin", "-noreply", "-no-reply", "-donotreply"];
+const ROLE_ENDS: [&str; 7] =
+    ["-owner", "-request", "-bounce", "-admin", "-noreply", "-no-reply", "-donotreply"];
+/// What stands in a reverse-path that names whom a list wrote to.
+const BOUNCES: &str = "-bounces";
 
 /// Domains where everybody has an address.
 const PROVIDERS: [&str; 40] = [
@@ -251,6 +253,7 @@ fn is_role(address: &str) -> bool {
     ROLES.iter().any(|name| is_nobody(name))
         || ROLE_STARTS.iter().any(|start| local.starts_with(start))
         || ROLE_ENDS.iter().any(|end| plain.ends_with(end))
+        || local.contains(BOUNCES)
 }
 
 /// The mailbox behind an address: in lower case, without what stands behind a plus, and without the

@@ -101,6 +101,8 @@ pub(super) struct Cut {
     pub(super) contents: Vec<Vec<u8>>,
     /// What the virus scanner said of the skeleton.
     pub(super) around: Option<Scan>,
+    /// Bytes of the raw message.
+    pub(super) length: u64,
 }
 
 impl Cut {
@@ -121,7 +123,7 @@ impl Cut {
         // read here, since much hangs on it.
         letter.items.iter_mut().for_each(|item| (item.container, item.scan) = (None, None));
         letter.marks = Marks::of(raw);
-        Self { letter, skeleton, contents, around: None }
+        Self { letter, skeleton, contents, around: None, length: raw.len() as u64 }
     }
 }
 
@@ -186,7 +188,7 @@ impl Casebook {
         };
         // A child may be taken over by what it reads: its answer is a proposal, checked here.
         let length = answer.as_ref().map_or(0, Vec::len);
-        let (mail, mut cut) = blocking(move || {
+        let (mut mail, mut cut) = blocking(move || {
             let cut = Cut::of(answer.as_deref(), &mail.raw);
             (mail, cut)
         })
@@ -194,8 +196,10 @@ impl Casebook {
         if room(length, cut.items()) != Room::Made {
             return Err(Error::NoMemory);
         }
-        self.scan(&mut cut).await;
         self.note_canary(&mail, &cut.letter);
+        // What it was cut into gives it again: to hold both while it is sealed would be a third copy.
+        mail.raw = Vec::new();
+        self.scan(&mut cut).await;
         blocking(move || here.seal_and_commit(mail, &cut, fingerprint, announced)).await
     }
 
@@ -303,8 +307,7 @@ impl Casebook {
             is_new: now < arrived.saturating_add(WINDOW_MINUTES * 60),
         };
         let mut batch = Batch { announced: Some(announced), ..Batch::default() };
-        let (envelope, raw) = (mail.envelope, &mail.raw);
-        let sealed = self.seal_mail(&mut batch, &arrival, envelope, raw, cut, fingerprint)?;
+        let sealed = self.seal_mail(&mut batch, &arrival, mail.envelope, cut, fingerprint)?;
         if let Some(notice) = &sealed.notice {
             let id = LetterId::random();
             self.add_outgoing(&mut batch, sealed.case, id, &notice.mail, Fact::NoticeDue);
@@ -338,7 +341,6 @@ impl Casebook {
         batch: &mut Batch,
         arrival: &Arrival,
         envelope: Envelope,
-        raw: &[u8],
         cut: &Cut,
         fingerprint: Digest,
     ) -> Result<Sealed, Error> {
@@ -383,7 +385,7 @@ impl Casebook {
             protection: cut.letter.protection,
             items: cards,
             skeleton: Some(skeleton),
-            length: raw.len() as u64,
+            length: cut.length,
             signature: None,
             envelope: envelope.clone(),
             origin: arrival.origin.clone(),

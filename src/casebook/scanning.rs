@@ -19,7 +19,7 @@ impl Casebook {
     /// Asks the virus scanner about every item, as it was sent and as it was taken out, and about
     /// what stands around them: headers, and what no reader shows.
     pub(super) async fn scan(&self, cut: &mut Cut) {
-        let Cut { letter, skeleton, contents, around } = cut;
+        let Cut { letter, skeleton, contents, around, .. } = cut;
         let mut said = Vec::with_capacity(contents.len() + letter.contained.len());
         if let Some(scan) = &self.scanner {
             let end = Instant::now() + SCAN_TIME;

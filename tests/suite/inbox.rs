@@ -22,7 +22,12 @@ use kluis::letter::Source;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot};
-use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
+};
 
 pub(crate) const OURS: &str = "backoffice@jobexpert.be";
 pub(crate) const SENDER: &str = "lotte@client.example";
@@ -178,6 +183,38 @@ pub(crate) fn secured(
     let name = "mx.example".try_into().expect("a name");
     let tls = ClientConnection::new(trust, name).expect("a client");
     Client::resume(StreamOwned::new(tls, client.into_stream()), lmtp)
+}
+
+/// A ticket of one listener must not open a session at another, which may trust whom it knows (RFC
+/// 8446 §4.6.1).
+#[test]
+fn no_tls_session_is_resumed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    certificate(dir.path());
+    let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    let offered = inbox::tls::Offered::load(&certificate, &key).expect("a pair that works");
+    let server = Server::start(Kind::Smtp, Settings { tls: Some(offered.config()), ..settings() });
+    for version in [&TLS12, &TLS13] {
+        let mut roots = RootCertStore::empty();
+        let pem = CertificateDer::from_pem_file(&certificate).expect("a certificate");
+        roots.add(pem).expect("a root");
+        let provider = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider();
+        let client = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[version])
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let client = Arc::new(client);
+        for _ in 0..3 {
+            let plain = server.client(false);
+            let mut secure = secured(plain, Arc::clone(&client), false);
+            assert_eq!(secure.hello().expect("an answer").code, 250);
+            assert_eq!(secure.say("QUIT").expect("an answer").code, 221);
+            let tls = secure.into_stream().conn;
+            assert_eq!(tls.protocol_version(), Some(version.version));
+            assert_eq!(tls.handshake_kind(), Some(HandshakeKind::Full));
+        }
+    }
 }
 
 #[test]

@@ -156,6 +156,21 @@ fn parts_cost_what_they_are_long() {
             .collect();
         (open + &"--x\r\n".repeat(n)).into_bytes()
     });
+    // As much as one part may have, in part after part.
+    climb("parts with 200 parameters", 8, |n| {
+        let parameters: String = (0..200).map(|nr| format!("; p{nr}=value")).collect();
+        let part = format!("--b\r\nContent-Type: text/plain{parameters}\r\n\r\nx\r\n");
+        body(mixed, &part.repeat(n))
+    });
+    climb("parts of 30 levels", 8, |n| {
+        let part = |at: usize| -> String {
+            let levels = (0..30).map(|nr| {
+                format!("Content-Type: multipart/mixed; boundary={at}.{nr}\r\n\r\n--{at}.{nr}\r\n")
+            });
+            format!("--b\r\n{}\r\nx\r\n", levels.collect::<String>())
+        };
+        body(mixed, &(0..n).map(part).collect::<String>())
+    });
     climb("lines", 20_000, |n| body("", &"x\r\n".repeat(n)));
     climb("quoted-printable", 10_000, |n| {
         body("Content-Transfer-Encoding: quoted-printable", &"a=C3=A9=\r\n".repeat(n))

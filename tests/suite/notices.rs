@@ -7,6 +7,7 @@ use kluis::case::notice::Silence;
 use kluis::casebook::{Filter, Handed, Mail, Receipt};
 use kluis::gateway::Gateway;
 use kluis::identity::origin::{Origin, Outcome, Witness};
+use kluis::identity::people::table;
 use kluis::ids::CaseId;
 use kluis::ledger::entry::{Entry, Fact};
 use kluis::letter::{Envelope, Letter, Source};
@@ -436,4 +437,61 @@ fn budgets_are_read_from_the_ledger_after_every_start() {
         told.push(quiet.hand_over().len());
     }
     assert_eq!(told, [2, 1, 0, 0, 0, 0, 0, 2, 1, 0]);
+}
+
+/// The mail with what is drawn for it left out: ids, the number of the case.
+fn without_ids(mail: &str, case: &str) -> String {
+    let is_drawn = |line: &&str| !line.starts_with("Message-ID:") && !line.starts_with("Date:");
+    mail.replace(case, "K-").split("\r\n").filter(is_drawn).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn who_is_on_file_and_who_is_not_get_the_same_notice_and_the_ledger_says_the_same() {
+    let told = |is_known: bool| {
+        let (world, runtime) = (World::found_at(START), runtime());
+        believe(&world);
+        let server = runtime.block_on(world.serve());
+        let mut anna = world.log_in("anna").expect("logs in");
+        let email = if is_known { LOTTE } else { "jan@example.net" };
+        let list = format!("naam;e-mail\nLotte Peeters;{email}\n");
+        let people = table::parse(list.as_bytes()).expect("a list").people;
+        anna.import_people(&people).expect("is taken");
+        let raw = letter_from(LOTTE, "1", "", "Ik wil weten wat u over mij hebt.");
+        assert_eq!(deliver_from(&server, LOTTE, &raw), [250]);
+        wait_for("it is told", || count(&server, Fact::NoticeEnded) == 1);
+        let case = anna.queue(Filter::All).expect("lists").remove(0).card.case.to_string();
+        drop(anna);
+        runtime.block_on(server.stop());
+        let all = world.open().casebook.store().entries(0, usize::MAX).expect("reads");
+        let told = all.iter().filter(|entry| entry.case.is_some());
+        let told: Vec<_> = told.map(|entry| (entry.kind, entry.size, entry.due_one)).collect();
+        let [(to, mail)] = &sent(&world)[..] else { panic!("one mail") };
+        (to.clone(), without_ids(mail, &case), told)
+    };
+    let (known, unknown) = (told(true), told(false));
+    assert!(known.1.contains("Wij hebben uw bericht ontvangen"));
+    assert_eq!(known, unknown);
+}
+
+#[test]
+fn from_no_address_of_ours_does_a_letter_bring_a_notice() {
+    let (world, runtime) = (World::found(), runtime());
+    believe(&world);
+    let file = world.state().join("kluis.toml");
+    let text = std::fs::read_to_string(&file).expect("is read");
+    assert!(text.contains("published = []"));
+    let text = text.replace("published = []", "published = [\"privcay@example.net\"]");
+    std::fs::write(&file, text).expect("is written");
+    let server = runtime.block_on(world.serve());
+    for (nr, from) in ["privcay@example.net", "Privcay+x@example.net"].iter().enumerate() {
+        let raw = letter_from(from, &nr.to_string(), "", "Dag");
+        assert_eq!(deliver_from(&server, from, &raw), [250]);
+    }
+    let mut anna = world.log_in("anna").expect("logs in");
+    let cases = anna.queue(Filter::All).expect("lists");
+    let why = cases.iter().map(|case| case.letters[0].detail.as_ref().expect("opens").silence);
+    assert_eq!(why.collect::<Vec<_>>(), [Some(Silence::Ours), Some(Silence::Ours)]);
+    drop(anna);
+    runtime.block_on(server.stop());
+    assert!(sent(&world).is_empty());
 }

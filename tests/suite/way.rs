@@ -60,6 +60,28 @@ pub(crate) fn count(server: &Server, fact: Fact) -> usize {
     entries(server).iter().filter(|entry| entry.kind == fact).count()
 }
 
+/// RFC 5321 §6.3 wants more than 100 taken; reference figures of mail servers are 25 to 50.
+#[test]
+fn a_letter_that_went_round_more_than_fifty_times_is_refused_for_ever_and_leaves_nothing() {
+    let (world, runtime) = (World::found(), runtime());
+    let server = runtime.block_on(world.serve());
+    for (n, lmtp) in [(1, false), (2, true)] {
+        let went_round = |times: usize| {
+            let rounds = "Received: by mx.client.example; Mon, 2 Nov 2026 09:00:00 +0100\r\n";
+            [rounds.repeat(times).as_bytes(), &letter(8, n, 1_000)].concat()
+        };
+        let before = entries(&server).len();
+        let address = if lmtp { server.lmtp() } else { server.smtp() };
+        let mut sender = Sender::greet(address, lmtp).expect("greets");
+        let answers = sender.send(SENDER, &[MAILBOX], &went_round(51)).expect("answers");
+        assert_eq!(answers[0].text, "554 5.4.6 Mail loop\r\n");
+        assert_eq!(entries(&server).len(), before);
+        let answers = sender.send(SENDER, &[MAILBOX], &went_round(50)).expect("answers");
+        assert_eq!(answers[0].code, 250);
+    }
+    runtime.block_on(server.stop());
+}
+
 #[test]
 fn a_letter_over_smtp_or_lmtp_comes_out_byte_for_byte() {
     let (world, runtime) = (World::found(), runtime());

@@ -173,24 +173,15 @@ impl Run {
             Err(Failure::Unavailable) => return Err(Error::NoParser),
             answer => answer.ok(),
         };
-        let (raw, mut cut) = blocking(move || {
-            let cut = Cut::of(answer.as_deref(), &raw);
-            (raw, cut)
-        })
-        .await;
+        let mut cut = blocking(move || Cut::of(answer.as_deref(), &raw)).await;
         self.casebook.scan(&mut cut).await;
         let (this, arrival) = (Arc::clone(self), self.arrival(about, place.case));
         place.keep(
             blocking(move || {
                 let mut batch = Batch::default();
-                let sealed = this.casebook.seal_mail(
-                    &mut batch,
-                    &arrival,
-                    envelope,
-                    &raw,
-                    &cut,
-                    fingerprint,
-                )?;
+                let casebook = &this.casebook;
+                let sealed =
+                    casebook.seal_mail(&mut batch, &arrival, envelope, &cut, fingerprint)?;
                 this.lay(batch, sealed, fingerprint, arrival.fresh)
             })
             .await,

@@ -719,6 +719,7 @@ proptest! {
     /// Whatever was said before, and whatever it is that failed.
     #[test]
     fn nothing_goes_on_from_a_letter_that_failed(
+        kind in prop::sample::select(vec![Kind::Smtp, Kind::Lmtp]),
         before in prop::collection::vec(prop::sample::select(vec![
             "NOOP\r\n", "RSET\r\n", "VRFY x\r\n", "EHLO y\r\n", "MAIL FROM:<c@d>\r\n",
             "RCPT TO:<nobody@x>\r\n", "RCPT TO:<postmaster>\r\n", "BDAT 3\r\na\r\n",
@@ -736,9 +737,14 @@ proptest! {
     ) {
         let (settings, data, verdict) = failures().swap_remove(failure);
         let settings = Settings { soft_errors: 1000, hard_errors: 1000, ..settings };
-        let mut session = session(Kind::Smtp, &settings, Some(STRANGER));
-        actions(&mut session, &[before.concat().as_bytes()], verdict);
-        let said = codes(&actions(&mut session, &[BEGIN.as_bytes(), &data], verdict));
+        let mut session = session(kind, &settings, Some(STRANGER));
+        let greets = |text: String| match kind {
+            Kind::Smtp => text,
+            Kind::Lmtp => text.replace("EHLO", "LHLO"),
+        };
+        actions(&mut session, &[greets(before.concat()).as_bytes()], verdict);
+        let begin = greets(BEGIN.to_owned());
+        let said = codes(&actions(&mut session, &[begin.as_bytes(), &data], verdict));
         prop_assert!(said.rsplit(' ').next().is_some_and(|code| code.starts_with(['4', '5'])));
         for (command, answer) in next {
             prop_assert_eq!(heard(&mut session, command), answer, "{}", command);
