@@ -172,6 +172,7 @@ impl Gateway {
         let signing = casebook.server_key(CHECKPOINT_KEY)?;
         let public = checkpoint::public_key(signing.expose());
         let live = Arc::new(Live::load(&config)?);
+        casebook.keep_copies_for(live.copy_time());
         let (taken, ids) = (Arc::clone(&live), compose.clone());
         let watch = Arc::new(fetching::watch(&fetching::accounts(&config)));
         let watched = (Arc::clone(&casebook), Arc::clone(&watch));
@@ -297,7 +298,8 @@ impl Gateway {
         let sender = tokio::spawn(send_due(casebook, live, until(stopped.clone())));
         let outsiders = tokio::spawn(self.mailer().run(until(stopped.clone())));
         let reserve = self.config.limits.reserve_bytes;
-        let upkeep = tokio::spawn(keep_up(Arc::clone(&self.casebook), reserve, until(stopped)));
+        let (casebook, live) = (Arc::clone(&self.casebook), self.live());
+        let upkeep = tokio::spawn(keep_up(casebook, live, reserve, until(stopped)));
         ready(&addresses);
         let died = tokio::select! {
             () = shutdown => false,
@@ -767,9 +769,15 @@ async fn note_sent(
 
 /// Forgets what has served its time, rotates the cabinet key nightly, gives room back, and keeps
 /// the reserve whole.
-async fn keep_up(casebook: Arc<Casebook>, reserve: u64, stop: impl Future<Output = ()>) {
+async fn keep_up(
+    casebook: Arc<Casebook>,
+    live: Arc<Live>,
+    reserve: u64,
+    stop: impl Future<Output = ()>,
+) {
     tokio::pin!(stop);
     loop {
+        casebook.keep_copies_for(live.copy_time());
         let here = Arc::clone(&casebook);
         let work = move || -> Result<(), casebook::Error> {
             here.store().keep_reserve(reserve);
@@ -793,6 +801,7 @@ async fn keep_up(casebook: Arc<Casebook>, reserve: u64, stop: impl Future<Output
         }
         tokio::select! {
             () = &mut stop => return,
+            () = live.reloaded() => {}
             () = tokio::time::sleep(TICK) => {}
         }
     }

@@ -220,13 +220,14 @@ pub struct Approval {
 pub enum Ground {
     /// The person asked for erasure, and it was granted (GDPR Art. 17).
     Erasure,
-    /// An identity document was checked and is not needed any more (EDPB 01/2022, no. 78).
+    /// Who asks was settled, and a copy of an identity document is not needed any more (EDPB 01/2022,
+    /// no. 78): built in as well, once the case is decided and the time of the policy is over.
     IdentityChecked,
     /// It never should have been kept: misdirected, unasked for, no request.
     NotNeeded,
     /// A retention rule, in the version of the policy with this hash (GDPR Art. 5(1)(e)).
     Retention(Digest),
-    /// The one rule that is built in: a mail seven days after it was delivered; a reply address and
+    /// The other rule that is built in: a mail seven days after it was delivered; a reply address and
     /// a mail that never left once their case is closed and they are seven days old (design §5); a list
     /// of people on file once a newer one took its place. None holds what a person asked for.
     ServedItsTime,
@@ -246,7 +247,13 @@ impl Approval {
         Self { staff: None, ground: Ground::ServedItsTime }
     }
 
-    /// Who approved; nobody for the built-in rule.
+    /// The built-in rule about copies of identity documents approves; no person does.
+    #[must_use]
+    pub fn identity_checked() -> Self {
+        Self { staff: None, ground: Ground::IdentityChecked }
+    }
+
+    /// Who approved; nobody for a built-in rule.
     #[must_use]
     pub fn staff(&self) -> Option<StaffId> {
         self.staff

@@ -224,4 +224,12 @@ fn a_legal_hold_beats_every_approval_and_retention_waits_for_the_close() {
             assert_eq!(may_forget(&after(&events), &approval), expected, "{ground:?} {events:?}");
         }
     }
+    for (approval, ground) in [
+        (Approval::served_its_time(), Ground::ServedItsTime),
+        (Approval::identity_checked(), Ground::IdentityChecked),
+    ] {
+        assert_eq!((approval.staff(), approval.ground()), (None, ground), "no person");
+        assert_eq!(may_forget(&after(&[held, closed]), &approval), Err(Refusal::Held));
+        assert_eq!(may_forget(&after(&[held, lifted]), &approval), Ok(()));
+    }
 }

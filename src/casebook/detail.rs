@@ -164,6 +164,9 @@ pub enum NoteSubject {
     /// The people on file; of no case.
     #[n(9)]
     People,
+    /// Why an item is a copy of an identity document, or none.
+    #[n(11)]
+    Copy,
 }
 
 /// Writes a detail for a manifest.

@@ -66,7 +66,7 @@ impl Casebook {
     }
 
     /// All that goes with these items and was not forgotten before.
-    fn to_forget(
+    pub(super) fn to_forget(
         &self,
         case: CaseId,
         approval: &Approval,

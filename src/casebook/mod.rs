@@ -10,6 +10,7 @@
 
 pub mod backup;
 pub mod canary;
+pub mod copies;
 pub mod detail;
 pub mod exchange;
 pub mod fetched;
@@ -40,6 +41,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuar
 
 use crate::case::{self, Approval};
 use crate::clock::Clock;
+use crate::identity::policy::CopyTime;
 use crate::ids::{CaseId, Digest, EpochId, LetterId, StaffId, VaultId};
 use crate::keys::epoch::EpochPublic;
 use crate::ledger::certificate::{BACKUP_DAYS, ROTATION_DAYS};
@@ -211,6 +213,8 @@ pub struct Casebook {
     /// When the cabinet's key could not be rotated, in minutes since 1970, if it could not be since.
     rotation_failed: Mutex<Option<u64>>,
     stopping: AtomicBool,
+    /// How long copies of identity documents are kept once their case is decided.
+    copy_time: Mutex<CopyTime>,
 }
 
 /// The window secret's base and when it ends. The secret itself is gone at once.
@@ -282,6 +286,7 @@ impl Casebook {
             sweep_tried: Mutex::default(),
             rotation_failed: Mutex::default(),
             stopping: AtomicBool::new(false),
+            copy_time: Mutex::default(),
             store,
         };
         casebook.catch_up()?;
@@ -641,8 +646,9 @@ impl Casebook {
 
     /// Forgets what has served its time: a mail seven days after its delivery; once a case is closed
     /// its contacts and the mails that never left, as soon as they are seven days old (design §5).
-    /// Nothing of a case under a legal hold. A list of people that a newer one replaced goes, too. Gives
-    /// how many boxes.
+    /// Nothing of a case under a legal hold. A list of people that a newer one replaced goes, too; and
+    /// copies of identity documents once their case is decided and the policy's time is over. Gives how
+    /// many boxes.
     ///
     /// # Errors
     /// What the store says.
@@ -664,8 +670,9 @@ impl Casebook {
         if !records.is_empty() {
             self.drop_keys(&records, &approval)?;
         }
+        let copies = self.forget_copies()?;
         self.let_go();
-        Ok(records.len())
+        Ok(records.len() + copies)
     }
 
     /// Lets go of what is remembered of contacts that were forgotten, and of letters that would not

@@ -6,6 +6,7 @@
 
 use minicbor::{Decode, Encode};
 
+use super::copies::{CheckCard, CopyCard};
 use super::state::{BoxRecord, CaseRecord, Sending, days, item_of};
 use super::{Casebook, Error, digest_of};
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, SlotId, StaffId};
@@ -172,6 +173,12 @@ pub struct CaseCard {
     /// Whether it is no request, but where reports are kept that belong to none.
     #[n(15)]
     pub is_reports: bool,
+    /// What is said of its copies of identity documents.
+    #[n(20)]
+    pub copies: Vec<CopyCard>,
+    /// Who checked one, and when.
+    #[n(21)]
+    pub checks: Vec<CheckCard>,
 }
 
 /// Bytes of letter boxes in one listing: it must fit one answer whatever senders write into their
@@ -245,6 +252,7 @@ impl Casebook {
         let today = deadline::received_on(self.now());
         let case = &record.case;
         let (held, notices) = self.notices_of(record);
+        let (copies, checks) = self.copy_cards(&record.copies);
         let letters = record.letters.iter().map(|letter| self.letter_card(*letter));
         Ok(CaseCard {
             case: id,
@@ -263,6 +271,8 @@ impl Casebook {
             notices,
             returned: record.returned,
             is_reports: record.is_reports,
+            copies,
+            checks,
         })
     }
 

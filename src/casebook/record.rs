@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use minicbor::{Decode, Encode};
 
+use super::copies::{Check, Mark};
 use super::state::{BoxRecord, Sending, item_of, letter_of};
 use super::{Casebook, Error, bucket, lock};
 use crate::case::{self, Intent};
@@ -103,12 +104,15 @@ pub enum Act {
     /// Doubt who asks.
     #[n(12)]
     Doubt,
+    /// Say that items are copies of identity documents, or none.
+    #[n(14)]
+    Copy,
 }
 
 impl Act {
     fn intent(self) -> Option<Intent> {
         Some(match self {
-            Act::Note | Act::OpenLetter => return None,
+            Act::Note | Act::OpenLetter | Act::Copy => return None,
             Act::Decide => Intent::Decide,
             Act::Extend => Intent::Extend,
             Act::Ask => Intent::Ask,
@@ -123,7 +127,7 @@ impl Act {
 
     fn fact(self) -> Option<Fact> {
         Some(match self {
-            Act::Note | Act::OpenLetter => return None,
+            Act::Note | Act::OpenLetter | Act::Copy => return None,
             Act::Decide => Fact::Decided,
             Act::Extend => Fact::Extended,
             Act::Ask => Fact::Asked,
@@ -158,6 +162,12 @@ pub struct Recording {
     /// For an answer: the composed, encrypted mail.
     #[cbor(n(4), with = "minicbor::bytes")]
     pub mail: Option<Vec<u8>>,
+    /// Which items are copies of identity documents, and which none.
+    #[n(5)]
+    pub marks: Vec<Mark>,
+    /// For evidence: that a copy of an identity document was checked.
+    #[n(6)]
+    pub check: Option<Check>,
 }
 
 /// A mail that is due.
@@ -209,6 +219,7 @@ impl Casebook {
         for new in &recording.boxes {
             self.add_box(&mut batch, staff, case, new);
         }
+        self.add_marks(&mut batch, staff, &recording);
         for chunk in recording.chunks {
             batch.chunks.push(SealedChunk::received(chunk.address, &chunk.bytes)?);
         }
@@ -238,6 +249,7 @@ impl Casebook {
             (Act::Answer, Some(_)) | (_, None) => {}
             (_, Some(_)) => return Err(Error::Malformed("a mail that is no answer")),
         }
+        self.marks_fit(recording)?;
         self.chunks_fit(recording)?;
         let mut ids = HashSet::new();
         for new in &recording.boxes {

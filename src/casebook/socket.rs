@@ -414,7 +414,10 @@ impl Desk {
                 casebook.override_warning(staff, item)?;
                 Response::Recorded { seq: casebook.store().size().saturating_sub(1) }
             }
-            Request::Policy => Response::Policy { policy: self.policy.clone() },
+            Request::Policy => {
+                let forget_copy_after = casebook.copy_time();
+                Response::Policy { policy: Policy { forget_copy_after, ..self.policy.clone() } }
+            }
             Request::People => {
                 Response::Boxes { boxes: casebook.people(staff)?.into_iter().collect() }
             }

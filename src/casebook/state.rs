@@ -9,6 +9,7 @@ use jiff::ToSpan as _;
 use jiff::civil::Date;
 use minicbor::{Decode, Encode};
 
+use super::copies::Copies;
 use super::fetched::Mailboxes;
 use crate::case::notice::LOOKS_BACK;
 use crate::case::{self, Case, Event, Term};
@@ -76,6 +77,8 @@ pub struct CaseRecord {
     pub returned: u32,
     /// Whether it is one that machines' reports share, and no request.
     pub is_reports: bool,
+    /// Its copies of identity documents.
+    pub copies: Copies,
 }
 
 impl CaseRecord {
@@ -87,6 +90,7 @@ impl CaseRecord {
             outgoing: Vec::new(),
             returned: 0,
             is_reports: false,
+            copies: Copies::default(),
         }
     }
 
@@ -382,10 +386,11 @@ impl State {
             }
             _ => {}
         }
-        if let Some(record) = entry.case.and_then(|case| self.cases.get_mut(&case))
-            && let Some(event) = event(entry)
-        {
-            record.step(entry.minute, event);
+        if let Some(record) = entry.case.and_then(|case| self.cases.get_mut(&case)) {
+            if let Some(event) = event(entry) {
+                record.step(entry.minute, event);
+            }
+            record.copies.apply(entry, &record.case);
         }
     }
 

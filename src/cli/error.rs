@@ -448,6 +448,9 @@ fn of_keys(why: &str) -> Option<&'static str> {
     is_refusal.iter().any(|refusal| why == refusal.to_string()).then_some(hint)
 }
 
+/// What to do about words that tell what stands on an identity document.
+const WITHOUT_NUMBERS: &str = "say what agrees, without the numbers themselves";
+
 impl From<answers::Error> for Error {
     fn from(error: answers::Error) -> Self {
         let this = Self::new(error.to_string());
@@ -460,6 +463,7 @@ impl From<answers::Error> for Error {
             answers::Error::NoProof | answers::Error::NotAccepted(_) => this.hint(
                 "`kluis who CASE` shows what there is; --accept LEVEL there, or --proof here",
             ),
+            answers::Error::Told(_) => this.code(USAGE).hint(WITHOUT_NUMBERS),
             answers::Error::UnknownAddress(_) => this.hint(
                 "have them write from the address on file; or `kluis who CASE --accept` that level, \
                  with a reason if need be",
@@ -475,6 +479,11 @@ impl From<who::Error> for Error {
         let text = error.to_string();
         match error {
             who::Error::Client(error) => error.into(),
+            who::Error::Told(_) => Self::usage(text).hint(WITHOUT_NUMBERS),
+            who::Error::Enclosed => {
+                Self::usage(text).hint("`kluis show CASE` lists its parts: name the part")
+            }
+            who::Error::Several => Self::usage(text).hint("--item says which of them was checked"),
             who::Error::NotAccepted(_) => Self::new(text).hint(
                 "`kluis who CASE` says what to ask for; a reason behind --accept is kept with it",
             ),

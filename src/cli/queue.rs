@@ -304,6 +304,8 @@ mod tests {
             notices: (0, 0, 0),
             returned: 0,
             is_reports: false,
+            copies: Vec::new(),
+            checks: Vec::new(),
         }
     }
 

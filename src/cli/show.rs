@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::queue::{self, Closed};
 use super::session::{self, Connection};
+use super::who::copies;
 use super::{Error, Report, check, print, scanner};
 use crate::case::notice::Silence;
 use crate::casebook::detail::{ItemCard, ItemDetail, NoteSubject};
@@ -27,6 +28,7 @@ use crate::ids::{CaseId, ItemId};
 use crate::inbox::scan;
 use crate::letter::skeleton::Skeleton;
 use crate::letter::{self, Mailbox, Role, Scan};
+use crate::reply::Language;
 use crate::reply::openpgp::Certificate;
 use crate::request::deadline;
 use crate::staff::client::{self, CaseView, Client, ItemView, LetterView, NoteView, SealedItem};
@@ -118,10 +120,18 @@ impl Show {
             }
         }
         let page = Page { texts: &texts, numbers: self.numbers };
-        Ok(Report::new(
-            as_text(&case, &page, &notes, &closed),
-            as_json(&case, &page, &notes, &closed),
-        ))
+        let mut text = as_text(&case, &page, &notes, &closed);
+        let mut value = as_json(&case, &page, &notes, &closed);
+        (value["copies"], value["checked"]) = (json!([]), json!([]));
+        if copies::is_any(&case.card) {
+            let roster = client.roster()?.roster;
+            text.push('\n');
+            for (word, said) in copies::lines(&case.card, &roster, Language::En) {
+                let _ = writeln!(text, "{word:<7} {said}");
+            }
+            (value["copies"], value["checked"]) = copies::json(&case.card, &roster);
+        }
+        Ok(Report::new(text, value))
     }
 }
 

@@ -1,5 +1,5 @@
 //! What a running server takes anew on SIGHUP: the TLS certificate and its key, the smarthost's
-//! password, and whom checkpoints go to.
+//! password, whom checkpoints go to, and how long copies of identity documents are kept.
 //!
 //! No session ends for it; what begins afterwards takes what is new. Each part is judged by itself: a
 //! file that is wrong is named, and what it was to replace stays. What else changed in `kluis.toml`
@@ -10,11 +10,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use tokio::sync::Notify;
 use tokio_rustls::rustls::ServerConfig;
 use zeroize::Zeroizing;
 
 use super::Error;
 use crate::config::{Config, FILE, Outgoing as Way, SmtpTls};
+use crate::identity::policy::CopyTime;
 use crate::inbox::tls::Offered;
 use crate::reply::send::{Smarthost, Tls, Transport};
 use crate::secret::Secret;
@@ -27,6 +29,7 @@ pub struct Live {
     transport: RwLock<Arc<Transport>>,
     /// When each outsider took a checkpoint last, in minutes since 1970.
     taken: Mutex<BTreeMap<String, u64>>,
+    reloaded: Notify,
 }
 
 impl Live {
@@ -38,6 +41,7 @@ impl Live {
             tls: tls.transpose()?,
             transport: RwLock::new(Arc::new(transport(config)?)),
             taken: Mutex::default(),
+            reloaded: Notify::new(),
             config: Mutex::new(config.clone()),
         })
     }
@@ -55,6 +59,16 @@ impl Live {
     /// Whom checkpoints go to.
     pub(super) fn outsiders(&self) -> Vec<String> {
         self.config().checkpoints.to.clone()
+    }
+
+    /// How long copies of identity documents are kept once their case is decided.
+    pub(super) fn copy_time(&self) -> CopyTime {
+        self.config().identity.forget_copy_after
+    }
+
+    /// Done when something was taken anew.
+    pub(super) async fn reloaded(&self) {
+        self.reloaded.notified().await;
     }
 
     /// Notes that this outsider took a checkpoint in this minute since 1970.
@@ -113,14 +127,20 @@ impl Live {
                 next.outgoing.clone_from(&config.outgoing);
             }
         }
+        if next.identity.forget_copy_after != config.identity.forget_copy_after {
+            let after = next.identity.forget_copy_after;
+            tracing::info!(%after, "copies of identity documents are kept for another time");
+        }
         tracing::info!(outsiders = next.checkpoints.to.len(), "checkpoints go out");
         *config = next;
+        self.reloaded.notify_one();
     }
 }
 
 /// Of `read` takes what counts without a new start.
 fn take_over(config: &mut Config, read: &Config) {
     config.checkpoints.clone_from(&read.checkpoints);
+    config.identity.forget_copy_after = read.identity.forget_copy_after;
     if config.tls.is_some() && read.tls.is_some() {
         config.tls.clone_from(&read.tls);
     }

@@ -5,6 +5,7 @@
 //! stake. L4, a copy of an identity document, cannot be a rule: asking for one as a standing
 //! procedure is the offence itself (GBA 145/2022; AEPD PS/00003/2021). Pure.
 
+use std::fmt;
 use std::str::FromStr;
 
 use minicbor::{Decode, Encode};
@@ -123,6 +124,9 @@ pub struct Policy {
     /// For how many days an address is new.
     #[n(13)]
     pub new_address_days: u32,
+    /// How long a copy of an identity document is kept once its case is decided.
+    #[n(14)]
+    pub forget_copy_after: CopyTime,
 }
 
 impl Default for Policy {
@@ -142,7 +146,72 @@ impl Default for Policy {
             account: Level::L3,
             new_address: Level::L3,
             new_address_days: 30,
+            forget_copy_after: CopyTime::default(),
         }
+    }
+}
+
+/// How long a copy of an identity document is kept once its case is decided, in whole hours: no longer
+/// than it takes to see that something was overlooked (EDPB Guidelines 01/2022 no. 78).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Deserialize)]
+#[serde(try_from = "String")]
+#[cbor(transparent)]
+pub struct CopyTime(#[n(0)] u32);
+
+/// Hours that a copy may be kept at most: thirty days.
+const MOST_HOURS: u32 = 30 * 24;
+
+/// A time is written as hours or days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a time for copies: hours or days, \"0h\" to \"720h\", or \"0d\" to \"30d\"")]
+pub struct BadTime;
+
+impl CopyTime {
+    /// So many hours; none if that is too long.
+    #[must_use]
+    pub fn hours(hours: u32) -> Option<Self> {
+        (hours <= MOST_HOURS).then_some(Self(hours))
+    }
+
+    /// In minutes, the grain of the ledger.
+    #[must_use]
+    pub fn minutes(self) -> u64 {
+        u64::from(self.0) * 60
+    }
+}
+
+impl Default for CopyTime {
+    fn default() -> Self {
+        Self(72)
+    }
+}
+
+impl fmt::Display for CopyTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}h", self.0)
+    }
+}
+
+impl FromStr for CopyTime {
+    type Err = BadTime;
+
+    fn from_str(text: &str) -> Result<Self, BadTime> {
+        let (number, hours) = match (text.strip_suffix('h'), text.strip_suffix('d')) {
+            (Some(number), _) => (number, 1),
+            (_, Some(number)) => (number, 24),
+            _ => return Err(BadTime),
+        };
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let number: u32 = is_number.then(|| number.parse().ok()).flatten().ok_or(BadTime)?;
+        number.checked_mul(hours).and_then(Self::hours).ok_or(BadTime)
+    }
+}
+
+impl TryFrom<String> for CopyTime {
+    type Error = BadTime;
+
+    fn try_from(text: String) -> Result<Self, BadTime> {
+        text.parse()
     }
 }
 
@@ -206,6 +275,21 @@ mod tests {
             assert_eq!(right.word().parse(), Ok(right));
         }
         assert!(policy.asks_for_no_copy());
+    }
+
+    #[test]
+    fn the_time_of_a_copy_is_hours_or_days_and_thirty_days_at_most() {
+        assert_eq!(CopyTime::default().to_string().parse(), Ok(CopyTime(72)));
+        assert_eq!(CopyTime::default().minutes(), 72 * 60);
+        for (text, hours) in
+            [("0h", 0), ("0d", 0), ("1h", 1), ("3d", 72), ("720h", 720), ("30d", 720)]
+        {
+            assert_eq!(text.parse(), Ok(CopyTime(hours)), "{text}");
+        }
+        for text in ["", "h", "72", "721h", "31d", "-1h", "+1h", "1.5h", "1w", "4294967295d", " 1h"]
+        {
+            assert_eq!(text.parse::<CopyTime>(), Err(BadTime), "{text:?}");
+        }
     }
 
     #[test]

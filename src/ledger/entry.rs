@@ -205,7 +205,8 @@ pub enum Fact {
     /// A member had the national numbers of a letter shown.
     #[n(61)]
     NumbersShown,
-    /// An item looks like a copy of an identity document: it is forgotten after the decision.
+    /// An item is a copy of an identity document, or with a `count` of 0 none: the newest counts. A copy
+    /// is forgotten after the decision.
     #[n(65)]
     IdentityCopy,
     /// A member checked a copy of an identity document.
@@ -215,6 +216,9 @@ pub enum Fact {
     #[n(67)]
     Unmasked,
 }
+
+/// `count` of a [`Fact::IdentityCopy`] entry: a member says that the item is none. Absent where it is one.
+pub const NO_COPY: u64 = 0;
 
 /// `count` of a [`Fact::ServerKey`] entry: the key that signs checkpoints.
 pub const CHECKPOINT_KEY: u64 = 1;

@@ -13,6 +13,7 @@ use crate::casebook::Act;
 use crate::casebook::detail::{ItemDetail, NoteSubject};
 use crate::identity::Proof;
 use crate::identity::ladder::{self, Evidence, Kind, Level, NotAccepted};
+use crate::identity::numbers::told::{Told, told};
 use crate::identity::people;
 use crate::ids::{CaseId, ItemId};
 use crate::letter::{Item, Scan};
@@ -56,6 +57,9 @@ pub enum Error {
     /// Nobody accepted anything that shows who asks.
     #[error("nobody has accepted yet what shows who asks: nothing personal leaves")]
     NoProof,
+    /// The words of the evidence tell what is forgotten with a copy of an identity document.
+    #[error("the words of --proof hold {0}: they stay when the copy is forgotten")]
+    Told(Told),
     /// It would go to an address that is not on file, or not for long.
     #[error(
         "the answer would go to an address that is not on file, or not for long: that needs {0}"
@@ -149,6 +153,9 @@ fn proof(client: &mut Client, draft: &Draft, now: u64) -> Result<Proof, Error> {
     let Some((kind, words)) = &draft.proof else {
         return who::newest_proof(client, draft.case)?.ok_or(Error::NoProof);
     };
+    if let Some(what) = told(words) {
+        return Err(Error::Told(what));
+    }
     let by = (client.staff, now / 60);
     let evidence = [Evidence::of(*kind, Some(by.0), by.1)];
     let level = ladder::reached(&evidence);

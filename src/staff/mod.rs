@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod answers;
 pub mod client;
+pub mod copies;
 pub mod found;
 pub mod home;
 pub mod keys;

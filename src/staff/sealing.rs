@@ -5,6 +5,7 @@
 
 use std::num::NonZeroUsize;
 
+use crate::casebook::copies::{Check, Mark};
 use crate::casebook::detail::{
     ItemCard, ItemDetail, LetterDetail, NoteDetail, NoteSubject, to_bytes,
 };
@@ -31,7 +32,15 @@ impl Sealing {
     /// For an act on a case, sealed to this epoch.
     #[must_use]
     pub fn new(case: CaseId, act: Act, (epoch, public): (EpochId, EpochPublic)) -> Self {
-        let recording = Recording { case, act, boxes: Vec::new(), chunks: Vec::new(), mail: None };
+        let recording = Recording {
+            case,
+            act,
+            boxes: Vec::new(),
+            chunks: Vec::new(),
+            mail: None,
+            marks: Vec::new(),
+            check: None,
+        };
         Self { epoch, public, recording }
     }
 
@@ -44,6 +53,16 @@ impl Sealing {
     /// Adds the mail of an answer.
     pub fn mail(&mut self, mail: Vec<u8>) {
         self.recording.mail = Some(mail);
+    }
+
+    /// Says of items whether they are copies of identity documents.
+    pub fn marks(&mut self, items: &[ItemId], is_copy: bool) {
+        self.recording.marks.extend(items.iter().map(|&item| Mark { item, is_copy }));
+    }
+
+    /// Says that a copy of an identity document was checked: this item, if it is one of the case.
+    pub fn check(&mut self, item: Option<ItemId>) {
+        self.recording.check = Some(Check { item });
     }
 
     /// Adds a note.

@@ -7,11 +7,13 @@
 use std::fmt;
 
 use super::client::{CaseView, Client, Error as ClientError, LetterView, NoteView};
+use super::copies;
 use super::sealing::Sealing;
 use crate::casebook::detail::{ItemDetail, NoteSubject};
 use crate::casebook::{Act, same_address};
 use crate::identity::ladder::{self, Doubt, Evidence, Field, Kind, Level, NotAccepted, Proof};
 use crate::identity::next::{Found, Standing};
+use crate::identity::numbers::told::{Told, told};
 use crate::identity::people::{self, Match, People, Person};
 use crate::ids::{CaseId, ItemId};
 use crate::letter::{Finding, Role};
@@ -27,6 +29,20 @@ pub enum Error {
     /// The evidence does not do.
     #[error(transparent)]
     NotAccepted(#[from] NotAccepted),
+    /// The words tell what is forgotten with a copy of an identity document, and would stay.
+    #[error("the words hold {0}: they stay when the copy is forgotten")]
+    Told(Told),
+    /// An item that holds nothing by itself is no copy of anything.
+    #[error("an enclosed message is kept as its parts, and is no copy by itself")]
+    Enclosed,
+    /// Several copies are there, and it is not said which was checked.
+    #[error("the case has several copies of identity documents")]
+    Several,
+}
+
+/// Whether the words may stay.
+fn may_stay(words: &str) -> Result<(), Error> {
+    told(words).map_or(Ok(()), |what| Err(Error::Told(what)))
 }
 
 /// Who asks, as far as it shows.
@@ -271,19 +287,63 @@ pub fn newest_doubt(client: &mut Client, case: CaseId) -> Result<Option<Doubt>, 
 /// Records evidence that a member has, with words that say how. Gives the position of the entry.
 ///
 /// # Errors
-/// See [`Error`].
+/// See [`Error`]; nothing was recorded then.
 pub fn record(
     client: &mut Client,
     case: CaseId,
     (kind, fields): (Kind, Vec<Field>),
     words: &str,
     now: u64,
-) -> Result<u64, ClientError> {
+) -> Result<u64, Error> {
+    let sealing = evidence(client, case, (kind, fields), words, now)?;
+    Ok(client.record(sealing.finish())?)
+}
+
+/// Records that a copy of an identity document was checked: this item, else the only copy of the case,
+/// else one that never was in it. The item is a copy from now on, if nobody said so before. Gives the
+/// item and the position of the entry.
+///
+/// # Errors
+/// See [`Error`]; nothing was recorded then.
+pub fn record_id(
+    client: &mut Client,
+    case: &CaseView,
+    item: Option<ItemId>,
+    words: &str,
+    now: u64,
+) -> Result<(Option<ItemId>, u64), Error> {
+    let item = match (item, &copies::of(case)[..]) {
+        (Some(item), _) => Some(item),
+        (None, []) => None,
+        (None, [one]) => Some(*one),
+        (None, _) => return Err(Error::Several),
+    };
+    let mut sealing = evidence(client, case.card.case, (Kind::Id, Vec::new()), words, now)?;
+    let is_known = |item: &ItemId| {
+        case.card.copies.iter().any(|copy| copy.item == *item && copy.is_copy)
+            || copies::is_forgotten(case, *item)
+    };
+    if let Some(item) = item.filter(|item| !is_known(item)) {
+        sealing.marks(&copies::same_file(client, case, item)?, true);
+    }
+    sealing.check(item);
+    let position = client.record(sealing.finish())?;
+    Ok((item, position))
+}
+
+fn evidence(
+    client: &Client,
+    case: CaseId,
+    (kind, fields): (Kind, Vec<Field>),
+    words: &str,
+    now: u64,
+) -> Result<Sealing, Error> {
+    may_stay(words)?;
     let evidence = Evidence { fields, ..Evidence::of(kind, Some(client.staff), now / 60) };
     let attached = crate::casebook::detail::to_bytes(&evidence);
     let mut sealing = Sealing::new(case, Act::Evidence, client.sealing()?);
     sealing.note(NoteSubject::Evidence, words, None, attached);
-    client.record(sealing.finish())
+    Ok(sealing)
 }
 
 /// Accepts evidence at a level; needs a reason where it does not reach that. Gives the proof and the
@@ -298,6 +358,7 @@ pub fn accept(
     (level, reason): (Level, Option<&str>),
     now: u64,
 ) -> Result<(Proof, u64), Error> {
+    may_stay(reason.unwrap_or_default())?;
     let proof = ladder::accept(case, (client.staff, now / 60), evidence, level, reason)?;
     let position = keep(client, &proof)?;
     Ok((proof, position))
@@ -318,16 +379,12 @@ pub(super) fn keep(client: &mut Client, proof: &Proof) -> Result<u64, ClientErro
 ///
 /// # Errors
 /// See [`Error`].
-pub fn doubt(
-    client: &mut Client,
-    case: CaseId,
-    reason: &str,
-    now: u64,
-) -> Result<u64, ClientError> {
+pub fn doubt(client: &mut Client, case: CaseId, reason: &str, now: u64) -> Result<u64, Error> {
+    may_stay(reason)?;
     let attached = Doubt::note(case, client.staff, now / 60);
     let mut sealing = Sealing::new(case, Act::Doubt, client.sealing()?);
     sealing.note(NoteSubject::Doubt, reason, None, attached);
-    client.record(sealing.finish())
+    Ok(client.record(sealing.finish())?)
 }
 
 #[cfg(test)]

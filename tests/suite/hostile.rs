@@ -39,7 +39,15 @@ fn what_is_empty_or_too_long_is_refused_and_the_next_request_served() {
     let case = anna.queue(Filter::Open).expect("lists")[0].card.case;
     let size = server.casebook.store().size();
 
-    let nothing = |act| Recording { case, act, boxes: vec![], chunks: vec![], mail: None };
+    let nothing = |act| Recording {
+        case,
+        act,
+        boxes: vec![],
+        chunks: vec![],
+        mail: None,
+        marks: vec![],
+        check: None,
+    };
     let mut long = note(&mut anna, case);
     long.boxes[0].inner.sealed = vec![0; (64 << 20) + 1];
     for recording in [nothing(Act::Note), nothing(Act::OpenLetter), long] {

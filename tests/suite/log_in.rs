@@ -226,7 +226,15 @@ fn one_letter(world: &World, server: &crate::world::Server) -> (CaseId, ItemId, 
 }
 
 fn nothing_in(case: CaseId) -> Recording {
-    Recording { case, act: Act::Note, boxes: Vec::new(), chunks: Vec::new(), mail: None }
+    Recording {
+        case,
+        act: Act::Note,
+        boxes: Vec::new(),
+        chunks: Vec::new(),
+        mail: None,
+        marks: Vec::new(),
+        check: None,
+    }
 }
 
 #[test]

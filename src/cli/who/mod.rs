@@ -1,5 +1,6 @@
 //! Who asks: what shows it, what is missing, and what a member accepts of it.
 
+pub(super) mod copies;
 mod words;
 
 use clap::Args;
@@ -8,15 +9,18 @@ use serde_json::{Value, json};
 use super::answer::Spoken;
 use super::session::{self, Connection};
 use super::{Error, Report, case, print};
+use crate::casebook::CaseCard;
 use crate::identity::ladder::{Field, Kind, Level, Proof};
 use crate::identity::next::{Found, Step, next};
 use crate::identity::numbers::find::masked;
 use crate::identity::people::Person;
 use crate::identity::policy::{Policy, Right};
+use crate::ids::ItemId;
 use crate::ids::{CaseId, StaffId};
 use crate::keys::roster::Roster;
 use crate::reply::{Language, copy};
 use crate::staff::client::Client;
+use crate::staff::copies as who_copies;
 use crate::staff::who::{self, Asker};
 use words::Say;
 
@@ -25,13 +29,19 @@ use words::Say;
 /// Opens the list of people on file and the texts of the case, each a look in the ledger. Nothing is
 /// decided by itself: --accept makes what there is a proof, which `kluis answer` wants. Details are
 /// compared that are on file anyway, never digits of a national number. No copy of an identity document
-/// is asked for as a rule; one that came may be used, and is forgotten then (`kluis forget`).
+/// is asked for as a rule; one that came may be used. It is forgotten by itself once the case is decided
+/// and the time of the policy is over (`forget_copy_after`, 72 hours unless the settings say otherwise);
+/// `kluis forget` does it before. What stays is who checked it, and when.
+///
+/// Which items are copies the reader of pictures says, or you do: --copy ITEM says that one is, --no-copy
+/// ITEM and why that one is none, and stays. Every other item of the case that is the same file counts as
+/// that one. The newest word counts.
 ///
 /// A copy can be asked for where a doubt was written down with its reason (--doubt): --copy-letter then
 /// prints the text, with what to black out.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  kluis who K-7F3Q-9M2X --right access\n  kluis who K-7F3Q-9M2X --record challenge the code came back by text message\n  kluis who K-7F3Q-9M2X --record match --field birth-date --field client said by telephone\n  kluis who K-7F3Q-9M2X --accept L3\n  kluis who K-7F3Q-9M2X --doubt two people of this name wrote within an hour\n\nKinds of evidence:\n  address     the letter came, authenticated, from the address on file (found by itself)\n  challenge   a code sent to a contact on file came back\n  match       details that are on file agree: birth-date, client, start-date\n  signature   a signature with a key known to be theirs (eID, itsme, OpenPGP, S/MIME)\n  in-person   the person was there (also: seen)\n  id          a masked copy of an identity document agrees\n  checkdoc    Checkdoc was asked about the document, and has no hit\n  other       something else, which the words explain"
+    after_help = "Example:\n  kluis who K-7F3Q-9M2X --right access\n  kluis who K-7F3Q-9M2X --record challenge the code came back by text message\n  kluis who K-7F3Q-9M2X --record match --field birth-date --field client said by telephone\n  kluis who K-7F3Q-9M2X --record id --item 1f0a33c2 name and birth date agree\n  kluis who K-7F3Q-9M2X --no-copy 1f0a33c2 a payslip\n  kluis who K-7F3Q-9M2X --accept L3\n  kluis who K-7F3Q-9M2X --doubt two people of this name wrote within an hour\n\nKinds of evidence:\n  address     the letter came, authenticated, from the address on file (found by itself)\n  challenge   a code sent to a contact on file came back\n  match       details that are on file agree: birth-date, client, start-date\n  signature   a signature with a key known to be theirs (eID, itsme, OpenPGP, S/MIME)\n  in-person   the person was there (also: seen)\n  id          a masked copy of an identity document agrees\n  checkdoc    Checkdoc was asked about the document, and has no hit\n  other       something else, which the words explain"
 )]
 pub(super) struct Who {
     /// The case number
@@ -52,6 +62,15 @@ pub(super) struct Who {
     /// Write down that you doubt who asks; the words say why
     #[arg(long, conflicts_with = "copy_letter")]
     doubt: bool,
+    /// With --record id: which item was checked; else the only copy of the case
+    #[arg(long, value_name = "ITEM", requires = "record")]
+    item: Option<String>,
+    /// Say that an item is a copy of an identity document, which is forgotten after the decision
+    #[arg(long, value_name = "ITEM", conflicts_with_all = ["record", "accept", "doubt", "copy_letter", "no_copy"])]
+    copy: Option<String>,
+    /// Say that an item is no copy of an identity document; the words say what it is
+    #[arg(long, value_name = "ITEM", conflicts_with_all = ["record", "accept", "doubt", "copy_letter"])]
+    no_copy: Option<String>,
     /// Print the letter that asks for a masked copy: only after --doubt
     #[arg(long)]
     copy_letter: bool,
@@ -70,13 +89,15 @@ impl Who {
     /// # Errors
     /// See [`Error`].
     pub(super) fn run(self) -> Result<Report, Error> {
-        let takes_words = self.record.is_some() || self.accept.is_some() || self.doubt;
+        let is_mark = self.copy.is_some() || self.no_copy.is_some();
+        let takes_words = self.record.is_some() || self.accept.is_some() || self.doubt || is_mark;
         if !takes_words && !self.words.is_empty() {
-            return Err(Error::usage("words without --record, --accept or --doubt")
+            return Err(Error::usage("words without --record, --accept, --doubt or --no-copy")
                 .hint("`kluis note` remembers something by itself"));
         }
-        let words = match self.accept {
-            Some(_) if self.words.is_empty() => String::new(),
+        let is_silent = self.accept.is_some() || self.copy.is_some();
+        let words = match is_silent {
+            true if self.words.is_empty() => String::new(),
             _ if takes_words => case::said(&self.words)?,
             _ => String::new(),
         };
@@ -92,15 +113,22 @@ impl Who {
             }
             Some(_) => {}
         }
+        if self.item.is_some() && self.record != Some(Kind::Id) {
+            return Err(Error::usage("--item goes with --record id alone")
+                .hint("it says which copy of an identity document was checked"));
+        }
         let mut client = self.connection.open()?;
         if let Some(kind) = self.record {
+            if kind == Kind::Id {
+                let start = self.item.as_deref();
+                return record_id(&mut client, self.case, start, &words);
+            }
             let evidence = (kind, self.fields);
             let position = who::record(&mut client, self.case, evidence, &words, session::now())?;
-            let mut done = format!("recorded: {}", kind.word());
-            if kind == Kind::Id {
-                done.push_str("; forget the copy now (`kluis forget`), it is not needed any more");
-            }
-            return Ok(done_report(self.case, &done, position));
+            return Ok(done_report(self.case, &format!("recorded: {}", kind.word()), position));
+        }
+        if let Some(start) = self.copy.as_ref().or(self.no_copy.as_ref()) {
+            return mark(&mut client, self.case, start, self.copy.is_some(), &words);
         }
         if self.doubt {
             let position = who::doubt(&mut client, self.case, &words, session::now())?;
@@ -130,9 +158,53 @@ impl Who {
         };
         let needs: Vec<Need> = rights.iter().map(|right| need(*right, &policy, &asker)).collect();
         let roster = client.roster()?.roster;
-        let text = as_text(&asker, &needs, &roster, language);
-        Ok(Report::new(text, as_json(&asker, &needs, &roster)))
+        let card = &view.card;
+        let text = as_text(&asker, card, &needs, &roster, language);
+        Ok(Report::new(text, as_json(&asker, card, &needs, &roster)))
     }
+}
+
+/// Records that a copy was checked.
+fn record_id(
+    client: &mut Client,
+    case: CaseId,
+    start: Option<&str>,
+    words: &str,
+) -> Result<Report, Error> {
+    let view = client.case(case)?;
+    let item = start.map(|start| session::item_of(&view, start)).transpose()?;
+    let (item, position) = who::record_id(client, &view, item, words, session::now())?;
+    let done = match item {
+        None => "recorded: id".to_owned(),
+        Some(item) => {
+            let item = print::brief(&item);
+            format!("recorded: id, of {item}, which is forgotten by itself after the decision")
+        }
+    };
+    let mut report = done_report(case, &done, position);
+    report.json[0]["item"] = json!(item.map(|item| item.to_string()));
+    Ok(report)
+}
+
+/// Says that an item is a copy, or none.
+fn mark(
+    client: &mut Client,
+    case: CaseId,
+    start: &str,
+    is_copy: bool,
+    words: &str,
+) -> Result<Report, Error> {
+    let view = client.case(case)?;
+    let item = session::item_of(&view, start)?;
+    let (items, position) = who_copies::mark(client, &view, item, is_copy, words)?;
+    let named: Vec<String> = items.iter().map(print::brief).collect();
+    let done = match is_copy {
+        true => format!("forgotten by itself after the decision: {}", named.join(" ")),
+        false => format!("no copy of an identity document: {}", named.join(" ")),
+    };
+    let mut report = done_report(case, &done, position);
+    report.json[0]["items"] = items.iter().map(ItemId::to_string).collect();
+    Ok(report)
 }
 
 fn done_report(case: CaseId, done: &str, position: u64) -> Report {
@@ -203,7 +275,13 @@ fn member(roster: &Roster, staff: StaffId) -> String {
     known.map_or_else(|| format!("member {}", staff.0), |member| member.name.clone())
 }
 
-fn as_text(asker: &Asker, needs: &[Need], roster: &Roster, language: Language) -> String {
+fn as_text(
+    asker: &Asker,
+    card: &CaseCard,
+    needs: &[Need],
+    roster: &Roster,
+    language: Language,
+) -> String {
     let mut lines = vec![asker.case.to_string()];
     let say = |say: Say| words::say(say, language);
     let mut line = |word: Say, value: &str| {
@@ -273,6 +351,9 @@ fn as_text(asker: &Asker, needs: &[Need], roster: &Roster, language: Language) -
         let by = member(roster, doubt.by());
         line(Say::Doubt, &format!("{by}, {}: {}", print::moment(doubt.minute()), reason.expose()));
     }
+    for (word, said) in copies::lines(card, roster, language) {
+        lines.push(format!("  {word:<13} {said}"));
+    }
     lines.push(String::new());
     for need in needs {
         let state = if need.is_accepted {
@@ -323,7 +404,8 @@ fn evidence(kind: Kind, fields: &[Field], language: Language) -> String {
     format!("{word} ({})", fields.join(", "))
 }
 
-fn as_json(asker: &Asker, needs: &[Need], roster: &Roster) -> Value {
+fn as_json(asker: &Asker, card: &CaseCard, needs: &[Need], roster: &Roster) -> Value {
+    let (copies, checks) = copies::json(card, roster);
     let evidence = |one: &crate::identity::ladder::Evidence| {
         json!({
             "kind": one.kind.word(),
@@ -378,6 +460,8 @@ fn as_json(asker: &Asker, needs: &[Need], roster: &Roster) -> Value {
         "reaches": asker.reached().to_string(),
         "accepted": asker.proofs.iter().map(proof).collect::<Vec<_>>(),
         "doubts": doubts.collect::<Vec<_>>(),
+        "copies": copies,
+        "checked": checks,
         "rights": needs.iter().map(|need| json!({
             "right": need.right.word(),
             "needs": need.level.to_string(),

@@ -35,6 +35,14 @@ pub(super) enum Say {
     NothingNeeded,
     IsAccepted,
     NoCopy,
+    Copy,
+    CopyWaits,
+    CopyGoes,
+    CopyHeld,
+    CopyGone,
+    NotACopy,
+    Checked,
+    CheckedBy,
 }
 
 /// Dutch, French, German, English.
@@ -143,6 +151,44 @@ pub(super) fn say(say: Say, language: Language) -> &'static str {
             "Une copie de la carte d'identité n'est pas nécessaire. S'il en est venu une, utilisez-la puis oubliez-la.",
             "Eine Ausweiskopie ist nicht nötig. Kam eine, so wird sie benutzt und dann vergessen.",
             "No copy of an identity card is needed. One that came is used, and then forgotten.",
+        ],
+        Say::Copy => ["kopie", "copie", "Kopie", "copy"],
+        Say::CopyWaits => [
+            "{item} is een identiteitsbewijs: wordt na de beslissing vanzelf vergeten",
+            "{item} est une pièce d'identité : oubliée d'elle-même après la décision",
+            "{item} ist ein Ausweis: wird nach der Entscheidung von selbst vergessen",
+            "{item} is an identity document: forgotten by itself after the decision",
+        ],
+        Say::CopyGoes => [
+            "{item} is een identiteitsbewijs: wordt vanzelf vergeten op {date}",
+            "{item} est une pièce d'identité : oubliée d'elle-même le {date}",
+            "{item} ist ein Ausweis: wird von selbst vergessen am {date}",
+            "{item} is an identity document: forgotten by itself on {date}",
+        ],
+        Say::CopyHeld => [
+            "{item} is een identiteitsbewijs: blijft zolang het dossier bewaard moet blijven",
+            "{item} est une pièce d'identité : reste tant que le dossier doit être conservé",
+            "{item} ist ein Ausweis: bleibt, solange der Fall aufbewahrt werden muss",
+            "{item} is an identity document: stays as long as the legal hold is on the case",
+        ],
+        Say::CopyGone => [
+            "{item} was een identiteitsbewijs: vergeten op {date}",
+            "{item} était une pièce d'identité : oubliée le {date}",
+            "{item} war ein Ausweis: vergessen am {date}",
+            "{item} was an identity document: forgotten on {date}",
+        ],
+        Say::NotACopy => [
+            "{item} is geen identiteitsbewijs",
+            "{item} n'est pas une pièce d'identité",
+            "{item} ist kein Ausweis",
+            "{item} is no identity document",
+        ],
+        Say::Checked => ["nagekeken", "vérifiée", "geprüft", "checked"],
+        Say::CheckedBy => [
+            "identiteitsbewijs nagekeken door {member}, {date}",
+            "pièce d'identité vérifiée par {member}, {date}",
+            "Ausweis geprüft von {member}, {date}",
+            "identity document checked by {member}, {date}",
         ],
     };
     of(words, language)

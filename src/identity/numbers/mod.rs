@@ -12,6 +12,7 @@
 
 pub mod find;
 pub mod national;
+pub mod told;
 
 use thiserror::Error;
 

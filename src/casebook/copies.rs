@@ -1,0 +1,279 @@
+//! Copies of identity documents: which items are one, until when they are kept, and that they go.
+//!
+//! The confined reader says so of an item when it comes, or a member does, and a member can say that it is
+//! none: the newest counts. Once the case is decided the copy has the time of the policy left; then the
+//! server forgets it by itself, with what it was taken out of. A legal hold stops that. What stays is
+//! who checked it, and when.
+
+use minicbor::{Decode, Encode};
+
+use super::record::Recording;
+use super::state::State;
+use super::{Act, Casebook, Error, lock};
+use crate::case::{self, Approval, Case};
+use crate::identity::policy::CopyTime;
+use crate::ids::{CaseId, ItemId, LetterId, StaffId};
+use crate::lab;
+use crate::ledger::entry::{Entry, Fact, NO_COPY};
+use crate::store::Batch;
+use crate::vault::seal::Kind;
+
+/// What the ledger says of an item that is, or was said to be, a copy of an identity document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyRecord {
+    /// The item.
+    pub item: ItemId,
+    /// Its letter.
+    pub letter: LetterId,
+    /// Whether the newest word about it is that it is one.
+    pub is_copy: bool,
+    /// Whose word that is; none if it is the confined reader's.
+    pub by: Option<StaffId>,
+    /// When its time began, in minutes since 1970: once it was there and the case was decided.
+    pub since: Option<u64>,
+    /// When it was forgotten.
+    pub forgotten: Option<u64>,
+}
+
+/// That a member checked a copy of an identity document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckRecord {
+    /// Who.
+    pub staff: StaffId,
+    /// When, in minutes since 1970.
+    pub minute: u64,
+    /// Which item it was, if it was one of the case.
+    pub item: Option<ItemId>,
+}
+
+/// What the ledger says of the copies of one case.
+#[derive(Clone, Debug, Default)]
+pub struct Copies {
+    /// The items, in the order in which something was said of them first.
+    pub items: Vec<CopyRecord>,
+    /// The checks, oldest first.
+    pub checks: Vec<CheckRecord>,
+}
+
+impl Copies {
+    /// Takes one entry of the case in, which now stands like this.
+    pub(super) fn apply(&mut self, entry: &Entry, case: &Case) {
+        match entry.kind {
+            Fact::IdentityCopy => self.mark(entry, case),
+            Fact::IdentityChecked => {
+                let check = |staff| CheckRecord { staff, minute: entry.minute, item: entry.item };
+                self.checks.extend(entry.staff.map(check));
+            }
+            // An answer leaves only where somebody accepted who asks.
+            Fact::Decided | Fact::Answered | Fact::Closed => {
+                for copy in self.items.iter_mut().filter(|copy| copy.is_copy) {
+                    copy.since.get_or_insert(entry.minute);
+                }
+            }
+            Fact::Forgotten => {
+                let copy = self.items.iter_mut().find(|copy| Some(copy.item) == entry.item);
+                if let Some(copy) = copy {
+                    copy.forgotten.get_or_insert(entry.minute);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn mark(&mut self, entry: &Entry, case: &Case) {
+        let (Some(item), Some(letter)) = (entry.item, entry.letter) else { return };
+        let is_copy = entry.count != Some(NO_COPY);
+        // An answer of before may have asked for it: only what is decided by now starts its time.
+        let is_decided = case.decided.is_some() || case.closed.is_some();
+        let since = (is_copy && is_decided).then_some(entry.minute);
+        match self.items.iter_mut().find(|copy| copy.item == item) {
+            // To say it again gives it no more time.
+            Some(copy) if copy.is_copy && is_copy => copy.by = entry.staff,
+            Some(copy) => (copy.is_copy, copy.by, copy.since) = (is_copy, entry.staff, since),
+            None => {
+                let by = entry.staff;
+                let forgotten = None;
+                self.items.push(CopyRecord { item, letter, is_copy, by, since, forgotten });
+            }
+        }
+    }
+}
+
+/// What a member says of an item: that it is a copy of an identity document, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Mark {
+    /// The item.
+    #[n(0)]
+    pub item: ItemId,
+    /// Whether it is one.
+    #[n(1)]
+    pub is_copy: bool,
+}
+
+/// That a member checked a copy of an identity document: an item of the case, or one that never was in
+/// it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Check {
+    /// Which item.
+    #[n(0)]
+    pub item: Option<ItemId>,
+}
+
+/// A copy in a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct CopyCard {
+    /// The item.
+    #[n(0)]
+    pub item: ItemId,
+    /// Whether the newest word about it is that it is one.
+    #[n(1)]
+    pub is_copy: bool,
+    /// Whose word that is; none if it is the confined reader's.
+    #[n(2)]
+    pub by: Option<StaffId>,
+    /// When it is forgotten by itself, in minutes since 1970, unless a hold is on the case; none if the
+    /// case is not decided.
+    #[n(3)]
+    pub due: Option<u64>,
+    /// When it was forgotten.
+    #[n(4)]
+    pub forgotten: Option<u64>,
+}
+
+/// A check in a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct CheckCard {
+    /// Who.
+    #[n(0)]
+    pub staff: StaffId,
+    /// When, in minutes since 1970.
+    #[n(1)]
+    pub minute: u64,
+    /// Which item it was, if it was one of the case.
+    #[n(2)]
+    pub item: Option<ItemId>,
+}
+
+impl Casebook {
+    /// From now on copies are kept so long once their case is decided.
+    pub fn keep_copies_for(&self, time: CopyTime) {
+        *lock(&self.copy_time) = time;
+    }
+
+    /// How long copies are kept once their case is decided.
+    pub(super) fn copy_time(&self) -> CopyTime {
+        *lock(&self.copy_time)
+    }
+
+    /// Forgets copies whose time is over, each with what it was taken out of, and what was taken out of
+    /// it. Gives how many boxes. The turn is held.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(super) fn forget_copies(&self) -> Result<usize, Error> {
+        let approval = Approval::identity_checked();
+        let due = due(&self.state(), self.clock.minutes(), self.copy_time(), &approval);
+        let mut count = 0;
+        for (case, items) in due {
+            let records = self.to_forget(case, &approval, &items)?;
+            if !records.is_empty() {
+                self.drop_keys(&records, &approval)?;
+                lab::step("copies:forgotten");
+            }
+            count += records.len();
+        }
+        if count > 0 {
+            tracing::info!(boxes = count, "copies of identity documents were forgotten");
+        }
+        Ok(count)
+    }
+
+    /// The copies of a case and the checks of them, as a listing has them.
+    pub(super) fn copy_cards(&self, copies: &Copies) -> (Vec<CopyCard>, Vec<CheckCard>) {
+        let minutes = self.copy_time().minutes();
+        let cards = copies.items.iter().map(|copy| CopyCard {
+            item: copy.item,
+            is_copy: copy.is_copy,
+            by: copy.by,
+            due: copy.since.map(|since| since.saturating_add(minutes)),
+            forgotten: copy.forgotten,
+        });
+        let checks = copies.checks.iter();
+        let checks =
+            checks.map(|&CheckRecord { staff, minute, item }| CheckCard { staff, minute, item });
+        (cards.collect(), checks.collect())
+    }
+
+    /// Whether what a recording says of copies belongs to it and to its case.
+    pub(super) fn marks_fit(&self, recording: &Recording) -> Result<(), Error> {
+        let fits = match recording.act {
+            Act::Copy => !recording.marks.is_empty() && recording.check.is_none(),
+            Act::Evidence => recording.marks.is_empty() || recording.check.is_some(),
+            _ => recording.marks.is_empty() && recording.check.is_none(),
+        };
+        if !fits {
+            return Err(Error::Malformed("what it says of copies does not belong here"));
+        }
+        let state = self.state();
+        let is_forgotten = |item: ItemId| {
+            let record =
+                state.boxed(Kind::Item, item).filter(|record| record.case == recording.case);
+            record.map(|record| record.forgotten).ok_or(Error::Unknown("item"))
+        };
+        for mark in &recording.marks {
+            if is_forgotten(mark.item)? {
+                return Err(Error::Malformed("the item was forgotten"));
+            }
+        }
+        recording
+            .check
+            .and_then(|check| check.item)
+            .map_or(Ok(()), |item| is_forgotten(item).map(drop))
+    }
+
+    /// Enters what a recording says of copies.
+    pub(super) fn add_marks(&self, batch: &mut Batch, staff: StaffId, recording: &Recording) {
+        let state = self.state();
+        let entry = |kind: Fact, item: Option<ItemId>, count: Option<u64>| {
+            let record = item.and_then(|item| state.boxed(Kind::Item, item));
+            Entry {
+                case: Some(recording.case),
+                letter: record.map(|record| record.place.letter),
+                item,
+                staff: Some(staff),
+                count,
+                ..self.entry(kind)
+            }
+        };
+        let marks = recording.marks.iter();
+        batch.entries.extend(marks.map(|mark| {
+            let count = (!mark.is_copy).then_some(NO_COPY);
+            entry(Fact::IdentityCopy, Some(mark.item), count)
+        }));
+        let check = recording.check.iter();
+        batch.entries.extend(check.map(|check| entry(Fact::IdentityChecked, check.item, None)));
+    }
+}
+
+/// The copies whose time is over, by case; none of a case under a legal hold.
+fn due(state: &State, now: u64, time: CopyTime, approval: &Approval) -> Vec<(CaseId, Vec<ItemId>)> {
+    let mut due = Vec::new();
+    for (&case, known) in &state.cases {
+        let is_due = |copy: &&CopyRecord| {
+            let is_over =
+                copy.since.is_some_and(|since| now >= since.saturating_add(time.minutes()));
+            let record = state.boxed(Kind::Item, copy.item);
+            copy.is_copy && is_over && record.is_some_and(|r| r.case == case && !r.forgotten)
+        };
+        let items: Vec<ItemId> =
+            known.copies.items.iter().filter(is_due).map(|copy| copy.item).collect();
+        if !items.is_empty() && case::may_forget(&known.case, approval).is_ok() {
+            due.push((case, items));
+        }
+    }
+    due
+}

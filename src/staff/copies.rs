@@ -1,0 +1,107 @@
+//! Copies of identity documents, as a member names them: which items of a case are one, and what else is
+//! the same file.
+//!
+//! The server cannot tell that two items are equal. Whoever says of one that it is a copy means each of
+//! them: the others of that size are opened here and compared, each a look in the ledger.
+
+use super::client::{CaseView, Client, Error as ClientError};
+use super::sealing::Sealing;
+use crate::casebook::Act;
+use crate::casebook::detail::NoteSubject;
+use crate::identity::numbers::told::told;
+use crate::ids::ItemId;
+use crate::letter::Role;
+use crate::staff::who::Error;
+
+/// The steps of the padded size by which items are compared that may be the same file: the same bytes
+/// come as they are, or in base 64.
+const STEPS: u8 = 1;
+
+/// The copies of a case, those that are still there; of a case that has none, those that were forgotten.
+#[must_use]
+pub fn of(case: &CaseView) -> Vec<ItemId> {
+    let copies = || case.card.copies.iter().filter(|copy| copy.is_copy);
+    let there: Vec<ItemId> =
+        copies().filter(|copy| !is_forgotten(case, copy.item)).map(|copy| copy.item).collect();
+    if there.is_empty() { copies().map(|copy| copy.item).collect() } else { there }
+}
+
+/// Whether an item was forgotten.
+#[must_use]
+pub fn is_forgotten(case: &CaseView, item: ItemId) -> bool {
+    let mut items = case.letters.iter().flat_map(|letter| &letter.card.items);
+    items.any(|(id, _, is_forgotten)| *id == item && *is_forgotten)
+}
+
+/// The items of the case that hold the same file as this one, itself first.
+///
+/// # Errors
+/// See [`Error`]; [`Error::Enclosed`] if it holds nothing by itself.
+pub fn same_file(client: &mut Client, case: &CaseView, item: ItemId) -> Result<Vec<ItemId>, Error> {
+    let content = match client.look(&[item])?.pop() {
+        Some(view) => view.content(),
+        None => return Err(ClientError::Unexpected.into()),
+    };
+    if content.is_empty() {
+        return Err(Error::Enclosed);
+    }
+    let digest = blake3::hash(&content);
+    drop(content);
+    let mut same = vec![item];
+    for other in candidates(case, item) {
+        match client.look(&[other]) {
+            Ok(views) => {
+                let is_same =
+                    |view: &super::client::ItemView| blake3::hash(&view.content()) == digest;
+                same.extend(views.iter().filter(|view| is_same(view)).map(|view| view.id));
+            }
+            // What does not open is no copy that anybody could see.
+            Err(ClientError::Vault(_) | ClientError::Forgotten) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(same)
+}
+
+/// Items of about the same size that are no text of a letter and no skeleton.
+fn candidates(case: &CaseView, item: ItemId) -> Vec<ItemId> {
+    let size = case.letters.iter().flat_map(|letter| &letter.card.items);
+    let size = size.clone().find(|(id, ..)| *id == item).map_or(0, |(_, size, _)| *size);
+    let mut found = Vec::new();
+    for letter in &case.letters {
+        let Some(detail) = &letter.detail else { continue };
+        let is_attached =
+            |id: ItemId| detail.items.iter().any(|card| card.id == id && card.role != Role::Body);
+        let items = letter.card.items.iter();
+        let alike = items.filter(|(id, bucket, is_forgotten)| {
+            *id != item && !is_forgotten && bucket.abs_diff(size) <= STEPS && is_attached(*id)
+        });
+        found.extend(alike.map(|(id, ..)| *id));
+    }
+    found
+}
+
+/// Says of an item, and of every other that is the same file, that it is a copy of an identity document,
+/// or none; with words that say why, if there are any. Gives the items and the position of the entry.
+///
+/// # Errors
+/// See [`Error`]; nothing was recorded then.
+pub fn mark(
+    client: &mut Client,
+    case: &CaseView,
+    item: ItemId,
+    is_copy: bool,
+    words: &str,
+) -> Result<(Vec<ItemId>, u64), Error> {
+    if let Some(what) = told(words) {
+        return Err(Error::Told(what));
+    }
+    let items = same_file(client, case, item)?;
+    let mut sealing = Sealing::new(case.card.case, Act::Copy, client.sealing()?);
+    sealing.marks(&items, is_copy);
+    if !words.is_empty() {
+        sealing.note(NoteSubject::Copy, words, None, Vec::new());
+    }
+    let position = client.record(sealing.finish())?;
+    Ok((items, position))
+}
