@@ -466,18 +466,67 @@ fn national_numbers_are_masked_wherever_staff_read_until_they_ask_and_the_ledger
     assert_eq!(desk.facts(None, "numbers shown"), 1, "where there is none nothing is entered");
 }
 
-/// Words for an identity document or a copy of one, and what says that none is wanted.
-const DOCUMENT: [&str; 6] =
-    ["identiteitskaart", "carte d'identité", "Personalausweis", "identity card", "kopie", "copie"];
-const NOT_WANTED: [&str; 5] =
-    ["hoeft geen", "pas nécessaire", "brauchen Sie nicht", "need not", "toch"];
+/// Words for an identity document or a copy of one, in small letters, and what says that none is wanted.
+const DOCUMENT: [&str; 22] = [
+    "identiteitskaart",
+    "identiteitsbewijs",
+    "identiteitsdocument",
+    "paspoort",
+    "rijbewijs",
+    "kaart",
+    "kopie",
+    "carte",
+    "pièce d'identité",
+    "document d'identité",
+    "passeport",
+    "permis",
+    "copie",
+    "ausweis",
+    "reisepass",
+    "führerschein",
+    "identity",
+    "passport",
+    "licence",
+    "id card",
+    "copy",
+    "scan",
+];
+const NOT_WANTED: [&str; 7] = [
+    "hoeft geen",
+    "hebt u er toch",
+    "pas nécessaire",
+    "pas besoin",
+    "brauchen sie nicht",
+    "you need not",
+    "if you did send one",
+];
 
 /// The sentences of a letter that ask for a document.
-fn asks_for_a_document(text: &str) -> Vec<&str> {
-    let sentences = text.split(['.', '\n', '?']);
-    let names_one = |sentence: &&str| DOCUMENT.iter().any(|word| sentence.contains(word));
-    let is_unwanted = |sentence: &&str| NOT_WANTED.iter().any(|word| sentence.contains(word));
+fn asks_for_a_document(text: &str) -> Vec<String> {
+    let text = text.to_lowercase();
+    let sentences = text.split(['.', '\n', '?', '!']).map(str::to_owned);
+    let names_one = |sentence: &String| DOCUMENT.iter().any(|word| sentence.contains(word));
+    let is_unwanted = |sentence: &String| NOT_WANTED.iter().any(|word| sentence.contains(word));
     sentences.filter(names_one).filter(|sentence| !is_unwanted(sentence)).collect()
+}
+
+#[test]
+fn a_sentence_that_asks_for_a_copy_is_found_however_it_is_put() {
+    for asks in [
+        "Stuur ons een kopie van uw identiteitskaart.",
+        "Mogen wij een scan van uw paspoort?",
+        "Joignez une copie de votre pièce d'identité",
+        "Veuillez présenter votre carte d'identité",
+        "Bitte schicken Sie uns Ihren Personalausweis.",
+        "Eine Ausweiskopie genügt!",
+        "Please send a copy of your passport",
+        "An ID card will do",
+    ] {
+        assert_eq!(asks_for_a_document(asks).len(), 1, "{asks}");
+    }
+    for other in ["U hoeft geen kopie van uw identiteitskaart te sturen.", "Wij antwoorden u."] {
+        assert!(asks_for_a_document(other).is_empty(), "{other}");
+    }
 }
 
 #[test]
@@ -496,7 +545,7 @@ fn no_letter_of_ours_asks_for_a_copy_but_the_one_that_a_doubt_leads_to() {
         }
     }
     for notice in letters.iter().filter(|(path, _)| path.ends_with("/notice.txt")) {
-        let says = NOT_WANTED.iter().any(|word| notice.1.contains(word));
+        let says = NOT_WANTED.iter().any(|word| notice.1.to_lowercase().contains(word));
         assert!(says, "{} says that none is needed", notice.0);
     }
     // Whoever prints that letter has a doubt in hand.
