@@ -13,7 +13,6 @@ use super::{Act, Casebook, Error, lock};
 use crate::case::{self, Approval, Case};
 use crate::identity::policy::CopyTime;
 use crate::ids::{CaseId, ItemId, LetterId, StaffId};
-use crate::lab;
 use crate::ledger::entry::{Entry, Fact, NO_COPY};
 use crate::store::Batch;
 use crate::vault::seal::Kind;
@@ -182,7 +181,6 @@ impl Casebook {
             let records = self.to_forget(case, &approval, &items)?;
             if !records.is_empty() {
                 self.drop_keys(&records, &approval)?;
-                lab::step("copies:forgotten");
             }
             count += records.len();
         }
@@ -276,4 +274,122 @@ fn due(state: &State, now: u64, time: CopyTime, approval: &Approval) -> Vec<(Cas
         }
     }
     due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::{Event, Term, step};
+    use jiff::civil::date;
+
+    /// A case with one item, and what is entered of it, minute by minute.
+    struct Story {
+        case: Case,
+        copies: Copies,
+        item: ItemId,
+        letter: LetterId,
+        minute: u64,
+    }
+
+    impl Story {
+        fn new() -> Self {
+            let case = Case::open(CaseId::random(), Term::of(date(2026, 11, 2)));
+            let (item, letter) = (ItemId::random(), LetterId::random());
+            Self { case, copies: Copies::default(), item, letter, minute: 0 }
+        }
+
+        fn entry(mut self, kind: Fact, staff: Option<StaffId>, count: Option<u64>) -> Self {
+            self.minute += 10;
+            let entry = Entry {
+                case: Some(self.case.id),
+                letter: Some(self.letter),
+                item: Some(self.item),
+                staff,
+                count,
+                ..Entry::new(kind, self.minute)
+            };
+            let event = match kind {
+                Fact::Decided => Some(Event::Decided),
+                Fact::Answered => Some(Event::Answered),
+                Fact::Closed => Some(Event::Closed),
+                Fact::LetterReceived => Some(Event::Reopened(Term::of(date(2026, 12, 2)))),
+                _ => None,
+            };
+            if let Some(event) = event {
+                self.case = step(self.case.clone(), date(2026, 11, 3), event);
+            }
+            self.copies.apply(&entry, &self.case);
+            self
+        }
+
+        /// The reader of pictures says that it is one.
+        fn seen(self) -> Self {
+            self.entry(Fact::IdentityCopy, None, None)
+        }
+
+        fn said(self, is_copy: bool) -> Self {
+            let count = (!is_copy).then_some(NO_COPY);
+            self.entry(Fact::IdentityCopy, Some(StaffId(1)), count)
+        }
+
+        fn happens(self, kind: Fact) -> Self {
+            self.entry(kind, Some(StaffId(1)), None)
+        }
+
+        /// Whether it is a copy, and since when its time runs.
+        fn stands(&self) -> Option<(bool, Option<u64>)> {
+            self.copies.items.first().map(|copy| (copy.is_copy, copy.since))
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_copy_begins_with_what_ends_the_question_who_asks() {
+        let one = || Story::new().seen();
+        assert_eq!(Story::new().stands(), None);
+        assert_eq!(one().stands(), Some((true, None)), "nothing is decided");
+        for kind in [Fact::Decided, Fact::Answered, Fact::Closed] {
+            assert_eq!(one().happens(kind).stands(), Some((true, Some(20))), "{kind:?}");
+        }
+        for kind in [Fact::Asked, Fact::Extended, Fact::ProofAccepted, Fact::EvidenceRecorded] {
+            assert_eq!(one().happens(kind).stands(), Some((true, None)), "{kind:?}");
+        }
+        // The first of them counts.
+        let twice = one().happens(Fact::Answered).happens(Fact::Decided);
+        assert_eq!(twice.stands(), Some((true, Some(20))));
+        // It came into a case that was decided already; an answer of before may have asked for it.
+        let late = |kind| Story::new().happens(kind).seen().stands();
+        assert_eq!(late(Fact::Decided), Some((true, Some(20))));
+        assert_eq!(late(Fact::Closed), Some((true, Some(20))));
+        assert_eq!(late(Fact::Answered), Some((true, None)));
+        // What opens the case again waits for another decision; what was there before does not.
+        let closed = Story::new().happens(Fact::Closed);
+        assert_eq!(closed.happens(Fact::LetterReceived).seen().stands(), Some((true, None)));
+        let before = one().happens(Fact::Closed).happens(Fact::LetterReceived);
+        assert_eq!(before.stands(), Some((true, Some(20))));
+    }
+
+    #[test]
+    fn the_newest_word_about_an_item_counts_and_saying_it_again_gives_no_more_time() {
+        let story = Story::new().seen().said(false);
+        assert_eq!(story.stands(), Some((false, None)));
+        let story = story.happens(Fact::Decided);
+        assert_eq!(story.stands(), Some((false, None)), "no copy, no time");
+        let story = story.said(true);
+        assert_eq!(story.stands(), Some((true, Some(40))));
+        let story = story.said(true).seen().happens(Fact::Closed);
+        assert_eq!(story.stands(), Some((true, Some(40))));
+        assert_eq!(story.copies.items.len(), 1);
+        // A number that a later version may write is a copy: the safe side.
+        let odd = Story::new().entry(Fact::IdentityCopy, None, Some(7));
+        assert_eq!(odd.stands(), Some((true, None)));
+    }
+
+    #[test]
+    fn a_check_and_the_end_of_a_copy_are_remembered_with_their_time() {
+        let story = Story::new().seen().happens(Fact::IdentityChecked);
+        let story = story.happens(Fact::Forgotten).happens(Fact::Forgotten);
+        let check = CheckRecord { staff: StaffId(1), minute: 20, item: Some(story.item) };
+        assert_eq!(story.copies.checks, [check]);
+        assert_eq!(story.copies.items[0].forgotten, Some(30));
+    }
 }

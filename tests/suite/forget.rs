@@ -226,8 +226,8 @@ fn nothing_opens_what_was_forgotten_once_the_cabinet_was_rotated() {
     assert_eq!(opens(&thief, attachment), Some(known));
 }
 
-/// A letter encrypted to the mailbox, as a person's program would send it.
-fn encrypted(world: &World) -> Vec<u8> {
+/// A letter encrypted to the mailbox, with this picture, as a person's program would send it.
+pub(crate) fn encrypted(world: &World, picture: &[u8]) -> Vec<u8> {
     let file = std::fs::read(world.state().join("mailbox.asc")).expect("is published");
     let to = openpgp::Certificate::parse(&file).expect("a certificate");
     let sender = "lotte@client.example";
@@ -249,7 +249,7 @@ fn encrypted(world: &World) -> Vec<u8> {
         attachments: vec![Attachment {
             name: Personal::new("kaart.png".into()),
             media_type: "image/png".into(),
-            content: Personal::new(b"\x89PNG\r\n\x1a\n a card".repeat(50)),
+            content: Personal::new(picture.to_vec()),
         }],
     };
     let lock = Lock::OpenPgp { to: &to, signer: &signer };
@@ -260,7 +260,15 @@ fn encrypted(world: &World) -> Vec<u8> {
 fn forgetting_what_came_out_of_an_encrypted_letter_forgets_the_ciphertext_too() {
     let (world, runtime) = (World::found(), runtime());
     let server = runtime.block_on(world.serve());
-    assert_eq!(deliver(&server, false, &[MAILBOX], &encrypted(&world)), [250]);
+    assert_eq!(
+        deliver(
+            &server,
+            false,
+            &[MAILBOX],
+            &encrypted(&world, &b"\x89PNG\r\n\x1a\n a card".repeat(50))
+        ),
+        [250]
+    );
     let mut anna = world.log_in("anna").expect("logs in");
     let case = only_case(&mut anna);
     let ciphertext = letters::ciphertext(&case.letters[0]).expect("is encrypted");

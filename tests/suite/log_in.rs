@@ -180,6 +180,7 @@ fn every_request(case: CaseId, item: ItemId, chunk: Address, note: Recording) ->
         act(Act::Evidence),
         act(Act::Prove),
         act(Act::Doubt),
+        act(Act::Copy),
         Request::Policy,
         Request::People,
         Request::ImportPeople { list: a_list(), count: 1 },
@@ -316,7 +317,7 @@ fn who_has_no_right_to_something_is_told_nothing_of_it() {
         }
         refused += 1;
     }
-    assert_eq!(refused, 41);
+    assert_eq!(refused, 42);
     assert_eq!(entries(&server).len(), before, "nothing was looked at, recorded or forgotten");
     // The cabinet's key is rotated by an admin, and none of these is one.
     for name in ["anna", "bert", "olga"] {

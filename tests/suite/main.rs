@@ -9,6 +9,7 @@ mod bombs;
 mod bulk;
 mod canaries;
 mod cli;
+mod copies;
 mod corpora;
 #[cfg(kluis_lab)]
 mod crash;

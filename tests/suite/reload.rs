@@ -33,7 +33,7 @@ fn with_tls() -> (World, PathBuf, Arc<ClientConfig>) {
 }
 
 /// Tells the process, and waits until its log says so once more.
-fn reload(world: &World, process: &Process) -> String {
+pub(crate) fn reload(world: &World, process: &Process) -> String {
     let log = || std::fs::read_to_string(world.log()).expect("is read");
     let end = |log: &str| log.matches("checkpoints go out").count();
     let (before, length) = (end(&log()), log().len());
