@@ -42,7 +42,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuar
 use crate::case::{self, Approval};
 use crate::clock::Clock;
 use crate::identity::policy::CopyTime;
-use crate::ids::{CaseId, Digest, EpochId, LetterId, StaffId, VaultId};
+use crate::ids::{CaseId, Digest, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::keys::epoch::EpochPublic;
 use crate::ledger::certificate::{BACKUP_DAYS, ROTATION_DAYS};
 use crate::ledger::entry::{Entry, Fact};
@@ -435,6 +435,12 @@ impl Casebook {
     ) -> Entry {
         let of_box = Entry::of_box(kind, self.clock.minutes(), sealed, content);
         Entry { case: Some(case), epoch, ..of_box }
+    }
+
+    /// Says that an item looks like a copy of an identity document.
+    fn copy_entry(&self, case: CaseId, letter: LetterId, item: ItemId) -> Entry {
+        let (case, letter, item) = (Some(case), Some(letter), Some(item));
+        Entry { case, letter, item, ..self.entry(Fact::IdentityCopy) }
     }
 
     fn epoch(&self) -> Result<(EpochId, EpochPublic), Error> {

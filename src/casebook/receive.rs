@@ -14,6 +14,7 @@ use super::fetched::Fetched;
 use super::state::{days, item_of};
 use super::telling::Telling;
 use super::{Casebook, Error, WINDOW_MINUTES, blocking, bucket, lock, same_address};
+use crate::identity::document::Sight;
 use crate::identity::origin::Origin;
 use crate::ids::{CaseId, Digest, EpochId, ItemId, LetterId};
 use crate::keys::epoch::EpochPublic;
@@ -522,6 +523,9 @@ impl Sealing<'_> {
                 container: container.map(|card| card.id),
             };
             self.item(letter, id, sealed);
+            if Sight::of(item).is_some_and(|sight| sight.shows_document()) {
+                self.batch.entries.push(self.casebook.copy_entry(self.case, letter, id));
+            }
             cards.push(ItemCard::of(id, item));
         }
         cards

@@ -47,6 +47,9 @@ pub struct NewBox {
     /// True length of its content in bytes.
     #[n(7)]
     pub length: u64,
+    /// Whether it is an item that looks like a copy of an identity document.
+    #[n(8)]
+    pub is_copy: bool,
 }
 
 /// A sealed chunk on its way.
@@ -290,7 +293,7 @@ impl Casebook {
             Kind::Item => opens && came_along(new.letter) && new.container.is_some(),
             Kind::Contact | Kind::Outgoing => false,
         };
-        if !fits {
+        if !fits || new.is_copy && new.kind != Kind::Item {
             return Err(Error::Malformed("a box of this kind does not belong here"));
         }
         let state = self.state();
@@ -333,6 +336,10 @@ impl Casebook {
             ..self.entry_of(fact, case, &sealed, new.content, Some(new.epoch))
         });
         batch.boxes.push(sealed);
+        if new.is_copy {
+            let copy = self.copy_entry(case, new.letter, new.item);
+            batch.entries.push(Entry { staff: Some(staff), ..copy });
+        }
     }
 
     /// What is to be sent and was not yet: also after a restart.

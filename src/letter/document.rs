@@ -39,6 +39,7 @@ pub fn document(name: &[u8], length: u64, beginning: &[u8]) -> (Item, Vec<Findin
         content_id: None,
         container: None,
         scan: None,
+        sight: None,
     };
     (item, findings)
 }

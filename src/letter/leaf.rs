@@ -240,6 +240,7 @@ pub(super) fn read(
         content_id: part.content_id.clone().map(Personal::new),
         container: None,
         scan: None,
+        sight: None,
     };
     (item, trace)
 }

@@ -20,6 +20,7 @@ mod document;
 mod header;
 mod html;
 mod leaf;
+mod looked;
 mod magic;
 mod marks;
 pub mod media_type;
@@ -34,6 +35,7 @@ mod words;
 
 use std::fmt;
 
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::secret::Personal;
@@ -234,6 +236,10 @@ pub struct Item {
     /// What the virus scanner said; absent if none was asked.
     #[n(20)]
     pub scan: Option<Scan>,
+    /// What the confined child that reads pictures saw in it: the CBOR of an
+    /// `identity::document::Sight`, at most [`MAX_SIGHT`] bytes; absent if it was not looked at.
+    #[n(21)]
+    pub sight: Option<Personal<ByteVec>>,
 }
 
 /// What the virus scanner said of an item.
@@ -382,6 +388,8 @@ pub enum Finding {
 pub const MAX_SAME_FINDING: usize = 8;
 /// Bytes of decoded text kept beside an item.
 pub const MAX_TEXT: usize = 256 * 1024;
+/// Bytes of what was seen in a picture.
+pub const MAX_SIGHT: usize = 64 * 1024;
 /// Names of one item that are kept.
 pub const MAX_NAMES: usize = 16;
 /// Bytes of decoded texts and names kept of one letter; what is more can be read in its item.
@@ -420,6 +428,7 @@ impl Letter {
                 content_id: None,
                 container: None,
                 scan: None,
+                sight: None,
             }],
             findings: vec![Finding::Unparsed],
             protection: Protection::None,

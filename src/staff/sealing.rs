@@ -11,6 +11,7 @@ use crate::casebook::detail::{
 };
 use crate::casebook::state::{item_of, letter_of};
 use crate::casebook::{Act, NewBox, NewChunk, Recording};
+use crate::identity::document::Sight;
 use crate::identity::people::People;
 use crate::ids::{CaseId, EpochId, ItemId, LetterId};
 use crate::keys::epoch::EpochPublic;
@@ -101,6 +102,9 @@ impl Sealing {
             let part = item.container.and_then(|nr| cards.get(nr as usize));
             let out_of = part.map_or(container, |card| card.id);
             self.item((letter, id, out_of), &item.media_type, name, content, detail);
+            if let Some(new) = self.recording.boxes.last_mut() {
+                new.is_copy = Sight::of(item).is_some_and(|sight| sight.shows_document());
+            }
             cards.push(ItemCard::of(id, item));
         }
         let id = ItemId::random();
@@ -153,7 +157,8 @@ impl Sealing {
     ) {
         let (inner, content) = seal::inner(manifest, &self.public);
         let (epoch, length) = (self.epoch, manifest.length);
-        let new = NewBox { kind, letter, item, inner, content, epoch, container, length };
+        let is_copy = false;
+        let new = NewBox { kind, letter, item, inner, content, epoch, container, length, is_copy };
         self.recording.boxes.push(new);
     }
 }
@@ -170,7 +175,17 @@ pub(super) fn people(people: &People, (epoch, public): (EpochId, EpochPublic)) -
     };
     let (inner, content) = seal::inner(&Manifest::note(to_bytes(&detail)), &public);
     let letter = letter_of(item);
-    NewBox { kind: Kind::Note, letter, item, inner, content, epoch, container: None, length: 0 }
+    NewBox {
+        kind: Kind::Note,
+        letter,
+        item,
+        inner,
+        content,
+        epoch,
+        container: None,
+        length: 0,
+        is_copy: false,
+    }
 }
 
 /// What was odd inside. That nobody is named there is not: the letter around it names its sender.

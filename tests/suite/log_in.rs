@@ -158,6 +158,7 @@ fn a_list() -> NewBox {
         epoch: EpochId(1),
         container: None,
         length: 0,
+        is_copy: false,
     }
 }
 

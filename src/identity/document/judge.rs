@@ -43,7 +43,7 @@ const LABELS_WITHOUT: u8 = 6;
 /// From here on a line of the front is read surely.
 const SURE: f32 = 0.97;
 /// A zone whose path scores worse than this is other text.
-const LIKELY_SCORE: f32 = -0.9;
+pub(super) const LIKELY_SCORE: f32 = -0.9;
 
 /// How a zone was read.
 #[derive(Clone, Copy)]

@@ -5,6 +5,7 @@
 //! time that is left are passed in.
 
 mod band;
+mod copy;
 mod front;
 mod judge;
 mod zone;

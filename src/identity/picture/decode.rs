@@ -44,6 +44,14 @@ pub enum DecodeError {
     #[n(2)]
     #[error("it is damaged")]
     Damaged,
+    /// It ended the child that read it.
+    #[n(3)]
+    #[error("the confined child crashed")]
+    Crashed,
+    /// The child did not come to an end with it.
+    #[n(4)]
+    #[error("the confined child ran out of time")]
+    TimedOut,
 }
 
 /// What a file is, by its first bytes.

@@ -208,6 +208,7 @@ fn file(taken: Taken, outer: Outer, findings: &mut Findings) -> (Contained, Pack
         content_id: None,
         container: u32::try_from(outer.nr).ok(),
         scan: None,
+        sight: None,
     };
     (Contained { item, content }, packing)
 }
@@ -241,6 +242,7 @@ fn message(
             depth: item.depth.saturating_add(outer.depth).saturating_add(1),
             container: u32::try_from(outer.nr).ok(),
             scan: None,
+            sight: None,
             ..item
         };
         taken.push((Contained { item, content }, packing));
