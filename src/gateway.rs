@@ -8,6 +8,7 @@
 mod canaries;
 pub mod fetching;
 mod live;
+mod looking;
 mod outsiders;
 mod sockets;
 
@@ -160,6 +161,7 @@ impl Gateway {
                 Box::new(move |text| ids.case_of(text))
             },
             scanner: scanner(&config),
+            reader: looking::reader(program),
         };
         let (casebook, opening) = Casebook::open(dir, &config.cabinet_key, lent)?;
         casebook.store().keep_reserve(config.limits.reserve_bytes);

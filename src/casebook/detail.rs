@@ -5,7 +5,10 @@
 
 use minicbor::{Decode, Encode};
 
+use super::looking::is_read;
 use crate::case::notice::Silence;
+use crate::identity::document::Sight;
+use crate::identity::evidence::Verdict;
 use crate::identity::origin::Origin;
 use crate::ids::{CaseId, Digest, ItemId, LetterId};
 use crate::letter::{Envelope, Finding, Headers, Item, Protection, Role, Scan};
@@ -67,6 +70,43 @@ pub struct ItemCard {
     /// The card of what it was taken out of, by its number; none if it stands in the raw message.
     #[n(4)]
     pub container: Option<u32>,
+    /// Whether it is a picture that was looked at, and what of; none if it is no picture.
+    #[n(5)]
+    pub picture: Option<Picture>,
+}
+
+/// How far a picture was looked at. What it shows its own box says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Picture {
+    /// Nobody looked.
+    #[n(0)]
+    NotRead,
+    /// It shows no identity document.
+    #[n(1)]
+    Other,
+    /// It looks like a copy of one.
+    #[n(2)]
+    Document,
+    /// It cannot be read.
+    #[n(3)]
+    Unreadable,
+}
+
+impl Picture {
+    /// Of an item.
+    #[must_use]
+    pub fn of(item: &Item) -> Option<Self> {
+        let Some(sight) = Sight::of(item) else {
+            let is_picture = item.magic.as_deref().is_some_and(is_read) && item.role != Role::Body;
+            return is_picture.then_some(Self::NotRead);
+        };
+        Some(match sight.verdict() {
+            _ if sight.shows_document() => Self::Document,
+            Verdict::Unreadable => Self::Unreadable,
+            _ => Self::Other,
+        })
+    }
 }
 
 impl ItemCard {
@@ -74,7 +114,8 @@ impl ItemCard {
     #[must_use]
     pub fn of(id: ItemId, item: &Item) -> Self {
         let (role, media_type) = (item.role, item.media_type.clone());
-        Self { id, role, media_type, depth: item.depth, container: item.container }
+        let picture = Picture::of(item);
+        Self { id, role, media_type, depth: item.depth, container: item.container, picture }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod founding;
 pub mod hand_in;
 pub mod import;
 pub mod keyring;
+pub mod looking;
 mod outsiders;
 mod people;
 mod presence;
@@ -41,6 +42,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuar
 
 use crate::case::{self, Approval};
 use crate::clock::Clock;
+use crate::identity::document::Sight;
 use crate::identity::policy::CopyTime;
 use crate::ids::{CaseId, Digest, EpochId, ItemId, LetterId, StaffId, VaultId};
 use crate::keys::epoch::EpochPublic;
@@ -153,6 +155,11 @@ pub type CaseOfMessageId = dyn Fn(&str) -> Option<CaseId> + Send + Sync;
 pub type AskScanner =
     dyn for<'a> Fn(&'a [u8]) -> Pin<Box<dyn Future<Output = Scan> + Send + 'a>> + Send + Sync;
 
+/// Has a picture looked at: what it shows, or nothing if nobody could look.
+pub type AskReader = dyn for<'a> Fn(&'a [u8]) -> Pin<Box<dyn Future<Output = Option<Sight>> + Send + 'a>>
+    + Send
+    + Sync;
+
 /// What the gateway lends the casebook.
 pub struct Lent {
     /// The time.
@@ -165,6 +172,8 @@ pub struct Lent {
     pub case_of: Box<CaseOfMessageId>,
     /// Asks a virus scanner, if there is one.
     pub scanner: Option<Box<AskScanner>>,
+    /// Has pictures looked at, if they can be read.
+    pub reader: Option<Box<AskReader>>,
 }
 
 /// Hashes of the files that an admin signed.
@@ -186,6 +195,7 @@ pub struct Casebook {
     notice: Box<ComposeNotice>,
     case_of: Box<CaseOfMessageId>,
     scanner: Option<Box<AskScanner>>,
+    reader: Option<Box<AskReader>>,
     epochs: RwLock<HashMap<EpochId, EpochPublic>>,
     window: Mutex<Window>,
     state: RwLock<State>,
@@ -264,6 +274,7 @@ impl Casebook {
             notice: lent.notice,
             case_of: lent.case_of,
             scanner: lent.scanner,
+            reader: lent.reader,
             epochs: RwLock::default(),
             window: Mutex::new(Window {
                 base: Arc::new(Base::fresh()),

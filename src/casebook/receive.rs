@@ -201,6 +201,7 @@ impl Casebook {
         // What it was cut into gives it again: to hold both while it is sealed would be a third copy.
         mail.raw = Vec::new();
         self.scan(&mut cut).await;
+        self.look_at(&mut cut).await;
         blocking(move || here.seal_and_commit(mail, &cut, fingerprint, announced)).await
     }
 

@@ -59,7 +59,7 @@ async fn ask(scan: &AskScanner, content: &[u8], end: Instant) -> Scan {
 
 /// What a person gets who opens the item. Decoding much is work, and none for this thread, which has
 /// others to serve.
-async fn content<'a>(item: &Item, stored: &'a mut Vec<u8>) -> Cow<'a, [u8]> {
+pub(super) async fn content<'a>(item: &Item, stored: &'a mut Vec<u8>) -> Cow<'a, [u8]> {
     if letter::is_stored_as_content(item) {
         return Cow::Borrowed(stored);
     }

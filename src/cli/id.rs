@@ -15,7 +15,7 @@ use crate::identity::mrz::{self, Mrz};
 use crate::identity::numbers::{self, NationalKind, NationalNumber, NumberError};
 use crate::identity::words::{self, Tongue};
 use crate::request::deadline;
-use crate::sandbox::{Failure, MAX_REQUEST};
+use crate::sandbox::MAX_REQUEST;
 
 /// Read a picture of an identity document, its machine-readable zone, or a number of Belgian papers
 ///
@@ -113,17 +113,13 @@ fn picture(path: &Path, tongue: Tongue) -> Result<Report, Error> {
             let why = "the models are not there: `kluis doctor --fetch-models` fetches them";
             (Conclusion::empty(Verdict::NotRead), Some(why.to_owned()))
         }
-        Some(Ok(sight)) => {
+        Some(_) if file.len() > MAX_REQUEST => {
+            (Conclusion::empty(Verdict::Unreadable), Some("it is too large".to_owned()))
+        }
+        Some(sight) => {
             let conclusion = document::conclude(&sight, known);
             let why = conclusion.refused.map(|refused| refused.to_string());
             (conclusion, why)
-        }
-        Some(Err(failure)) => {
-            let why = match failure {
-                Failure::TooLarge => "it is too large".to_owned(),
-                other => other.to_string(),
-            };
-            (Conclusion::empty(Verdict::Unreadable), Some(why))
         }
     };
     Ok(concluded(&conclusion, why, tongue))

@@ -52,15 +52,13 @@ use error::Error;
 use print::Report;
 
 use crate::letter::Letter;
+use crate::sandbox::models::CONFINED_LOOK;
 use crate::{sandbox, staff};
 
 /// Where a server's state lies unless it is said.
 const STATE_DIR: &str = "/var/lib/kluis";
 /// The hidden command that is a confined child: raw messages in, parsed letters out.
 const CONFINED_PARSE: &str = "confined-parse";
-/// The hidden command that is a confined child: pictures in, what stands on them out. The folder of the
-/// models follows.
-const CONFINED_LOOK: &str = "confined-look";
 /// The hidden command that is a member's agent.
 const AGENT: &str = "agent";
 
@@ -215,7 +213,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 fn hidden(arguments: &[OsString]) -> Option<u8> {
     match arguments.get(1)?.to_str()? {
         CONFINED_PARSE => sandbox::child_main(parse),
-        CONFINED_LOOK => models::child(Path::new(arguments.get(2)?)),
+        CONFINED_LOOK => sandbox::models::child(Path::new(arguments.get(2)?)),
         #[cfg(kluis_lab)]
         "confined-probe" => {
             let rest = arguments.iter().skip(2);

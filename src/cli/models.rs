@@ -1,27 +1,24 @@
-//! The models that read pictures: where they lie, how they get there, and the child that uses them.
+//! The models that read pictures: how they get to where they lie, and the member's own child that uses
+//! them.
 //!
 //! They are two files of a Python package, taken out of it whole and never run. Package and files have
-//! one SHA-256 each: whatever else comes is refused. Without them everything works but the reading of
-//! pictures, which then says so.
+//! one SHA-256 each: whatever else comes is refused.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use flate2::{Decompress, FlushDecompress};
-use rustix::time::{ClockId, clock_gettime};
+use tokio::runtime::{Builder, Runtime};
 
 use super::{Error, session};
-use crate::identity::document::{self, Eyes, Sight};
-use crate::sandbox::{self, Failure, Limits, Sandbox};
+use crate::identity::document::Sight;
+pub(super) use crate::sandbox::models::folder;
+use crate::sandbox::models::{DETECTION, LONGEST, RECOGNITION, Reader, are_there, is_hash};
 
-/// Names the folder of the models, for whoever keeps them elsewhere.
-const VARIABLE: &str = "KLUIS_MODELS";
-/// Where they lie otherwise.
-const FOLDER: &str = "/usr/share/kluis/models";
+/// For reading what one command opens: a file takes 20 seconds at most.
+const LOOK_TIME: Duration = Duration::from_secs(120);
 
 /// The package, its version and the hash of its only file.
 const PACKAGE: &str = "rapidocr-onnxruntime==1.4.4";
@@ -29,111 +26,51 @@ const PACKAGE_HASH: &str = "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3
 /// The folder in it.
 const WITHIN: &str = "rapidocr_onnxruntime/models/";
 
-/// A file of the package and its hash.
-struct Model {
-    name: &'static str,
-    hash: &'static str,
-}
-
-const DETECTION: Model = Model {
-    name: "ch_PP-OCRv4_det_infer.onnx",
-    hash: "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
-};
-const RECOGNITION: Model = Model {
-    name: "ch_PP-OCRv4_rec_infer.onnx",
-    hash: "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
-};
-
-/// Seconds of a processor that one file is read for; then what is known is told. Not of a clock on the
-/// wall: what is read of a picture must not depend on what else the machine does.
-const BUDGET: i64 = 10;
-/// What a child may take for one: its own budget, and decoding before it looks at a clock.
-const LIMITS: Limits = Limits { wall: Duration::from_secs(20), answer: 1 << 20 };
-/// Address space of the child: what it uses is less than half of it.
-const MEMORY: u64 = 1 << 30;
-
-/// The folder in which the models are looked for.
-pub(super) fn folder() -> PathBuf {
-    std::env::var_os(VARIABLE)
-        .filter(|folder| !folder.is_empty())
-        .map_or_else(|| PathBuf::from(FOLDER), PathBuf::from)
-}
-
-/// Whether both are there and are what they must be.
-pub(super) fn are_there(folder: &Path) -> bool {
-    load(folder).is_some()
-}
-
-fn load(folder: &Path) -> Option<(Vec<u8>, Vec<u8>)> {
-    let file = |model: &Model| {
-        let bytes = fs::read(folder.join(model.name)).ok()?;
-        is_hash(&bytes, model.hash).then_some(bytes)
-    };
-    Some((file(&DETECTION)?, file(&RECOGNITION)?))
-}
-
-fn is_hash(bytes: &[u8], hash: &str) -> bool {
-    let hex: String =
-        digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    hex == hash
-}
-
-/// Seconds that this process was on a processor.
-fn spent() -> i64 {
-    clock_gettime(ClockId::ProcessCPUTime).tv_sec
-}
-
-/// The life of a child that reads pictures with the models in this folder.
-pub(super) fn child(folder: &Path) -> ! {
-    static EYES: OnceLock<Eyes> = OnceLock::new();
-    fn job(file: &[u8]) -> Vec<u8> {
-        let begun = spent();
-        let sight = EYES
-            .get()
-            .map(|eyes| document::look(eyes, file, &|| spent() - begun < BUDGET))
-            .unwrap_or_default();
-        minicbor::to_vec(sight).expect("memory takes what is written to it")
-    }
-    // The first look at this clock asks for more than a confined child may.
-    let _ = spent();
-    sandbox::child_main_with(
-        || load(folder),
-        |(detection, recognition)| {
-            let eyes = Eyes::new(detection, recognition);
-            // Threads cannot be started later on.
-            rten::thread_pool().run(|| ());
-            eyes.is_some_and(|eyes| EYES.set(eyes).is_ok())
-        },
-        job,
-        MEMORY,
-    )
-}
-
-/// What a file shows, seen by a confined child; why not, if it cannot say. `None` without models.
+/// What a file shows, seen by a confined child. `None` without models.
 ///
 /// # Errors
 /// This program cannot be found again, or no child started.
-pub(super) fn look(file: &[u8]) -> Result<Option<Result<Sight, Failure>>, Error> {
-    let folder = folder();
-    if !are_there(&folder) {
-        return Ok(None);
-    }
-    let args = vec![super::CONFINED_LOOK.into(), folder.into_os_string()];
-    let sandbox = Sandbox::new(session::program()?, args, 1, LIMITS);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::io("starting", &error))?;
-    let answer = runtime.block_on(async {
-        let answer = sandbox.run(file).await;
-        sandbox.dismiss().await;
-        answer
-    });
-    match answer {
-        Ok(cbor) => Ok(Some(minicbor::decode(&cbor).map_err(|_| Failure::Crashed))),
-        Err(Failure::Unavailable) => Err(Error::new("no confined child could be started")
+pub(super) fn look(file: &[u8]) -> Result<Option<Sight>, Error> {
+    let Some(here) = Here::find()? else { return Ok(None) };
+    match here.look(file) {
+        Some(sight) => Ok(Some(sight)),
+        None => Err(Error::new("no confined child could be started")
             .hint("`kluis doctor` says what this machine lacks")),
-        Err(failure) => Ok(Some(Err(failure))),
+    }
+}
+
+/// The models of the member's machine, and for how long they are used.
+pub(super) struct Here {
+    reader: Reader,
+    runtime: Runtime,
+    end: Instant,
+}
+
+impl Here {
+    /// With the models of this machine, if it has them.
+    ///
+    /// # Errors
+    /// This program cannot be found again; what the system says.
+    pub(super) fn find() -> Result<Option<Self>, Error> {
+        let Some(reader) = Reader::new(session::program()?, folder(), LONGEST) else {
+            return Ok(None);
+        };
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Error::io("starting to read pictures", &error))?;
+        Ok(Some(Self { reader, runtime, end: Instant::now() + LOOK_TIME }))
+    }
+
+    /// What a file shows; nothing once the time is up, or if no child can be started.
+    pub(super) fn look(&self, file: &[u8]) -> Option<Sight> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        let looked = async { tokio::time::timeout(left, self.reader.look(file)).await };
+        self.runtime.block_on(looked).ok().flatten()
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.runtime.block_on(self.reader.dismiss());
     }
 }
 
@@ -157,7 +94,7 @@ pub(super) fn fetch(from: Option<&Path>) -> Result<PathBuf, Error> {
     }
     for model in [&DETECTION, &RECOGNITION] {
         let bytes = unzipped(&package, &format!("{WITHIN}{}", model.name))
-            .filter(|bytes| is_hash(bytes, model.hash))
+            .filter(|bytes| model.is(bytes))
             .ok_or_else(|| Error::new(format!("{} is not in the package", model.name)))?;
         // Whole or not at all: somebody may be looking.
         let (path, part) = (folder.join(model.name), folder.join(format!("{}.part", model.name)));

@@ -34,12 +34,17 @@ impl Sight {
         Self { pages: Vec::new(), refused: Some(why) }
     }
 
+    /// What it comes to by itself, on no day and with nothing known besides.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        super::conclude(self, Known { today: ANY_DAY, names: &[] }).evidence.verdict
+    }
+
     /// Whether it shows what looks like an identity document, readable or not: what is to be forgotten
     /// once nobody needs it. A word like "identity card" alone makes none: letters have it.
     #[must_use]
     pub fn shows_document(&self) -> bool {
-        let found = super::conclude(self, Known { today: ANY_DAY, names: &[] });
-        match found.evidence.verdict {
+        match self.verdict() {
             Verdict::NotADocument | Verdict::NotRead => false,
             Verdict::Unreadable => self
                 .pages
