@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::receive::Cut;
 use super::{AskReader, Casebook, scanning};
@@ -49,6 +50,27 @@ impl Casebook {
         }
         letter.looked(&seen);
     }
+}
+
+/// What each item shows, by a reader that is asked on the spot.
+pub fn look_with(
+    letter: &Letter,
+    contents: &[Vec<u8>],
+    reader: Option<&dyn Fn(&[u8]) -> Option<Sight>>,
+) -> Vec<Option<Vec<u8>>> {
+    let mut seen = unseen(letter, contents);
+    let Some(reader) = reader else { return seen };
+    let wanted = pictures(letter, contents);
+    for (at, (item, stored)) in
+        all(letter, contents).enumerate().filter(|(at, _)| wanted.contains(at))
+    {
+        let sight = match letter::is_stored_as_content(item) {
+            true => reader(stored),
+            false => reader(&Zeroizing::new(letter::content(item, stored))),
+        };
+        seen[at] = sight.map(|sight| sight.to_bytes());
+    }
+    seen
 }
 
 async fn ask(look: &AskReader, content: &[u8], end: Instant) -> Option<Sight> {

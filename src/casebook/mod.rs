@@ -28,6 +28,7 @@ mod read;
 mod receive;
 mod record;
 pub mod recovery;
+pub mod same;
 mod scanning;
 pub mod socket;
 pub mod state;

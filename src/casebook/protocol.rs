@@ -14,6 +14,7 @@ use super::keyring::Resealed;
 use super::read::{CaseCard, Filter, Opened};
 use super::record::{NewBox, Recording};
 use super::recovery::WrappedFiles;
+use super::same::Same;
 use super::state::{BackedUp, Drilled, Wrapped};
 use crate::identity::policy::Policy;
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId, VaultId};
@@ -85,6 +86,13 @@ pub enum Request {
         /// Of which letter.
         #[n(1)]
         letter: LetterId,
+    },
+    /// The copies of a case that came in another open case as well.
+    #[n(55)]
+    SameCopies {
+        /// Of which case.
+        #[n(0)]
+        case: CaseId,
     },
     /// A chunk of an item looked at in this connection.
     #[n(4)]
@@ -556,6 +564,13 @@ pub enum Response {
         /// That.
         #[n(0)]
         policy: Policy,
+    },
+    /// Copies that came in another open case as well.
+    #[n(55)]
+    SameCopies {
+        /// Which, and where.
+        #[n(0)]
+        same: Vec<Same>,
     },
     /// How many were kept.
     #[n(17)]

@@ -427,6 +427,9 @@ impl Desk {
             Request::Numbers { case, letter } => {
                 Response::Recorded { seq: casebook.numbers_shown(staff, case, letter)? }
             }
+            Request::SameCopies { case } => {
+                Response::SameCopies { same: casebook.same_copies(case)? }
+            }
             Request::Notes { case } => Response::Boxes { boxes: casebook.notes(staff, case)? },
             Request::Chunk { address } => Response::Bytes { bytes: casebook.chunk(&address)? },
             Request::MailboxFiles => self.mailbox_files()?,
@@ -606,6 +609,7 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         | Request::Policy
         | Request::People
         | Request::Numbers { .. }
+        | Request::SameCopies { .. }
         | Request::Chunk { .. }
         | Request::Notes { .. }
         | Request::WrappedFile { what: Wrapped::Epoch(_) }

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Error, Report, models, session};
+use super::session::Connection;
+use super::{Error, Report, models, pictures, session};
 use crate::identity::document::{self, Conclusion};
 use crate::identity::evidence::{self, Evidence, FieldName, Known, Verdict};
 use crate::identity::mrz::{self, Mrz};
 use crate::identity::numbers::{self, NationalKind, NationalNumber, NumberError};
 use crate::identity::words::{self, Tongue};
+use crate::ids::CaseId;
 use crate::request::deadline;
 use crate::sandbox::MAX_REQUEST;
 
@@ -23,6 +25,7 @@ use crate::sandbox::MAX_REQUEST;
 /// proof that it was given out, and a document that checks is none that it is genuine.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  kluis id card.jpg --json\n  \
+                  kluis id --case K-7F3Q-9M2X --language nl\n  \
                   kluis id --number nrn -            # read from standard input\n  \
                   kluis id --number kbo 0449.516.509\n  kluis id --mrz --json < lines.txt\n\n\
                   What is given as an argument others on this machine can see while it runs: give what\n\
@@ -33,14 +36,20 @@ pub(super) struct Id {
     #[arg(long, value_name = "KIND")]
     number: Option<NumberKind>,
     /// Read the lines of a machine-readable zone from standard input
-    #[arg(long, conflicts_with_all = ["number", "what"])]
+    #[arg(long, conflicts_with_all = ["number", "what", "case"])]
     mrz: bool,
+    /// Say what the pictures of a case show, or one ITEM of it: what was seen when they came, and
+    /// what nobody looked at is read here
+    #[arg(long, value_name = "CASE", conflicts_with = "number")]
+    case: Option<CaseId>,
     /// Say verdict and reasons in this language; JSON has them in English
     #[arg(long, value_name = "LANGUAGE", default_value = "en")]
     language: Language,
-    /// The picture, or the number; `-` reads it from standard input
-    #[arg(value_name = "FILE", required_unless_present = "mrz")]
+    /// The picture, the number, or the item; `-` reads a picture or a number from standard input
+    #[arg(value_name = "FILE", required_unless_present_any = ["mrz", "case"])]
     what: Option<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -83,6 +92,10 @@ impl Id {
     /// The file or standard input cannot be read, or holds no zone.
     pub(super) fn run(self) -> Result<Report, Error> {
         let tongue = self.language.tongue();
+        if let Some(case) = self.case {
+            let item = self.what.as_ref().map(|start| start.to_string_lossy());
+            return pictures::of_case(&self.connection, case, item.as_deref(), tongue);
+        }
         match (self.number, self.what) {
             (Some(kind), Some(value)) => {
                 let is_piped = value.as_os_str() == "-";

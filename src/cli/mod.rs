@@ -26,6 +26,7 @@ mod keys;
 mod manual;
 mod models;
 mod people;
+mod pictures;
 mod print;
 mod queue;
 mod receive;

@@ -5,14 +5,15 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use super::session::{self, Connection};
-use super::{Error, Report, print, scanner};
+use super::{Error, Report, models, pictures, print, scanner};
 use crate::casebook::{CaseCard, Filter};
 use crate::identity::numbers::find::masked;
 use crate::ids::CaseId;
 use crate::letter::{Finding, Protection, Role, Scan};
 use crate::request::deadline;
 use crate::staff::client::{self, CaseView, Client, LetterView};
-use crate::staff::letters::{self, Outcome};
+use crate::staff::letters::{self, Asked, Outcome};
+use crate::staff::pictures::AskReader;
 
 /// List the cases, soonest due first
 ///
@@ -101,11 +102,17 @@ pub(super) fn open_and_list(
     let sandbox = session::parser()?;
     let scanner = scanner::Here::find()?;
     let ask = |content: &[u8]| scanner.as_ref().map_or(Scan::NotScanned, |here| here.ask(content));
-    let ask = scanner.as_ref().map(|_| &ask as &letters::AskScanner<'_>);
+    let reader = models::Here::find()?;
+    let look = |content: &[u8]| reader.as_ref().and_then(|here| here.look(content));
+    let asked = Asked {
+        scanner: scanner.as_ref().map(|_| &ask as &letters::AskScanner<'_>),
+        reader: reader.as_ref().map(|_| &look as &AskReader<'_>),
+    };
     let mut closed = Vec::new();
     let mut opened = false;
     for case in encrypted {
-        let outcomes = match letters::open_encrypted(client, &sandbox, ask, case, session::now()) {
+        let outcomes = match letters::open_encrypted(client, &sandbox, asked, case, session::now())
+        {
             Ok(outcomes) => outcomes,
             // Who may read and not answer is not given the mailbox's key.
             Err(client::Error::Refused(why)) => {
@@ -185,6 +192,7 @@ pub(super) fn to_json(case: &CaseView, today: Date) -> Value {
         "from": newest.map(from),
         "subject": newest.and_then(subject),
         "attachments": attachments(case),
+        "pictures": pictures::counted(case),
         "findings": findings(case).iter().map(print::words).collect::<Vec<_>>(),
     })
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::queue::{self, Closed};
 use super::session::{self, Connection};
 use super::who::copies;
-use super::{Error, Report, check, print, scanner};
+use super::{Error, Report, check, pictures, print, scanner};
 use crate::case::notice::Silence;
 use crate::casebook::detail::{ItemCard, ItemDetail, NoteSubject};
 use crate::casebook::{Filter, Standing};
@@ -122,6 +122,12 @@ impl Show {
         let page = Page { texts: &texts, numbers: self.numbers };
         let mut text = as_text(&case, &page, &notes, &closed);
         let mut value = as_json(&case, &page, &notes, &closed);
+        let seen = pictures::sealed(&mut client, &case, &texts)?;
+        text.push('\n');
+        for line in pictures::lines(&seen, self.case) {
+            let _ = writeln!(text, "identity {line}");
+        }
+        value["identity"] = pictures::to_json(&seen, false);
         (value["copies"], value["checked"]) = (json!([]), json!([]));
         if copies::is_any(&case.card) {
             let roster = client.roster()?.roster;
@@ -171,13 +177,16 @@ fn has_numbers(letter: &LetterView, texts: &HashMap<ItemId, String>) -> bool {
     named.chain(subject).chain(bodies).any(|text| !find(&text).is_empty())
 }
 
-fn not_readable() -> Error {
+pub(super) fn not_readable() -> Error {
     Error::new("the letter cannot be read").hint("`kluis check` says what is damaged")
 }
 
 /// The bodies that are shown, opened: plain text, and HTML where a letter has nothing else. One
 /// that does not open costs its own text only.
-fn texts(client: &mut Client, case: &CaseView) -> Result<HashMap<ItemId, String>, Error> {
+pub(super) fn texts(
+    client: &mut Client,
+    case: &CaseView,
+) -> Result<HashMap<ItemId, String>, Error> {
     let mut texts = HashMap::new();
     for id in case.letters.iter().flat_map(bodies) {
         match client.look(&[id]) {

@@ -201,6 +201,8 @@ pub enum Verdict {
     NotADocument,
     /// It was not looked at: the models are not there.
     NotRead,
+    /// There is no copy of a document at all.
+    Absent,
 }
 
 impl Verdict {
@@ -216,6 +218,7 @@ impl Verdict {
             Self::Unreadable => "unreadable",
             Self::NotADocument => "not a document",
             Self::NotRead => "not read",
+            Self::Absent => "absent",
         }
     }
 }

@@ -179,6 +179,7 @@ pub const fn verdict(verdict: &Verdict, tongue: Tongue) -> &'static str {
             "no identity document",
         ],
         Verdict::NotRead => ["niet gelezen", "pas lu", "nicht gelesen", "not read"],
+        Verdict::Absent => ["geen kopie", "aucune copie", "keine Kopie", "no copy"],
     })
 }
 
@@ -197,6 +198,7 @@ mod tests {
             Verdict::Unreadable,
             Verdict::NotADocument,
             Verdict::NotRead,
+            Verdict::Absent,
         ];
         for one in &verdicts {
             let said: std::collections::BTreeSet<&str> =

@@ -19,6 +19,7 @@ use super::agent::Opener;
 use super::seen::{self, Newest, Seen};
 use crate::casebook::detail::{self, ItemDetail, LetterDetail, NoteDetail, NoteSubject};
 use crate::casebook::protocol::{self, Flaw, Request, Response, Status, Unproven};
+use crate::casebook::same::Same;
 use crate::casebook::state::Wrapped;
 use crate::casebook::{CaseCard, Filter, LetterCard, Opened, Standing, SweepSummary};
 use crate::identity::people::People;
@@ -495,6 +496,17 @@ impl Client {
     pub fn numbers_shown(&mut self, case: CaseId, letter: LetterId) -> Result<(), Error> {
         match self.ask(&Request::Numbers { case, letter })? {
             Response::Recorded { .. } => Ok(()),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// The copies of a case that came in another open case as well.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn same_copies(&mut self, case: CaseId) -> Result<Vec<Same>, Error> {
+        match self.ask(&Request::SameCopies { case })? {
+            Response::SameCopies { same } => Ok(same),
             _ => Err(Error::Unexpected),
         }
     }

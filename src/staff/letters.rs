@@ -8,9 +8,10 @@ use zeroize::Zeroizing;
 
 use super::client::{CaseView, Client, Error, LetterView};
 use super::openpgp::{self, Signature, Undecryptable};
+use super::pictures::AskReader;
 use super::sealing::Sealing;
-use crate::casebook::Act;
 use crate::casebook::detail::{ItemDetail, LetterDetail, NoteSubject};
+use crate::casebook::{Act, looking};
 use crate::ids::{CaseId, ItemId, LetterId};
 use crate::letter::skeleton::{self, Skeleton};
 use crate::letter::{self, Finding, Letter, Protection, Scan};
@@ -28,6 +29,15 @@ pub enum Outcome {
 /// What a virus scanner of this machine says.
 pub type AskScanner<'a> = dyn Fn(&[u8]) -> Scan + 'a;
 
+/// Who is asked on this machine about what was inside, which nobody could see before.
+#[derive(Clone, Copy, Default)]
+pub struct Asked<'a> {
+    /// A virus scanner.
+    pub scanner: Option<&'a AskScanner<'a>>,
+    /// What reads pictures.
+    pub reader: Option<&'a AskReader<'a>>,
+}
+
 /// The item that holds the ciphertext, if the letter is encrypted and was not opened yet.
 #[must_use]
 pub fn ciphertext(letter: &LetterView) -> Option<ItemId> {
@@ -39,7 +49,7 @@ pub fn ciphertext(letter: &LetterView) -> Option<ItemId> {
 }
 
 /// Opens every encrypted letter of a case that was not opened yet. Gives the outcomes with the
-/// outer letters. `scanner` is asked about what was inside, which no scanner could see before.
+/// outer letters.
 ///
 /// Runs children of `sandbox` in a runtime of its own: call it outside of any.
 ///
@@ -48,7 +58,7 @@ pub fn ciphertext(letter: &LetterView) -> Option<ItemId> {
 pub fn open_encrypted(
     client: &mut Client,
     sandbox: &Sandbox,
-    scanner: Option<&AskScanner<'_>>,
+    asked: Asked<'_>,
     case: &CaseView,
     now: u64,
 ) -> Result<Vec<(LetterId, Outcome)>, Error> {
@@ -62,7 +72,7 @@ pub fn open_encrypted(
     }
     let keys = client.mailbox_keys()?;
     let senders = confirmed_keys(client, case.card.case)?;
-    let parser = Parser::new(sandbox, scanner);
+    let parser = Parser::new(sandbox, asked);
     let mut outcomes = Vec::with_capacity(closed.len());
     for (letter, item) in closed {
         let outcome =
@@ -93,6 +103,7 @@ fn open_letter(
     let heading = heading(outer, &view.media_type, &decrypted.plaintext);
     let (mut inner, skeleton, contents) = parser.parse(heading, &decrypted.plaintext);
     let around = parser.scan(&mut inner, &skeleton, &contents, &view.detail);
+    parser.look(&mut inner, &contents);
     let mut sealing = Sealing::new(case, Act::OpenLetter, client.sealing()?);
     let signature = in_words(&decrypted.signature);
     let opened = sealing.letter(item, outer, &inner, (&skeleton, around), &contents, &signature);
@@ -140,13 +151,19 @@ fn is_entity(content: &[u8]) -> bool {
 struct Parser<'a> {
     sandbox: &'a Sandbox,
     runtime: Option<Runtime>,
-    scanner: Option<&'a AskScanner<'a>>,
+    asked: Asked<'a>,
 }
 
 impl<'a> Parser<'a> {
-    fn new(sandbox: &'a Sandbox, scanner: Option<&'a AskScanner<'a>>) -> Self {
+    fn new(sandbox: &'a Sandbox, asked: Asked<'a>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Self { sandbox, runtime: runtime.ok(), scanner }
+        Self { sandbox, runtime: runtime.ok(), asked }
+    }
+
+    /// Has the pictures looked at that were inside, as the server does with those that come in clear.
+    fn look(&self, inner: &mut Letter, contents: &[Vec<u8>]) {
+        let seen = looking::look_with(inner, contents, self.asked.reader);
+        inner.looked(&seen);
     }
 
     /// Asks the virus scanner about what was inside. Where none is at hand it was not scanned, if
@@ -162,13 +179,13 @@ impl<'a> Parser<'a> {
         let is_due = matches!(outer, ItemDetail::Leaf(leaf) if leaf.scan.is_some());
         let leaves = inner.items.iter().zip(contents.iter().map(Vec::as_slice));
         let contained = inner.contained.iter().map(|one| (&one.item, one.content.as_slice()));
-        let said = leaves.chain(contained).map(|(item, stored)| match self.scanner {
+        let said = leaves.chain(contained).map(|(item, stored)| match self.asked.scanner {
             Some(ask) if letter::is_stored_as_content(item) => Some(ask(stored)),
             Some(ask) => Some(ask(&Zeroizing::new(letter::content(item, stored)))),
             None => is_due.then_some(Scan::NotScanned),
         });
         let said: Vec<Option<Scan>> = said.collect();
-        let around = match self.scanner {
+        let around = match self.asked.scanner {
             _ if skeleton.bytes.is_empty() => None,
             Some(ask) => Some(ask(&skeleton.bytes)),
             None => is_due.then_some(Scan::NotScanned),

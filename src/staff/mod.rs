@@ -2,7 +2,7 @@
 //!
 //! `home` is where a member's files lie, `agent` holds the unlocked key, `client` logs in and opens
 //! what the server discloses, `letters` opens encrypted letters, `answers` composes, `sealing`
-//! makes boxes, `who` gathers what shows who asks, `seen` remembers checkpoints, `verify` opens everything and keeps nothing, `found`
+//! makes boxes, `who` gathers what shows who asks, `pictures` what copies of documents say, `seen` remembers checkpoints, `verify` opens everything and keeps nothing, `found`
 //! makes what a new vault starts with, `keys` changes who may do what, `reseal` seals to a newer epoch
 //! and `renewal` content under new keys, `recovery` tries the recovery key and wraps anew with it. The
 //! gateway never imports any of it.
@@ -16,6 +16,7 @@ pub mod home;
 pub mod keys;
 pub mod letters;
 pub mod openpgp;
+pub mod pictures;
 pub mod recovery;
 mod renewal;
 pub mod reseal;

@@ -4,6 +4,7 @@
 //! The list of people and the texts are opened here, each a look. What a letter says inside its
 //! encryption about its author is no evidence: nobody stands for that but a signature.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use super::client::{CaseView, Client, Error as ClientError, LetterView, NoteView};
@@ -72,6 +73,8 @@ pub struct Asker {
     pub proofs: Vec<Proof>,
     /// Doubts, oldest first, with their reasons.
     pub doubts: Vec<(Doubt, Personal<String>)>,
+    /// The texts that were opened.
+    pub texts: HashMap<ItemId, String>,
 }
 
 /// Who sent a letter.
@@ -142,6 +145,7 @@ pub fn gather(client: &mut Client, case: &CaseView, new_days: u32) -> Result<Ask
         recorded: evidence_in(&notes),
         proofs: proofs_in(&notes, id),
         doubts: doubts_in(&notes, id),
+        texts,
     };
     let senders: Vec<Sender> = case.letters.iter().filter_map(sender).collect();
     // The letter that says most counts: one from an address on file that its domain stands for.
@@ -163,7 +167,7 @@ pub fn gather(client: &mut Client, case: &CaseView, new_days: u32) -> Result<Ask
         asker.find(list, sender, new_days);
     }
     if let Some(person) = &asker.person {
-        let fields = person.mentioned(texts.iter().map(String::as_str));
+        let fields = person.mentioned(asker.texts.values().map(String::as_str));
         let minute = best.as_ref().map_or(0, |sender| sender.minute);
         if !fields.is_empty() {
             asker.seen.push(Evidence { fields, ..Evidence::of(Kind::Match, None, minute) });
@@ -225,8 +229,8 @@ fn sender(letter: &LetterView) -> Option<Sender> {
 }
 
 /// The texts of all letters, as far as they open. Each is a look.
-fn texts(client: &mut Client, case: &CaseView) -> Result<Vec<String>, ClientError> {
-    let mut texts = Vec::new();
+fn texts(client: &mut Client, case: &CaseView) -> Result<HashMap<ItemId, String>, ClientError> {
+    let mut texts = HashMap::new();
     for letter in &case.letters {
         let Some(detail) = &letter.detail else { continue };
         let is_kept = |id: ItemId| {
@@ -236,7 +240,7 @@ fn texts(client: &mut Client, case: &CaseView) -> Result<Vec<String>, ClientErro
         for id in bodies.map(|item| item.id).filter(|id| is_kept(*id)) {
             match client.look(&[id]) {
                 Ok(items) => texts.extend(items.into_iter().filter_map(|item| match item.detail {
-                    ItemDetail::Leaf(leaf) => leaf.text.map(Personal::into_exposed),
+                    ItemDetail::Leaf(leaf) => Some((item.id, leaf.text?.into_exposed())),
                     ItemDetail::Skeleton(_) => None,
                 })),
                 Err(ClientError::Vault(_) | ClientError::Forgotten) => {}

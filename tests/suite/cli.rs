@@ -22,6 +22,7 @@ const WORDS: &str = "four words are good";
 /// A folder with everything of one test in it, the member's home among it.
 pub(crate) struct Office {
     root: tempfile::TempDir,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Office {
@@ -29,7 +30,12 @@ impl Office {
         let root = tempfile::tempdir().expect("a folder");
         std::fs::write(root.path().join("words"), format!("{WORDS}\n")).expect("written");
         std::fs::write(root.path().join("wrong"), "not these words\n").expect("written");
-        Self { root }
+        Self { root, variables: Vec::new() }
+    }
+
+    /// From now on the program has these variables in its environment, and no others of ours.
+    pub(crate) fn with(&mut self, variables: &[(&'static str, &str)]) {
+        self.variables = variables.iter().map(|(name, value)| (*name, (*value).into())).collect();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -43,6 +49,7 @@ impl Office {
             .current_dir(self.root.path())
             .env("KLUIS_HOME", self.path("home"))
             .env_remove("RUST_LOG")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }
@@ -134,6 +141,11 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn smtp(&self) -> SocketAddr {
         self.listens["smtp"][0].as_str().expect("listens").parse().expect("an address")
+    }
+
+    /// The number of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Asks it to stop as a service manager does; gives its log.

@@ -277,7 +277,9 @@ fn forgetting_what_came_out_of_an_encrypted_letter_forgets_the_ciphertext_too() 
         gateway::parser(Path::new(KLUIS), 1)
     };
     let now = kluis::clock::Clock::System.seconds();
-    let outcomes = letters::open_encrypted(&mut anna, &parser, None, &case, now).expect("opens");
+    let outcomes =
+        letters::open_encrypted(&mut anna, &parser, letters::Asked::default(), &case, now)
+            .expect("opens");
     let [(_, Outcome::Opened(inner))] = outcomes.as_slice() else { panic!("one letter is opened") };
     let case = only_case(&mut anna);
     let inner = case.letters.iter().find(|letter| letter.id() == *inner).expect("is listed");

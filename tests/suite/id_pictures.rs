@@ -27,7 +27,7 @@ const LONGEST: Duration = Duration::from_secs(40);
 const TRIES: u32 = 3;
 
 /// The folder of the models; a line that says that the test was skipped if they are not there.
-fn models(test: &str) -> Option<PathBuf> {
+pub(crate) fn models(test: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("KLUIS_MODELS")
         .map_or_else(|| PathBuf::from("/usr/share/kluis/models"), PathBuf::from);
     if folder.join("ch_PP-OCRv4_rec_infer.onnx").exists() {
@@ -38,7 +38,7 @@ fn models(test: &str) -> Option<PathBuf> {
 }
 
 /// Whether the fonts of the pictures are there.
-fn fonts(test: &str) -> bool {
+pub(crate) fn fonts(test: &str) -> bool {
     let missing = canvas::FONTS.iter().find(|font| !std::path::Path::new(font).exists());
     if missing.is_some() {
         println!("SKIPPED {test} fonts-ocr-b, fonts-liberation2 or fonts-dejavu-core is missing");
@@ -188,7 +188,7 @@ fn without_the_models_nothing_is_read_and_it_says_so() {
 }
 
 /// A PNG of 65 bytes or so that claims this many pixels.
-fn claiming(width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn claiming(width: u32, height: u32) -> Vec<u8> {
     let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut chunk = |kind: &[u8], body: &[u8]| {
         let mut crc = flate2::Crc::new();

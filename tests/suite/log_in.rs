@@ -186,6 +186,7 @@ fn every_request(case: CaseId, item: ItemId, chunk: Address, note: Recording) ->
         Request::People,
         Request::ImportPeople { list: a_list(), count: 1 },
         Request::Numbers { case, letter: LetterId::random() },
+        Request::SameCopies { case },
         Request::Forget { items: vec![item], reason: note, now: true, planned: None },
         Request::RotateCabinet,
         Request::Prove { epoch: EpochId(1), content: [0; 32] },

@@ -2,6 +2,7 @@
 
 mod acts;
 mod answers;
+mod arrival;
 mod attacks;
 mod audit;
 mod backup;

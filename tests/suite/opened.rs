@@ -11,7 +11,7 @@ use kluis::ledger::entry::Fact;
 use kluis::letter::{Finding, Role};
 use kluis::staff::answers;
 use kluis::staff::client::{CaseView, Client, Error, LetterView};
-use kluis::staff::letters::{self, Outcome};
+use kluis::staff::letters::{self, Asked, Outcome};
 use kluis::staff::openpgp::Undecryptable;
 use kluis::staff::sealing::Sealing;
 
@@ -42,7 +42,7 @@ pub(crate) fn open_with(
     case: &CaseView,
 ) -> Result<Vec<(LetterId, Outcome)>, Error> {
     let sandbox = kluis::gateway::parser(Path::new(KLUIS), 1);
-    letters::open_encrypted(client, &sandbox, scanner, case, now())
+    letters::open_encrypted(client, &sandbox, Asked { scanner, ..Asked::default() }, case, now())
 }
 
 /// As a desk does that has none.
@@ -230,8 +230,8 @@ fn every_encrypted_letter_is_opened_at_one_go() {
         }
         let case = only_case(&mut anna);
         let before = case.letters.len();
-        let outcomes =
-            letters::open_encrypted(&mut anna, &sandbox, None, &case, now()).expect("opens");
+        let outcomes = letters::open_encrypted(&mut anna, &sandbox, Asked::default(), &case, now())
+            .expect("opens");
         assert_eq!(outcomes.len(), 3);
         for letter in &only_case(&mut anna).letters[before..] {
             let detail = letter.detail.as_ref().expect("opens");

@@ -8,19 +8,21 @@ use serde_json::{Value, json};
 
 use super::answer::Spoken;
 use super::session::{self, Connection};
-use super::{Error, Report, case, print};
+use super::{Error, Report, case, pictures, print};
 use crate::casebook::CaseCard;
 use crate::identity::ladder::{Field, Kind, Level, Proof};
 use crate::identity::next::{Found, Step, next};
 use crate::identity::numbers::find::masked;
 use crate::identity::people::Person;
 use crate::identity::policy::{Policy, Right};
+use crate::identity::words::Tongue;
 use crate::ids::ItemId;
 use crate::ids::{CaseId, StaffId};
 use crate::keys::roster::Roster;
 use crate::reply::{Language, copy};
 use crate::staff::client::Client;
 use crate::staff::copies as who_copies;
+use crate::staff::pictures::{Pictures, Shown, is_document};
 use crate::staff::who::{self, Asker};
 use words::Say;
 
@@ -158,9 +160,13 @@ impl Who {
         };
         let needs: Vec<Need> = rights.iter().map(|right| need(*right, &policy, &asker)).collect();
         let roster = client.roster()?.roster;
+        let seen = pictures::sealed(&mut client, &view, &asker.texts)?;
         let card = &view.card;
-        let text = as_text(&asker, card, &needs, &roster, language);
-        Ok(Report::new(text, as_json(&asker, card, &needs, &roster)))
+        let text = as_text(&asker, card, &seen, &needs, &roster, language);
+        let mut json = as_json(&asker, card, &needs, &roster);
+        json["identity"] = pictures::to_json(&seen, false);
+        json["available"] = available(&seen);
+        Ok(Report::new(text, json))
     }
 }
 
@@ -257,6 +263,32 @@ fn need(right: Right, policy: &Policy, asker: &Asker) -> Need {
     Need { right, level, is_accepted, steps }
 }
 
+/// Copies of documents that came. They are shown and accepted by nobody: a member who has looked records
+/// that (`--record id --item`).
+fn documents(seen: &Pictures) -> impl Iterator<Item = &Shown> {
+    seen.shown.iter().filter(|one| is_document(&one.conclusion.evidence.verdict))
+}
+
+fn available(seen: &Pictures) -> Value {
+    let one = |one: &Shown| {
+        json!({
+            "kind": Kind::Id.word(),
+            "item": one.item.to_string(),
+            "verdict": one.conclusion.evidence.verdict.word(),
+        })
+    };
+    documents(seen).map(one).collect()
+}
+
+const fn tongue(language: Language) -> Tongue {
+    match language {
+        Language::Nl => Tongue::Nl,
+        Language::Fr => Tongue::Fr,
+        Language::De => Tongue::De,
+        Language::En => Tongue::En,
+    }
+}
+
 /// The language of the terminal, if it is one of the four.
 fn of_terminal() -> Language {
     let set = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(std::env::var_os);
@@ -278,6 +310,7 @@ fn member(roster: &Roster, staff: StaffId) -> String {
 fn as_text(
     asker: &Asker,
     card: &CaseCard,
+    seen: &Pictures,
     needs: &[Need],
     roster: &Roster,
     language: Language,
@@ -330,6 +363,14 @@ fn as_text(
     }
     for one in &asker.seen {
         line(Say::Found, &evidence(one.kind, &one.fields, language));
+    }
+    for one in documents(seen) {
+        let item = print::brief(&one.item);
+        let found = pictures::line(one, tongue(language));
+        line(Say::Available, &format!("{} {item}, {found}", words::kind(Kind::Id, language)));
+        for warning in pictures::warnings(one) {
+            line(Say::Beware, &format!("{item}: {warning}"));
+        }
     }
     for (one, words) in &asker.recorded {
         let by = one.by.map(|by| member(roster, by)).unwrap_or_default();

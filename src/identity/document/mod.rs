@@ -5,9 +5,11 @@
 //! time that is left are passed in.
 
 mod band;
+pub mod case;
 mod copy;
 mod front;
 mod judge;
+mod sender;
 mod zone;
 
 use minicbor::{Decode, Encode};

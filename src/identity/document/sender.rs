@@ -1,0 +1,143 @@
+//! Names that a letter gives to its sender, as far as they can be held against a document.
+//!
+//! What stands in `From` and below the letter are claims: a document with another name contradicts
+//! them. A name in between may be anybody's, so it bears a document out and denies none.
+
+use crate::identity::mrz::Names;
+use crate::identity::mrz::names::NameMatch;
+
+/// Words of one name, at most.
+const MOST_WORDS: usize = 5;
+/// Bytes of a text that are searched for a name.
+const MOST_TEXT: usize = 64 * 1024;
+/// Lines behind the words that end a letter among which the name stands.
+const BELOW: usize = 2;
+
+/// Words that end a letter; what stands below is its sender's name.
+const ENDINGS: [&str; 13] = [
+    "groet",
+    "hoogachtend",
+    "regards",
+    "wishes",
+    "sincerely",
+    "faithfully",
+    "grüße",
+    "grüßen",
+    "gruß",
+    "hochachtungsvoll",
+    "cordialement",
+    "salutations",
+    "sentiments",
+];
+/// Beginnings of lines from which on a letter is somebody else's.
+const QUOTES: [&str; 7] = [">", "-----", "________", "Van:", "De :", "Von:", "From:"];
+/// Words in a name that are written small.
+const SMALL: [&str; 16] = [
+    "van", "von", "de", "den", "der", "du", "des", "di", "da", "la", "le", "ten", "ter", "el",
+    "al", "ben",
+];
+
+/// The names that a letter claims for its sender: of `From`, and below its texts.
+#[must_use]
+pub(super) fn claimed(from: &[&str], texts: &[&str]) -> Vec<String> {
+    let from = from.iter().copied().filter(|name| is_name(name)).map(ToOwned::to_owned);
+    from.chain(texts.iter().filter_map(|text| below(text))).collect()
+}
+
+/// The name below a letter, if one is.
+fn below(text: &str) -> Option<String> {
+    let own = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !QUOTES.iter().any(|begin| line.starts_with(begin)));
+    let lines: Vec<&str> = own.filter(|line| !line.is_empty()).collect();
+    let is_ending = |line: &&str| {
+        let line = line.to_lowercase();
+        line.chars().count() < 60 && ENDINGS.iter().any(|word| line.contains(word))
+    };
+    let at = lines.iter().rposition(is_ending)?;
+    let after = lines[at + 1..].iter().take(BELOW);
+    // On the line itself, behind a comma: `Met vriendelijke groeten, Lotte Vermeulen`.
+    let beside = lines[at].split_once(',').map(|(_, rest)| rest.trim());
+    beside.into_iter().chain(after.copied()).find(|line| is_name(line)).map(ToOwned::to_owned)
+}
+
+/// Whether a line is nothing but somebody's name: a surname and another, and no word that is none.
+fn is_name(line: &str) -> bool {
+    let words: Vec<&str> =
+        line.split_whitespace().map(|word| word.trim_matches(['"', ',', '.', '\''])).collect();
+    let is_word = |word: &&str| {
+        let is_written = word.chars().all(|sign| sign.is_alphabetic() || "-'’.".contains(sign));
+        let begins = word.chars().next().is_some_and(char::is_uppercase);
+        !word.is_empty() && is_written && (begins || SMALL.contains(word))
+    };
+    let large = words.iter().filter(|word| !SMALL.contains(word)).count();
+    large >= 2 && words.len() <= MOST_WORDS && words.iter().all(is_word)
+}
+
+/// Words of the text that are the name of this document, if they stand in it.
+#[must_use]
+pub(super) fn mentioned(text: &str, names: &Names) -> Option<String> {
+    let end = text.floor_char_boundary(MOST_TEXT);
+    let words: Vec<&str> = text[..end]
+        .split(|sign: char| !(sign.is_alphabetic() || "-'’".contains(sign)))
+        .filter(|word| !word.is_empty())
+        .collect();
+    let first = |word: &str| word.chars().next().and_then(|sign| sign.to_uppercase().next());
+    let firsts: Vec<_> =
+        names.surname.split(' ').chain(names.given.split(' ')).filter_map(first).collect();
+    // A letter with an accent may stand for others on the document.
+    let may_begin =
+        |word: &str| first(word).is_some_and(|sign| !sign.is_ascii() || firsts.contains(&sign));
+    (0..words.len()).filter(|at| may_begin(words[*at])).find_map(|at| {
+        (2..=MOST_WORDS).find_map(|count| {
+            let name = words.get(at..at + count)?.join(" ");
+            (names.agrees(&name) == NameMatch::Agrees).then_some(name)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(surname: &str, given: &str) -> Names {
+        Names { surname: surname.into(), given: given.into(), may_be_cut: false }
+    }
+
+    #[test]
+    fn a_name_is_claimed_in_from_and_below_the_letter_and_nowhere_else() {
+        let letter = "Geachte mevrouw Janssens,\n\nGraag inzage. Groet mijn collega Piet Claes.\n\n\
+                      Met vriendelijke groeten,\n\nLotte Van den Broeck\nGrote Markt 1\nAntwerpen\n\n\
+                      Van: Karel De Smet\nMet vriendelijke groeten\nKarel De Smet\n";
+        assert_eq!(claimed(&[], &[letter]), ["Lotte Van den Broeck"]);
+        assert_eq!(claimed(&["Lotte Vermeulen"], &[]), ["Lotte Vermeulen"]);
+        assert_eq!(claimed(&["Vermeulen, Lotte"], &[]), ["Vermeulen, Lotte"]);
+        for none in
+            ["lotte87", "Privacy", "info@example.org", "", "Dienst 24 uur", "recht op inzage"]
+        {
+            assert_eq!(claimed(&[none], &[]), [""; 0], "{none}");
+        }
+        for text in
+            ["Beste,\nzie bijlage", "Kind regards\n", "Met vriendelijke groeten\n03 123 45 67"]
+        {
+            assert_eq!(claimed(&[], &[text]), [""; 0], "{text}");
+        }
+        let short = "Dag,\nzie bijlage.\nKind regards, Jürgen Müller";
+        assert_eq!(claimed(&[], &[short]), ["Jürgen Müller"]);
+    }
+
+    #[test]
+    fn a_text_bears_out_a_name_that_stands_in_it_as_one() {
+        let card = names("VAN DEN BROECK", "LOTTE MARIE");
+        for text in
+            ["ik ben lotte van den broeck.", "Van den Broeck (Lotte)", "voor Lotte Vandenbroeck"]
+        {
+            assert!(mentioned(text, &card).is_some(), "{text}");
+        }
+        for text in ["", "Lotte", "Lotte Vermeulen", "van den broeck", "Piet Van den Broeck"] {
+            assert_eq!(mentioned(text, &card), None, "{text}");
+        }
+        assert!(mentioned("namens Jürgen Müller", &names("MUELLER", "JUERGEN")).is_some());
+    }
+}
