@@ -16,9 +16,11 @@ use crate::identity::document::Sight;
 use crate::identity::picture::decode::Kind;
 use crate::letter::{self, Item, Letter, Role, Scan};
 
-/// For looking at the pictures of one letter: with what parser and virus scanner may take it is well
-/// within the time that a letter has.
-pub(super) const LOOK_TIME: Duration = Duration::from_secs(15);
+/// For looking at the pictures of one letter.
+pub(super) const LOOK_TIME: Duration = Duration::from_secs(20);
+/// How long after it came nobody looks any more, whatever parser and virus scanner took: the rest of the
+/// time that a letter has is for sealing it.
+const LOOKED_BY: Duration = Duration::from_secs(45);
 /// Pictures of one letter that are looked at.
 pub const MOST_PICTURES: usize = 8;
 /// A picture whose sides are both no longer than so many pixels is a sign or a logo: no line of a
@@ -28,12 +30,12 @@ const TINY: u32 = 160;
 const MOST_SEGMENTS: usize = 64;
 
 impl Casebook {
-    /// Has the pictures of a letter looked at, those that matter most first.
-    pub(super) async fn look_at(&self, cut: &mut Cut) {
+    /// Has the pictures of a letter looked at that came at `begun`, those that matter most first.
+    pub(super) async fn look_at(&self, cut: &mut Cut, begun: Instant) {
         let Cut { letter, contents, .. } = cut;
         let mut seen = unseen(letter, contents);
         if let Some(look) = &self.reader {
-            let end = Instant::now() + LOOK_TIME;
+            let end = (Instant::now() + LOOK_TIME).min(begun + LOOKED_BY);
             for at in pictures(letter, contents) {
                 let asked = match letter.items.get(at) {
                     Some(item) => {

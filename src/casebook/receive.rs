@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use jiff::civil::Date;
+use tokio::time::Instant;
 
 use super::detail::{ContactDetail, ItemCard, ItemDetail, LetterDetail, to_bytes};
 use super::fetched::Fetched;
@@ -170,6 +171,7 @@ impl Casebook {
         fingerprint: Digest,
         room: &AskRoom<'_>,
     ) -> Result<Receipt, Error> {
+        let begun = Instant::now();
         let here = Arc::clone(self);
         let announced = self.store.announce();
         let fetched = mail.fetched;
@@ -201,7 +203,7 @@ impl Casebook {
         // What it was cut into gives it again: to hold both while it is sealed would be a third copy.
         mail.raw = Vec::new();
         self.scan(&mut cut).await;
-        self.look_at(&mut cut).await;
+        self.look_at(&mut cut, begun).await;
         blocking(move || here.seal_and_commit(mail, &cut, fingerprint, announced)).await
     }
 

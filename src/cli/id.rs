@@ -14,6 +14,7 @@ use crate::identity::document::{self, Conclusion};
 use crate::identity::evidence::{self, Evidence, FieldName, Known, Verdict};
 use crate::identity::mrz::{self, Mrz};
 use crate::identity::numbers::{self, NationalKind, NationalNumber, NumberError};
+use crate::identity::picture::decode::Kind;
 use crate::identity::words::{self, Tongue};
 use crate::ids::CaseId;
 use crate::request::deadline;
@@ -118,6 +119,10 @@ fn picture(path: &Path, tongue: Tongue) -> Result<Report, Error> {
     } else {
         let opened = File::open(path).map_err(failed)?;
         opened.take(most).read_to_end(&mut file).map_err(failed)?;
+    }
+    if Kind::of(&file) == Some(Kind::Heif) {
+        return Err(Error::new("this is a HEIC picture, which is not read")
+            .hint("convert it first: `heif-convert FILE card.jpg` (Debian: libheif-examples)"));
     }
     let today = deadline::received_on(session::now());
     let known = Known { today, names: &[] };

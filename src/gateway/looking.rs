@@ -10,13 +10,13 @@ use crate::casebook::AskReader;
 use crate::sandbox::models::{self, Reader};
 
 /// For one picture; then the child is ended, and the picture cannot be read.
-const PICTURE_TIME: Duration = Duration::from_secs(12);
+const PICTURE_TIME: Duration = Duration::from_secs(18);
 /// Pictures that wait for the child: more are not looked at, so that a flood of them costs the letters
 /// of others no time.
 const MOST_WAITING: usize = 8;
-/// How long a child stays that has nothing to do: it holds the models in memory, and they are read
-/// again for the next one.
-const STAYS: Duration = Duration::from_secs(20);
+/// How long a child stays that has nothing to do. What is left of a picture on the stacks of its threads
+/// goes with it; the next one reads the models again.
+const STAYS: Duration = Duration::from_secs(3);
 
 /// What the server's child is asked through.
 struct Desk {

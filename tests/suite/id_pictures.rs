@@ -187,6 +187,13 @@ fn without_the_models_nothing_is_read_and_it_says_so() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("hint:"));
 }
 
+#[test]
+fn a_heic_picture_is_refused_with_what_to_do_about_it() {
+    let (code, json, _) = id(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", &[]);
+    assert_eq!(code, Some(1));
+    assert!(json["hint"].as_str().is_some_and(|hint| hint.contains("heif-convert")), "{json}");
+}
+
 /// A PNG of 65 bytes or so that claims this many pixels.
 pub(crate) fn claiming(width: u32, height: u32) -> Vec<u8> {
     let mut out = b"\x89PNG\r\n\x1a\n".to_vec();

@@ -5,6 +5,7 @@ from ledger import CONTACT, ITEM, LETTER, NOTE
 from refusal import future, tampered
 
 SOURCES, ROLES, PROTECTIONS, SUBJECTS, FINDINGS, STORAGES, DETAILS = 4, 3, 4, 10, 18, 2, 2
+PICTURES = 4
 
 
 def check(kind, detail):
@@ -29,6 +30,8 @@ def _letter(fields):
     _known(fields[3][0], PROTECTIONS)
     for card in fields[4]:
         _known(card[1], ROLES)
+        if card.get(5) is not None:
+            _known(card[5], PICTURES)
 
 
 def _item(detail):
