@@ -190,6 +190,7 @@ mod tests {
             fits: true,
             score: -0.1,
             place: [(0.0, 0.0); 4],
+            names_agree: true,
         };
         Sight { pages: vec![Page { zone: Some(zone), ..Page::default() }], refused: None }
     }

@@ -68,6 +68,7 @@ mod tests {
             fits: true,
             score: -0.1,
             place: [(0.0, 0.0); 4],
+            names_agree: true,
         };
         let zone = Some(zone).filter(|_| !lines.is_empty());
         Sight { pages: vec![Page { zone, front, ..Page::default() }], refused: None }
