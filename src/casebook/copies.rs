@@ -17,6 +17,9 @@ use crate::ledger::entry::{Entry, Fact, NO_COPY};
 use crate::store::Batch;
 use crate::vault::seal::Kind;
 
+/// Minutes in which a vault that was made anew from a backup forgets no copy by itself.
+const AFTER_RESTORE: u64 = 24 * 60;
+
 /// What the ledger says of an item that is, or was said to be, a copy of an identity document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyRecord {
@@ -62,6 +65,10 @@ impl Copies {
             Fact::IdentityChecked => {
                 let check = |staff| CheckRecord { staff, minute: entry.minute, item: entry.item };
                 self.checks.extend(entry.staff.map(check));
+                let checked = self.items.iter_mut().find(|copy| Some(copy.item) == entry.item);
+                if let Some(copy) = checked.filter(|copy| copy.is_copy && is_decided(case)) {
+                    copy.since.get_or_insert(entry.minute);
+                }
             }
             // An answer leaves only where somebody accepted who asks.
             Fact::Decided | Fact::Answered | Fact::Closed => {
@@ -82,12 +89,18 @@ impl Copies {
     fn mark(&mut self, entry: &Entry, case: &Case) {
         let (Some(item), Some(letter)) = (entry.item, entry.letter) else { return };
         let is_copy = entry.count != Some(NO_COPY);
-        // An answer of before may have asked for it: only what is decided by now starts its time.
-        let is_decided = case.decided.is_some() || case.closed.is_some();
-        let since = (is_copy && is_decided).then_some(entry.minute);
+        // An answer of before may have asked for it: only what is decided by now starts its time. And only
+        // the word of a member, who saw it: what the reader marks waits for somebody.
+        let starts = is_copy && entry.staff.is_some() && is_decided(case);
+        let since = starts.then_some(entry.minute);
         match self.items.iter_mut().find(|copy| copy.item == item) {
             // To say it again gives it no more time.
-            Some(copy) if copy.is_copy && is_copy => copy.by = entry.staff,
+            Some(copy) if copy.is_copy && is_copy => {
+                copy.by = entry.staff.or(copy.by);
+                copy.since = copy.since.or(since);
+            }
+            // Who has looked knows better than the reader.
+            Some(copy) if copy.by.is_some() && entry.staff.is_none() => {}
             Some(copy) => (copy.is_copy, copy.by, copy.since) = (is_copy, entry.staff, since),
             None => {
                 let by = entry.staff;
@@ -96,6 +109,10 @@ impl Copies {
             }
         }
     }
+}
+
+fn is_decided(case: &Case) -> bool {
+    case.decided.is_some() || case.closed.is_some()
 }
 
 /// What a member says of an item: that it is a copy of an identity document, or none.
@@ -178,7 +195,14 @@ impl Casebook {
         let due = due(&self.state(), self.clock.minutes(), self.copy_time(), &approval);
         let mut count = 0;
         for (case, items) in due {
-            let records = self.to_forget(case, &approval, &items)?;
+            // One case that does not add up must not keep the copies of all others.
+            let records = match self.to_forget(case, &approval, &items) {
+                Ok(records) => records,
+                Err(error) => {
+                    tracing::error!(%case, %error, "copies of identity documents are not forgotten");
+                    continue;
+                }
+            };
             if !records.is_empty() {
                 self.drop_keys(&records, &approval)?;
             }
@@ -260,6 +284,10 @@ impl Casebook {
 /// The copies whose time is over, by case; none of a case under a legal hold.
 fn due(state: &State, now: u64, time: CopyTime, approval: &Approval) -> Vec<(CaseId, Vec<ItemId>)> {
     let mut due = Vec::new();
+    // A restored vault may lack a hold, or the word that an item is no copy: there is a day to say it.
+    if state.restored.is_some_and(|minute| now < minute.saturating_add(AFTER_RESTORE)) {
+        return due;
+    }
     for (&case, known) in &state.cases {
         let is_due = |copy: &&CopyRecord| {
             let is_over =

@@ -203,7 +203,11 @@ impl Casebook {
         // What it was cut into gives it again: to hold both while it is sealed would be a third copy.
         mail.raw = Vec::new();
         self.scan(&mut cut).await;
-        self.look_at(&mut cut, begun).await;
+        // What lay in a mailbox for long is much, and nobody waits for it.
+        let arrived = fetched.and_then(|fetched| fetched.arrived);
+        if arrived.is_none_or(|at| self.clock.seconds() < at + WINDOW_MINUTES * 60) {
+            self.look_at(&mut cut, begun).await;
+        }
         blocking(move || here.seal_and_commit(mail, &cut, fingerprint, announced)).await
     }
 

@@ -251,6 +251,8 @@ pub struct State {
     pub sent: Option<Sent>,
     /// The newest backup.
     pub backup: Option<BackedUp>,
+    /// When the vault was made anew from a backup last.
+    pub restored: Option<u64>,
     /// The newest drill of the recovery key.
     pub drill: Option<Drilled>,
     /// The lists of people on file, oldest first: the newest is in force.
@@ -270,6 +272,9 @@ impl State {
         self.next = entry.seq.saturating_add(1);
         self.founded.get_or_insert(entry.minute);
         self.last = entry.minute;
+        if entry.kind == Fact::Restored {
+            self.restored = Some(entry.minute);
+        }
         self.apply_box(vault, entry);
         match entry.kind {
             Fact::CaseOpened => self.open_case(entry),

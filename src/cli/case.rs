@@ -12,6 +12,7 @@ use super::{Error, Report, print};
 use crate::casebook::Act;
 use crate::casebook::detail::NoteSubject;
 use crate::cli::error::USAGE;
+use crate::identity::numbers::told::told;
 use crate::ids::CaseId;
 use crate::reply::openpgp::{Certificate, MAX_CERTIFICATE};
 use crate::staff::client::Client;
@@ -151,6 +152,10 @@ pub(super) fn said(words: &[String]) -> Result<String, Error> {
 impl Said {
     fn record(self, act: Act, subject: NoteSubject, done: &str) -> Result<Report, Error> {
         let words = said(&self.words)?;
+        if let Some(what) = told(&words).filter(|_| subject != NoteSubject::Remark) {
+            return Err(Error::usage(format!("the words hold {what}: they are kept for ever"))
+                .hint(super::error::WITHOUT_NUMBERS));
+        }
         let mut client = self.connection.open()?;
         record(&mut client, self.case, act, (subject, &words, Vec::new()), done)
     }

@@ -449,7 +449,7 @@ fn of_keys(why: &str) -> Option<&'static str> {
 }
 
 /// What to do about words that tell what stands on an identity document.
-const WITHOUT_NUMBERS: &str = "say what agrees, without the numbers themselves";
+pub(super) const WITHOUT_NUMBERS: &str = "say what agrees, without the numbers themselves";
 
 impl From<answers::Error> for Error {
     fn from(error: answers::Error) -> Self {
@@ -463,6 +463,10 @@ impl From<answers::Error> for Error {
             answers::Error::NoProof | answers::Error::NotAccepted(_) => this.hint(
                 "`kluis who CASE` shows what there is; --accept LEVEL there, or --proof here",
             ),
+            answers::Error::NotChecked => this.hint(
+                "`kluis who CASE --record id` first: it says which one was checked, and it is forgotten",
+            ),
+            answers::Error::Copy => this.hint("it is theirs already, and must be forgotten"),
             answers::Error::Told(_) => this.code(USAGE).hint(WITHOUT_NUMBERS),
             answers::Error::UnknownAddress(_) => this.hint(
                 "have them write from the address on file; or `kluis who CASE --accept` that level, \
@@ -483,6 +487,9 @@ impl From<who::Error> for Error {
             who::Error::Enclosed => {
                 Self::usage(text).hint("`kluis show CASE` lists its parts: name the part")
             }
+            who::Error::Unnamed => Self::usage(text).hint(
+                "--item ITEM says which one was checked, --elsewhere that it is none of them",
+            ),
             who::Error::Several => Self::usage(text).hint("--item says which of them was checked"),
             who::Error::NotAccepted(_) => Self::new(text).hint(
                 "`kluis who CASE` says what to ask for; a reason behind --accept is kept with it",

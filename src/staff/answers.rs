@@ -57,6 +57,12 @@ pub enum Error {
     /// Nobody accepted anything that shows who asks.
     #[error("nobody has accepted yet what shows who asks: nothing personal leaves")]
     NoProof,
+    /// A copy of an identity document is to be accepted, and no check of one was recorded.
+    #[error("nobody recorded yet that a copy of an identity document was checked")]
+    NotChecked,
+    /// An item that is to go with it is a copy of an identity document.
+    #[error("an item that is to go with it is a copy of an identity document")]
+    Copy,
     /// The words of the evidence tell what is forgotten with a copy of an identity document.
     #[error("the words of --proof hold {0}: they stay when the copy is forgotten")]
     Told(Told),
@@ -156,6 +162,10 @@ fn proof(client: &mut Client, draft: &Draft, now: u64) -> Result<Proof, Error> {
     if let Some(what) = told(words) {
         return Err(Error::Told(what));
     }
+    // That it was checked, by whom and when, is what stays of a copy.
+    if *kind == Kind::Id && client.case(draft.case)?.card.checks.is_empty() {
+        return Err(Error::NotChecked);
+    }
     let by = (client.staff, now / 60);
     let evidence = [Evidence::of(*kind, Some(by.0), by.1)];
     let level = ladder::reached(&evidence);
@@ -185,6 +195,11 @@ fn gather(client: &mut Client, draft: &Draft, now: u64) -> Result<Answer, Error>
     let message_id = client.message_id(draft.case)?;
     let mut attachments = draft.files.clone();
     if !draft.items.is_empty() {
+        let copies = client.case(draft.case)?.card.copies;
+        let is_copy = |item: &ItemId| copies.iter().any(|c| c.item == *item && c.is_copy);
+        if draft.items.iter().any(is_copy) {
+            return Err(Error::Copy);
+        }
         for item in client.look(&draft.items)? {
             if item.case != draft.case {
                 return Err(ClientError::Unknown("item of this case").into());

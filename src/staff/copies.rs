@@ -33,6 +33,16 @@ pub fn is_forgotten(case: &CaseView, item: ItemId) -> bool {
     items.any(|(id, _, is_forgotten)| *id == item && *is_forgotten)
 }
 
+/// Whether the case has an attachment of which nobody said that it is no copy.
+#[must_use]
+pub fn may_be_there(case: &CaseView) -> bool {
+    let is_none = |item: ItemId| case.card.copies.iter().any(|c| c.item == item && !c.is_copy);
+    let details = case.letters.iter().filter_map(|letter| letter.detail.as_ref());
+    let mut attached =
+        details.flat_map(|detail| &detail.items).filter(|card| card.role != Role::Body);
+    attached.any(|card| !is_forgotten(case, card.id) && !is_none(card.id))
+}
+
 /// The items of the case that hold the same file as this one, itself first.
 ///
 /// # Errors

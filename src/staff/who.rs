@@ -36,6 +36,9 @@ pub enum Error {
     /// An item that holds nothing by itself is no copy of anything.
     #[error("an enclosed message is kept as its parts, and is no copy by itself")]
     Enclosed,
+    /// It is not said which item was checked, and there are some of which nobody said that it is none.
+    #[error("the case has attachments, and none is known to be a copy of an identity document")]
+    Unnamed,
     /// Several copies are there, and it is not said which was checked.
     #[error("the case has several copies of identity documents")]
     Several,
@@ -303,24 +306,37 @@ pub fn record(
     Ok(client.record(sealing.finish())?)
 }
 
-/// Records that a copy of an identity document was checked: this item, else the only copy of the case,
-/// else one that never was in it. The item is a copy from now on, if nobody said so before. Gives the
-/// item and the position of the entry.
+/// Which copy of an identity document was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// The only copy of the case; one that never was in it, if the case has no attachment.
+    TheOne,
+    /// This item.
+    Item(ItemId),
+    /// One that is no item of the case.
+    Elsewhere,
+}
+
+/// Records that a copy of an identity document was checked. The item is a copy from now on, if nobody
+/// said so before. Gives the item and the position of the entry.
 ///
 /// # Errors
 /// See [`Error`]; nothing was recorded then.
 pub fn record_id(
     client: &mut Client,
     case: &CaseView,
-    item: Option<ItemId>,
+    checked: Checked,
     words: &str,
     now: u64,
 ) -> Result<(Option<ItemId>, u64), Error> {
-    let item = match (item, &copies::of(case)[..]) {
-        (Some(item), _) => Some(item),
-        (None, []) => None,
-        (None, [one]) => Some(*one),
-        (None, _) => return Err(Error::Several),
+    let item = match (checked, &copies::of(case)[..]) {
+        (Checked::Item(item), _) => Some(item),
+        (Checked::Elsewhere, _) => None,
+        // A copy that nobody named would stay.
+        (Checked::TheOne, []) if copies::may_be_there(case) => return Err(Error::Unnamed),
+        (Checked::TheOne, []) => None,
+        (Checked::TheOne, [one]) => Some(*one),
+        (Checked::TheOne, _) => return Err(Error::Several),
     };
     let mut sealing = evidence(client, case.card.case, (Kind::Id, Vec::new()), words, now)?;
     let is_known = |item: &ItemId| {

@@ -23,7 +23,7 @@ use crate::reply::{Language, copy};
 use crate::staff::client::Client;
 use crate::staff::copies as who_copies;
 use crate::staff::pictures::{Pictures, Shown, is_document};
-use crate::staff::who::{self, Asker};
+use crate::staff::who::{self, Asker, Checked};
 use words::Say;
 
 /// Show who asks: what evidence there is, what each right needs, and what to ask for next
@@ -67,6 +67,9 @@ pub(super) struct Who {
     /// With --record id: which item was checked; else the only copy of the case
     #[arg(long, value_name = "ITEM", requires = "record")]
     item: Option<String>,
+    /// With --record id: the copy that was checked is no item of this case
+    #[arg(long, requires = "record", conflicts_with = "item")]
+    elsewhere: bool,
     /// Say that an item is a copy of an identity document, which is forgotten after the decision
     #[arg(long, value_name = "ITEM", conflicts_with_all = ["record", "accept", "doubt", "copy_letter", "no_copy"])]
     copy: Option<String>,
@@ -115,15 +118,15 @@ impl Who {
             }
             Some(_) => {}
         }
-        if self.item.is_some() && self.record != Some(Kind::Id) {
-            return Err(Error::usage("--item goes with --record id alone")
+        if (self.item.is_some() || self.elsewhere) && self.record != Some(Kind::Id) {
+            return Err(Error::usage("--item and --elsewhere go with --record id alone")
                 .hint("it says which copy of an identity document was checked"));
         }
         let mut client = self.connection.open()?;
         if let Some(kind) = self.record {
             if kind == Kind::Id {
-                let start = self.item.as_deref();
-                return record_id(&mut client, self.case, start, &words);
+                let which = (self.item.as_deref(), self.elsewhere);
+                return record_id(&mut client, self.case, which, &words);
             }
             let evidence = (kind, self.fields);
             let position = who::record(&mut client, self.case, evidence, &words, session::now())?;
@@ -174,12 +177,16 @@ impl Who {
 fn record_id(
     client: &mut Client,
     case: CaseId,
-    start: Option<&str>,
+    (start, elsewhere): (Option<&str>, bool),
     words: &str,
 ) -> Result<Report, Error> {
     let view = client.case(case)?;
-    let item = start.map(|start| session::item_of(&view, start)).transpose()?;
-    let (item, position) = who::record_id(client, &view, item, words, session::now())?;
+    let checked = match start {
+        Some(start) => Checked::Item(session::item_of(&view, start)?),
+        None if elsewhere => Checked::Elsewhere,
+        None => Checked::TheOne,
+    };
+    let (item, position) = who::record_id(client, &view, checked, words, session::now())?;
     let done = match item {
         None => "recorded: id".to_owned(),
         Some(item) => {

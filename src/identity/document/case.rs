@@ -10,7 +10,7 @@ use crate::identity::mrz::names::NameMatch;
 use jiff::civil::Date;
 
 /// What is known of the letter that pictures came with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Letter<'a> {
     /// The day.
     pub today: Date,
@@ -18,6 +18,12 @@ pub struct Letter<'a> {
     pub from: &'a [&'a str],
     /// Its texts.
     pub texts: &'a [&'a str],
+}
+
+impl std::fmt::Debug for Letter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Letter").field("today", &self.today).finish_non_exhaustive()
+    }
 }
 
 /// What a picture comes to.
@@ -39,7 +45,7 @@ pub fn together(sights: &[&Sight], letter: &Letter<'_>) -> Vec<Judged> {
     if let Some((front, zone)) = sides(sights, &judged) {
         let pages = [sights[front].pages.clone(), sights[zone].pages.clone()].concat();
         let both = alone(&Sight { pages, refused: None }, letter);
-        if agree(&both) {
+        if both.is_of_one() {
             judged[front] = Judged { conclusion: both.clone(), other_side: Some(zone) };
             judged[zone] = Judged { conclusion: both, other_side: Some(front) };
         }
@@ -66,27 +72,16 @@ fn sides(sights: &[&Sight], judged: &[Judged]) -> Option<(usize, usize)> {
     Some((only(&is_front)?, only(&is_zone)?))
 }
 
-/// Whether front and zone are of one document: they say the same surname, or the same number and birth
-/// date, and nothing that was read surely is another.
-fn agree(both: &Conclusion) -> bool {
-    let fields = &both.evidence.fields;
-    let is_same = |name: FieldName| {
-        let mut fields = fields.iter().filter(|field| field.name == name);
-        fields.any(|field| field.standing.reason() == Reason::Front)
-    };
-    let is_other =
-        fields.iter().any(|field| field.standing == Standing::Inconsistent(Reason::OtherFront));
-    let is_one = is_same(FieldName::Surname)
-        || is_same(FieldName::DocumentNumber) && is_same(FieldName::BirthDate);
-    is_one && !is_other
-}
-
 /// Judges one picture.
 fn alone(sight: &Sight, letter: &Letter<'_>) -> Conclusion {
     let plain = conclude(sight, Known { today: letter.today, names: &[] });
     let Some(names) = names_of(&plain) else { return plain };
-    let mut known = sender::claimed(letter.from, letter.texts);
-    known.extend(letter.texts.iter().filter_map(|text| sender::mentioned(text, &names)));
+    let texts = sender::within_bounds(letter.texts);
+    let mut known = sender::claimed(letter.from, &texts);
+    // Who writes for somebody else names them, too: a claim that is another stands.
+    if known.is_empty() {
+        known.extend(texts.iter().filter_map(|text| sender::mentioned(text, &names)));
+    }
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     if plain.mrz.is_some() {
         return conclude(sight, Known { today: letter.today, names: &known });

@@ -73,15 +73,18 @@ pub fn conclude(sight: &Sight, known: Known<'_>) -> Conclusion {
             .then_some((mrz, how))
     };
     let zones: Vec<(Mrz, How)> = sight.pages.iter().filter_map(read).collect();
+    let holders: Vec<(String, String)> = zones.iter().map(|(mrz, _)| holder(mrz)).collect();
     let best = zones.into_iter().max_by_key(|(mrz, how)| (mrz.fits(), how.is_clear));
     let front = merged(sight);
     if let Some((mrz, how)) = best {
-        return with_zone(mrz, how, &front, known);
+        let found = with_zone(mrz, how, &front, known);
+        return if is_of_several(sight, &holders, &found) { several(found) } else { found };
     }
     let is_front = front.has_title && front.labels >= LABELS_WITH_TITLE
         || front.labels >= LABELS_WITHOUT && front.national.is_some();
     if is_front {
-        return front_only(&front, known);
+        let found = front_only(&front, known);
+        return if is_of_several(sight, &holders, &found) { several(found) } else { found };
     }
     let is_likely = |page: &Page| page.zone.as_ref().is_some_and(|zone| zone.score > LIKELY_SCORE);
     if sight.pages.iter().any(is_likely) || front.has_title {
@@ -89,6 +92,64 @@ pub fn conclude(sight: &Sight, known: Known<'_>) -> Conclusion {
     } else {
         empty(Verdict::NotADocument)
     }
+}
+
+impl Conclusion {
+    /// Whether front and zone are of one document: they say the same name, or the same birth date with
+    /// the surname or the number, and nothing of the front is another.
+    #[must_use]
+    pub fn is_of_one(&self) -> bool {
+        let fields = &self.evidence.fields;
+        let is_same = |name: FieldName| {
+            let mut fields = fields.iter().filter(|field| field.name == name);
+            fields.any(|field| field.standing.reason() == Reason::Front)
+        };
+        let is_other = fields.iter().any(|field| field.standing.reason() == Reason::OtherFront);
+        let is_one = is_same(FieldName::Surname)
+            && (is_same(FieldName::GivenNames) || is_same(FieldName::BirthDate))
+            || is_same(FieldName::DocumentNumber) && is_same(FieldName::BirthDate);
+        is_one && !is_other
+    }
+}
+
+/// Whose document a zone is.
+fn holder(mrz: &Mrz) -> (String, String) {
+    (mrz.names.surname.clone(), mrz.number.clone())
+}
+
+/// Whether the pages of a file may be of several documents: two zones, two surnames, or a front on
+/// another page than the zone that does not go with it.
+fn is_of_several(sight: &Sight, zones: &[(String, String)], found: &Conclusion) -> bool {
+    let pages = &sight.pages;
+    let names: Vec<Vec<char>> = pages
+        .iter()
+        .filter_map(|page| page.front.surname.as_ref())
+        .map(|s| letters(&s.value))
+        .collect();
+    let is_near = |one: &[char], other: &[char]| {
+        distance(one, other) * 4 <= other.len() || one.starts_with(other) || other.starts_with(one)
+    };
+    let two_fronts = names.windows(2).any(|two| !is_near(&two[0], &two[1]));
+    let two_zones = zones.windows(2).any(|two| two[0] != two[1]);
+    let has_zone = |page: &Page| page.zone.is_some();
+    let is_named = |page: &Page| page.front.surname.is_some() || page.front.given.is_some();
+    let is_apart = found.mrz.is_some()
+        && !pages.iter().any(|page| has_zone(page) && is_named(page))
+        && pages.iter().any(|page| !has_zone(page) && is_named(page));
+    two_fronts || two_zones || is_apart && !found.is_of_one()
+}
+
+/// Nothing bears anything out where it may be of somebody else.
+fn several(mut found: Conclusion) -> Conclusion {
+    for field in &mut found.evidence.fields {
+        if matches!(field.standing, Standing::Consistent(_)) {
+            field.standing = Standing::Unproven(Reason::OtherFront);
+        }
+    }
+    if !matches!(found.evidence.verdict, Verdict::Inconsistent(_) | Verdict::Specimen) {
+        found.evidence.verdict = Verdict::Ambiguous;
+    }
+    found
 }
 
 fn mrz_of(zone: &Zone, known: Known<'_>) -> Option<Mrz> {
@@ -225,9 +286,10 @@ fn beside(field: &Field, mrz: &Mrz, names_agree: bool, front: &Front) -> Option<
 fn whole(zone: &str, front: &str, mrz: &Mrz) -> bool {
     let names =
         Names { surname: zone.to_owned(), given: String::new(), may_be_cut: mrz.names.may_be_cut };
-    let words = |text: &str| text.split([' ', '-', '\'']).filter(|word| !word.is_empty()).count();
+    // `Jean-Pierre` and `D'Hondt` are one word here; in a zone they are two, or one.
+    let words = |text: &str| text.split_whitespace().count();
     names.agrees(front) != mrz::names::NameMatch::Differs
-        && (mrz.names.may_be_cut || words(front) <= words(zone) + 1)
+        && (mrz.names.may_be_cut || words(front) <= words(zone))
 }
 
 fn letters(text: &str) -> Vec<char> {

@@ -3,13 +3,14 @@
 //! What stands in `From` and below the letter are claims: a document with another name contradicts
 //! them. A name in between may be anybody's, so it bears a document out and denies none.
 
-use crate::identity::mrz::Names;
-use crate::identity::mrz::names::NameMatch;
+use crate::identity::mrz::{self, Names};
 
 /// Words of one name, at most.
 const MOST_WORDS: usize = 5;
-/// Bytes of a text that are searched for a name.
+/// Bytes of all texts of a letter that are searched for names.
 const MOST_TEXT: usize = 64 * 1024;
+/// Places of a text at which a name is looked for.
+const MOST_PLACES: usize = 2000;
 /// Lines behind the words that end a letter among which the name stands.
 const BELOW: usize = 2;
 
@@ -29,6 +30,31 @@ const ENDINGS: [&str; 13] = [
     "salutations",
     "sentiments",
 ];
+/// Words that stand where a name might, and are none.
+const NO_NAMES: [&str; 22] = [
+    "met",
+    "vriendelijke",
+    "mit",
+    "freundlichen",
+    "besten",
+    "bien",
+    "ihre",
+    "ihr",
+    "kundin",
+    "kunde",
+    "info",
+    "desk",
+    "dienst",
+    "service",
+    "team",
+    "familie",
+    "famille",
+    "family",
+    "belgium",
+    "belgië",
+    "belgique",
+    "belgien",
+];
 /// Beginnings of lines from which on a letter is somebody else's.
 const QUOTES: [&str; 7] = [">", "-----", "________", "Van:", "De :", "Von:", "From:"];
 /// Words in a name that are written small.
@@ -36,6 +62,18 @@ const SMALL: [&str; 16] = [
     "van", "von", "de", "den", "der", "du", "des", "di", "da", "la", "le", "ten", "ter", "el",
     "al", "ben",
 ];
+
+/// As much of the texts as is searched.
+#[must_use]
+pub(super) fn within_bounds<'a>(texts: &[&'a str]) -> Vec<&'a str> {
+    let mut left = MOST_TEXT;
+    let part = |text: &&'a str| {
+        let part = &text[..text.floor_char_boundary(left)];
+        left -= part.len();
+        part
+    };
+    texts.iter().map(part).filter(|text| !text.is_empty()).collect()
+}
 
 /// The names that a letter claims for its sender: of `From`, and below its texts.
 #[must_use]
@@ -55,7 +93,7 @@ fn below(text: &str) -> Option<String> {
         let line = line.to_lowercase();
         line.chars().count() < 60 && ENDINGS.iter().any(|word| line.contains(word))
     };
-    let at = lines.iter().rposition(is_ending)?;
+    let at = lines.iter().position(is_ending)?;
     let after = lines[at + 1..].iter().take(BELOW);
     // On the line itself, behind a comma: `Met vriendelijke groeten, Lotte Vermeulen`.
     let beside = lines[at].split_once(',').map(|(_, rest)| rest.trim());
@@ -69,32 +107,56 @@ fn is_name(line: &str) -> bool {
     let is_word = |word: &&str| {
         let is_written = word.chars().all(|sign| sign.is_alphabetic() || "-'’.".contains(sign));
         let begins = word.chars().next().is_some_and(char::is_uppercase);
-        !word.is_empty() && is_written && (begins || SMALL.contains(word))
+        let small = word.to_lowercase();
+        let is_other = NO_NAMES.contains(&small.as_str())
+            || ENDINGS.iter().any(|ending| small.contains(ending))
+            || word.chars().filter(|sign| sign.is_alphabetic()).count() < 2;
+        is_written && !is_other && (begins || SMALL.contains(word))
     };
     let large = words.iter().filter(|word| !SMALL.contains(word)).count();
     large >= 2 && words.len() <= MOST_WORDS && words.iter().all(is_word)
 }
 
-/// Words of the text that are the name of this document, if they stand in it.
+/// Words of the text that are the name of this document and nothing else, if they stand in it: side by
+/// side, with nothing between them, each written large.
 #[must_use]
 pub(super) fn mentioned(text: &str, names: &Names) -> Option<String> {
-    let end = text.floor_char_boundary(MOST_TEXT);
-    let words: Vec<&str> = text[..end]
-        .split(|sign: char| !(sign.is_alphabetic() || "-'’".contains(sign)))
-        .filter(|word| !word.is_empty())
+    let is_of_word = |sign: char| sign.is_alphabetic() || "-'’".contains(sign);
+    let pieces = text.split(|sign: char| !is_of_word(sign) && !matches!(sign, ' ' | '\u{a0}'));
+    let is_of_name =
+        |word: &&str| word.chars().next().is_some_and(char::is_uppercase) || SMALL.contains(word);
+    let firsts: Vec<char> = names
+        .surname
+        .split(' ')
+        .chain(names.given.split(' '))
+        .filter_map(|word| word.chars().next())
         .collect();
-    let first = |word: &str| word.chars().next().and_then(|sign| sign.to_uppercase().next());
-    let firsts: Vec<_> =
-        names.surname.split(' ').chain(names.given.split(' ')).filter_map(first).collect();
-    // A letter with an accent may stand for others on the document.
-    let may_begin =
-        |word: &str| first(word).is_some_and(|sign| !sign.is_ascii() || firsts.contains(&sign));
-    (0..words.len()).filter(|at| may_begin(words[*at])).find_map(|at| {
-        (2..=MOST_WORDS).find_map(|count| {
-            let name = words.get(at..at + count)?.join(" ");
-            (names.agrees(&name) == NameMatch::Agrees).then_some(name)
-        })
-    })
+    let may_begin = |word: &str| {
+        let first = word.chars().next().map(mrz::names::forms).unwrap_or_default();
+        first.iter().filter_map(|form| form.chars().next()).any(|sign| firsts.contains(&sign))
+    };
+    let mut places = 0;
+    for piece in pieces {
+        let words: Vec<&str> = piece.split([' ', '\u{a0}']).filter(|w| !w.is_empty()).collect();
+        for at in 0..words.len() {
+            if !is_of_name(&words[at]) || !may_begin(words[at]) {
+                continue;
+            }
+            places += 1;
+            if places > MOST_PLACES {
+                return None;
+            }
+            let found = (2..=MOST_WORDS).find_map(|count| {
+                let name = words.get(at..at + count)?;
+                let name = name.iter().all(is_of_name).then(|| name.join(" "))?;
+                names.is_exactly(&name).then_some(name)
+            });
+            if found.is_some() {
+                return found;
+            }
+        }
+    }
+    None
 }
 
 #[cfg(test)]

@@ -73,6 +73,22 @@ impl Names {
         }
         best
     }
+
+    /// Whether a name is the surname and one given name or more, in either order, and no other word.
+    #[must_use]
+    pub fn is_exactly(&self, name: &str) -> bool {
+        let record: Vec<Word> = written(name);
+        let (surname, given) = (parts(&self.surname), parts(&self.given));
+        if record.is_empty() || surname.is_empty() || given.is_empty() {
+            return false;
+        }
+        runs(&record, &surname.concat(), false).into_iter().any(|(start, end)| {
+            let rest: Vec<&Word> = record[..start].iter().chain(&record[end..]).collect();
+            let is_given =
+                |word: &&Word| rest_agrees(&given, &[*word], self.may_be_cut) == NameMatch::Agrees;
+            !rest.is_empty() && rest.iter().all(is_given)
+        })
+    }
 }
 
 /// Whether the words of a name on file that are no surname are the given names.

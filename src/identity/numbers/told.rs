@@ -7,7 +7,9 @@
 
 use std::fmt;
 
-use super::{card, find, is_separator};
+use icu_normalizer::ComposingNormalizerBorrowed;
+
+use super::{NationalNumber, card, find, is_separator};
 
 /// What words tell that they must not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +32,18 @@ impl fmt::Display for Told {
     }
 }
 
+/// Digits of a national number.
+const NATIONAL: usize = 11;
+/// Groups of digits that stand one behind the other and are tried.
+const MOST_GROUPS: usize = 64;
+/// Digits on either side of the sex in the second line of a zone: a date with its check digit.
+const DATED: usize = 7;
+/// Digits of the second date that are enough.
+const DATE: usize = 6;
+/// How the first line of a Belgian card begins.
+const BELGIAN: &str = "idbel";
+/// Digits behind that.
+const BEGUN: usize = 6;
 /// Digits of a card's number.
 const CARD: usize = 12;
 /// The longest number with what stands between its digits, in characters.
@@ -42,15 +56,51 @@ const PIECE: usize = 8;
 /// What the words tell, if they tell something.
 #[must_use]
 pub fn told(words: &str) -> Option<Told> {
-    if !find::find(words).is_empty() {
+    // As it would be typed: digits of full width are digits.
+    let words = &ComposingNormalizerBorrowed::new_nfkc().normalize(words);
+    if !find::find(words).is_empty() || grouped(words, NATIONAL, &is_national) {
         Some(Told::NationalNumber)
-    } else if has_card_number(words) {
+    } else if has_card_number(words) || grouped(words, CARD, &|digits| card(digits).is_ok()) {
         Some(Told::CardNumber)
     } else if has_zone(words) {
         Some(Told::Zone)
     } else {
         None
     }
+}
+
+fn is_national(digits: &str) -> bool {
+    NationalNumber::parse(digits).is_ok()
+}
+
+/// Whether so many digits that `fits` stand there in any groups, letters right before them or not:
+/// `rrn85073003328`, `8507 3003 328`. A telephone number, an account and a structured communication are
+/// none.
+fn grouped(words: &str, count: usize, fits: &dyn Fn(&str) -> bool) -> bool {
+    let is_of_run = |c: char| c.is_ascii_digit() || is_separator(c);
+    let mut rest = words;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let before = &rest[..start];
+        let length = rest[start..].find(|c| !is_of_run(c)).unwrap_or(rest.len() - start);
+        let (run, after) = rest[start..].split_at(length);
+        let is_other =
+            before.ends_with(['+', '*']) || is_of_account(&rest[..start + 2.min(length)]);
+        let ends = after.chars().next().is_none_or(|c| !c.is_ascii_alphabetic());
+        let groups: Vec<&str> =
+            run.split(is_separator).filter(|group| !group.is_empty()).take(MOST_GROUPS).collect();
+        let is_there = (0..groups.len()).any(|from| {
+            let mut digits = String::new();
+            groups[from..].iter().any(|group| {
+                digits.push_str(group);
+                digits.len() == count && fits(&digits)
+            })
+        });
+        if is_there && !is_other && ends {
+            return true;
+        }
+        rest = after;
+    }
+    false
 }
 
 /// Whether twelve digits stand there, with or without something between them, that check as a card's
@@ -111,9 +161,28 @@ fn has_zone(words: &str) -> bool {
             let is_line = LINES.contains(&length)
                 && has(|c| c.is_ascii_digit())
                 && has(|c| c.is_ascii_alphabetic());
-            is_piece || is_line
+            is_piece || is_line || has_dates(run) || begins_as_card(run)
         })
     })
+}
+
+/// Whether a birth date, the sex and a date of validity stand there as in the second line of a zone, which
+/// somebody cut, or put a blank into.
+fn has_dates(run: &str) -> bool {
+    let run = run.as_bytes();
+    let is_sex = |c: u8| matches!(c.to_ascii_uppercase(), b'M' | b'F' | b'X' | b'<');
+    let are_digits = |part: &[u8]| part.iter().all(u8::is_ascii_digit);
+    run.windows(DATED + 1 + DATE).any(|part| {
+        are_digits(&part[..DATED]) && is_sex(part[DATED]) && are_digits(&part[DATED + 1..])
+    })
+}
+
+/// Whether the first line of a Belgian card begins there.
+fn begins_as_card(run: &str) -> bool {
+    let rest = run.get(BELGIAN.len()..).filter(|_| {
+        run.get(..BELGIAN.len()).is_some_and(|start| start.eq_ignore_ascii_case(BELGIAN))
+    });
+    rest.is_some_and(|rest| rest.chars().take_while(char::is_ascii_digit).count() >= BEGUN)
 }
 
 const fn is_filler(character: char) -> bool {
@@ -140,6 +209,16 @@ mod tests {
             ("PEETERS<<LOTTE<<<<<<", Told::Zone),
             ("PEETERS««LOTTE", Told::Zone),
             ("8507300F2801014BEL850730033289", Told::Zone),
+            ("8507300F2801014BEL85073003328", Told::Zone),
+            ("8507300f2801014 BEL850730033289", Told::Zone),
+            ("IDBEL591191706 4586", Told::Zone),
+            ("NN85073003328", Told::NationalNumber),
+            ("rrn85073003328 agrees", Told::NationalNumber),
+            ("8507 3003 328", Told::NationalNumber),
+            ("30-11-2026 85 073003328", Told::NationalNumber),
+            ("８５０７３００３３２８", Told::NationalNumber),
+            ("nr591191706458", Told::CardNumber),
+            ("59119 1706458 seen", Told::CardNumber),
         ] {
             assert_eq!(told(words), Some(expected), "{words}");
         }
