@@ -16,6 +16,7 @@ use kluis::clock::Clock;
 use kluis::keys::roster::{Role, Roster};
 use kluis::keys::staff::StaffRecipient;
 use kluis::ledger::{Entry, Fact};
+use kluis::sandbox::models;
 use kluis::store::Batch;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 use serde_json::Value;
@@ -355,6 +356,15 @@ const PROVOCATIONS: &[Provocation] = &[
         past: FRESH,
         missing: needs_compiler,
         provoke: without_ciphers,
+    },
+    Provocation {
+        check: "models",
+        level: "warning",
+        what: "copies of identity documents are not read: the models are not there",
+        mend: "kluis doctor --fetch-models, and start the server again",
+        past: FRESH,
+        missing: never,
+        provoke: |patient| patient.variables.push(("KLUIS_MODELS", "/nowhere".to_owned())),
     },
     Provocation {
         check: "vault",
@@ -729,7 +739,8 @@ fn every_check_of_the_doctor_is_provoked() {
         // What the machine would say of itself is covered where it is provoked.
         if !provokes_by_its_own && !patient.is_apart {
             let before = patient.amiss(check);
-            let of_the_machine = ["swap", "hibernation", "core-dumps", "locked-memory", "landlock"];
+            let of_the_machine =
+                ["swap", "hibernation", "core-dumps", "locked-memory", "landlock", "models"];
             assert!(before.is_empty() || of_the_machine.contains(check), "{before:?}");
         }
         provoke(&mut patient);
@@ -752,6 +763,7 @@ fn lacks(check: &str) -> bool {
     match check {
         "landlock" => strict().handle_access(AccessFs::Execute).is_err(),
         "locked-memory" => getrlimit(Resource::Memlock).current.is_some_and(|most| most < 1 << 20),
+        "models" => !models::are_there(&models::folder()),
         _ => false,
     }
 }

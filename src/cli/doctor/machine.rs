@@ -9,6 +9,7 @@ use rustix::process::{Resource, getrlimit};
 use super::{Check, Finding, problem, warning, well};
 use crate::cli::{Error, print, session};
 use crate::reply::openpgp;
+use crate::sandbox::models;
 use crate::secret::{self, Reach};
 
 /// What the machine says of itself.
@@ -25,6 +26,8 @@ pub(super) struct Machine {
     pub(super) confined: Result<u8, String>,
     /// Whether OpenPGP has OCB here.
     pub(super) has_ocb: bool,
+    /// Whether the models that read pictures are there.
+    pub(super) has_models: bool,
 }
 
 /// What the kernel says in files; none where it says nothing.
@@ -77,6 +80,7 @@ impl Machine {
             now: crate::lab::clock().seconds(),
             confined,
             has_ocb: openpgp::has_ocb(),
+            has_models: models::are_there(&models::folder()),
         })
     }
 
@@ -92,6 +96,7 @@ impl Machine {
         ];
         findings.extend(parser(&self.confined));
         findings.push(ocb(self.has_ocb));
+        findings.push(pictures(self.has_models));
         findings
     }
 }
@@ -210,6 +215,18 @@ fn parser(confined: &Result<u8, String>) -> Vec<Finding> {
             format!("letters cannot be parsed: {why}"),
             "seccomp must be allowed here; some container settings forbid it",
         )],
+    }
+}
+
+fn pictures(has_models: bool) -> Finding {
+    if has_models {
+        well(Check::Models, "copies of identity documents can be read: the models are there")
+    } else {
+        warning(
+            Check::Models,
+            "copies of identity documents are not read: the models are not there",
+            "kluis doctor --fetch-models, and start the server again",
+        )
     }
 }
 

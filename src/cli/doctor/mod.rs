@@ -111,6 +111,7 @@ checks! {
     Parser "parser",
     Landlock "landlock",
     Ocb "ocb",
+    Models "models",
     Vault "vault",
     Settings "settings",
     Domains "domains",

@@ -43,6 +43,7 @@ fn sound_machine() -> Machine {
         now: NOW,
         confined: Ok(6),
         has_ocb: true,
+        has_models: true,
     }
 }
 
@@ -300,6 +301,13 @@ fn of_the_machine() -> Vec<Provoked> {
             Warning,
             "OpenPGP without OCB: people are not invited to the newer form of encryption",
             "an OpenSSL that has OCB (3.0 or newer, as Debian builds it)",
+        ),
+        (
+            machine(|m| m.has_models = false),
+            Check::Models,
+            Warning,
+            "copies of identity documents are not read: the models are not there",
+            "kluis doctor --fetch-models, and start the server again",
         ),
     ]
 }
