@@ -9,6 +9,10 @@ use crate::letter::{Item, MAX_SIGHT};
 /// A day; whether a document is one does not depend on it.
 const ANY_DAY: jiff::civil::Date = jiff::civil::date(2026, 1, 1);
 
+/// Lines of a page on which a card may lie whose front alone is there. A page with more of them that has
+/// the words of a card is a form, or a letter, and is not forgotten for it.
+const MOST_LINES: u32 = 40;
+
 impl Sight {
     /// What was seen in an item; nothing if nobody looked, or a later version did.
     #[must_use]
@@ -41,9 +45,14 @@ impl Sight {
     }
 
     /// Whether it shows what looks like an identity document, readable or not: what is to be forgotten
-    /// once nobody needs it. A word like "identity card" alone makes none: letters have it.
+    /// once nobody needs it. A word like "identity card" alone makes none, nor does a page full of text:
+    /// letters and forms have those words.
     #[must_use]
     pub fn shows_document(&self) -> bool {
+        let has_zone = self.pages.iter().any(|page| page.zone.is_some());
+        if !has_zone && self.pages.iter().all(|page| page.lines > MOST_LINES) {
+            return false;
+        }
         match self.verdict() {
             Verdict::NotADocument | Verdict::NotRead => false,
             Verdict::Unreadable => self
@@ -87,7 +96,14 @@ mod tests {
         assert!(page(&[CARD[0], "7801022M28071", CARD[2]], Front::default()).shows_document());
         let titled = Front { has_title: true, ..Front::default() };
         assert!(!page(&[], titled.clone()).shows_document());
-        assert!(page(&[], Front { labels: 4, ..titled }).shows_document());
+        let front = Front { labels: 4, ..titled };
+        assert!(page(&[], front.clone()).shows_document());
+        let mut form = page(&[], front.clone());
+        form.pages[0].lines = MOST_LINES + 1;
+        assert!(!form.shows_document(), "a form is not forgotten");
+        let mut zone = page(&CARD, front);
+        zone.pages[0].lines = MOST_LINES + 1;
+        assert!(zone.shows_document(), "a card on a page with text is");
         assert!(!page(&[], Front::default()).shows_document());
         assert!(!Sight::refused(DecodeError::Crashed).shows_document());
         assert!(!Sight::default().shows_document());
