@@ -29,6 +29,9 @@ const TINY: u32 = 160;
 /// Segments of a JPEG that are passed over to find its sides.
 const MOST_SEGMENTS: usize = 64;
 
+/// What looks at a picture on the spot: what it shows, or nothing if it could not look.
+pub type AskNow<'a> = dyn Fn(&[u8]) -> Option<Sight> + 'a;
+
 impl Casebook {
     /// Has the pictures of a letter looked at that came at `begun`, those that matter most first.
     pub(super) async fn look_at(&self, cut: &mut Cut, begun: Instant) {
@@ -58,7 +61,7 @@ impl Casebook {
 pub fn look_with(
     letter: &Letter,
     contents: &[Vec<u8>],
-    reader: Option<&dyn Fn(&[u8]) -> Option<Sight>>,
+    reader: Option<&AskNow<'_>>,
 ) -> Vec<Option<Vec<u8>>> {
     let mut seen = unseen(letter, contents);
     let Some(reader) = reader else { return seen };

@@ -20,8 +20,7 @@ use crate::identity::picture::decode::DecodeError;
 use crate::ids::{CaseId, ItemId, LetterId};
 use crate::letter::{Role, Scan};
 
-/// What reads pictures on this machine: what one shows, or nothing if it could not look.
-pub type AskReader<'a> = dyn Fn(&[u8]) -> Option<Sight> + 'a;
+pub use crate::casebook::looking::AskNow as AskReader;
 
 /// What is read.
 pub enum Reading<'a> {
