@@ -18,11 +18,12 @@ use crate::identity::picture::decode::Kind;
 use crate::identity::words::{self, Tongue};
 use crate::ids::CaseId;
 use crate::request::deadline;
-use crate::sandbox::MAX_REQUEST;
+use crate::sandbox::{MAX_REQUEST, heif};
 
 /// Read a picture of an identity document, its machine-readable zone, or a number of Belgian papers
 ///
-/// A picture is a JPEG, PNG, WebP, TIFF or PDF; a confined child reads it. A number that checks is no
+/// A picture is a JPEG, PNG, WebP, TIFF or PDF, or HEIC where heif-convert is installed; a confined child
+/// reads it. A number that checks is no
 /// proof that it was given out, and a document that checks is none that it is genuine.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  kluis id card.jpg --json\n  \
@@ -120,9 +121,11 @@ fn picture(path: &Path, tongue: Tongue) -> Result<Report, Error> {
         let opened = File::open(path).map_err(failed)?;
         opened.take(most).read_to_end(&mut file).map_err(failed)?;
     }
-    if Kind::of(&file) == Some(Kind::Heif) {
-        return Err(Error::new("this is a HEIC picture, which is not read")
-            .hint("convert it first: `heif-convert FILE card.jpg` (Debian: libheif-examples)"));
+    if Kind::of(&file) == Some(Kind::Heif) && !heif::is_there() {
+        return Err(Error::new(
+            "this is a HEIC picture, which is read where heif-convert is installed",
+        )
+        .hint("install it (Debian: libheif-examples)"));
     }
     let today = deadline::received_on(session::now());
     let known = Known { today, names: &[] };

@@ -215,6 +215,11 @@ fn hidden(arguments: &[OsString]) -> Option<u8> {
     match arguments.get(1)?.to_str()? {
         CONFINED_PARSE => sandbox::child_main(parse),
         CONFINED_LOOK => sandbox::models::child(Path::new(arguments.get(2)?)),
+        sandbox::heif::CONFINED_CONVERT => sandbox::heif::child(Path::new(arguments.get(2)?)),
+        #[cfg(kluis_lab)]
+        "confined-convert-probe" => {
+            sandbox::heif::probe(arguments.get(2)?.to_str()?, arguments.get(3..)?)
+        }
         #[cfg(kluis_lab)]
         "confined-probe" => {
             let rest = arguments.iter().skip(2);

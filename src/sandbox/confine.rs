@@ -157,7 +157,7 @@ fn allowed() -> io::Result<BTreeMap<i64, Vec<SeccompRule>>> {
 
 /// A rule that holds when every (argument, comparison, value) does. Compared are 32 bits, which
 /// is what the kernel takes of a descriptor, a protection, a process id and a signal.
-fn when(conditions: &[(u8, SeccompCmpOp, u64)]) -> io::Result<SeccompRule> {
+pub(super) fn when(conditions: &[(u8, SeccompCmpOp, u64)]) -> io::Result<SeccompRule> {
     conditions
         .iter()
         .cloned()

@@ -13,6 +13,7 @@
 //! (length 4, bytes).
 
 mod confine;
+pub mod heif;
 pub mod models;
 mod pool;
 #[cfg(kluis_lab)]

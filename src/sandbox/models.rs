@@ -11,9 +11,9 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Failure, Limits, Sandbox};
+use super::{Failure, Limits, Sandbox, heif};
 use crate::identity::document::{self, Eyes, Sight};
-use crate::identity::picture::decode::DecodeError;
+use crate::identity::picture::decode::{DecodeError, Kind};
 use crate::letter::MAX_SIGHT;
 
 /// The hidden command that is a confined child: pictures in, what stands on them out. The folder of the
@@ -126,6 +126,7 @@ pub fn child(folder: &Path) -> ! {
 
 /// Whoever has pictures read: one child at a time, so one picture.
 pub struct Reader {
+    program: PathBuf,
     sandbox: Sandbox,
 }
 
@@ -137,14 +138,20 @@ impl Reader {
         let limits = Limits { wall, answer: MAX_SIGHT };
         are_there(&folder).then(|| {
             let args = vec![CONFINED_LOOK.into(), folder.into_os_string()];
-            Self { sandbox: Sandbox::new(program, args, 1, limits) }
+            Self { sandbox: Sandbox::new(program.clone(), args, 1, limits), program }
         })
     }
 
     /// What a file shows; that it cannot be read, if the child died of it. Nothing if no child could be
     /// started, or the file is too long for one. To give up, drop the future.
     pub async fn look(&self, file: &[u8]) -> Option<Sight> {
-        seen(self.sandbox.run(file).await)
+        if Kind::of(file) != Some(Kind::Heif) || !heif::is_there() {
+            return seen(self.sandbox.run(file).await);
+        }
+        match heif::as_jpeg(&self.program, file).await {
+            Ok(jpeg) => seen(self.sandbox.run(&jpeg).await),
+            Err(failure) => seen(Err(failure)),
+        }
     }
 
     /// Ends the child that waits for the next picture.

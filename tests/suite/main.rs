@@ -23,6 +23,7 @@ mod forget;
 mod full;
 mod fuzzed;
 mod haproxy;
+mod heif;
 mod hostile;
 mod id;
 mod id_pictures;

@@ -61,7 +61,7 @@ pub enum Kind {
     Raster(ImageFormat),
     /// Pages.
     Pdf,
-    /// What phones of one maker take. It is not read (docs/decisions.md).
+    /// What phones of one maker take. Another program makes a JPEG of it first (`sandbox::heif`).
     Heif,
 }
 
