@@ -10,6 +10,7 @@
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -86,12 +87,7 @@ impl Scanner {
         }
         let answer = match &self.place {
             Endpoint::Unix(path) => self.by_descriptor(path, bytes, end, place).await,
-            Endpoint::Tcp(address) => match self.greet(TcpStream::connect(address), end).await {
-                Some(mut talk) => {
-                    timeout_at(end, talk.stream(bytes)).await.ok().and_then(Result::ok)
-                }
-                None => None,
-            },
+            Endpoint::Tcp(address) => self.by_stream(*address, bytes, end, place).await,
         };
         answer.map_or(Scan::NotScanned, |answer| read(&answer))
     }
@@ -105,15 +101,23 @@ impl Scanner {
     ) -> Option<Vec<u8>> {
         let mut talk = self.greet(UnixStream::connect(path), end).await?;
         let file = timeout_at(end, in_memory(bytes)).await.ok()?.ok()?;
-        let (say, said) = oneshot::channel();
-        // What it is given stays in memory until it lets go, whether somebody waits for its answer or
-        // not: the place goes with it, and not with who asked.
-        tokio::spawn(async move {
-            let answer = timeout(LETS_GO, talk.hand_over(file)).await;
-            drop((talk, place));
-            let _ = say.send(answer);
-        });
-        timeout_at(end, said).await.ok()?.ok()?.ok()?.ok()
+        let answer = async move { talk.hand_over(file).await };
+        in_its_place(answer, place, end).await
+    }
+
+    async fn by_stream(
+        &self,
+        address: SocketAddr,
+        bytes: &[u8],
+        end: Instant,
+        place: OwnedSemaphorePermit,
+    ) -> Option<Vec<u8>> {
+        let mut talk = self.greet(TcpStream::connect(address), end).await?;
+        // One that is left before the end of the stream throws away what it has; from there on it
+        // looks at it to the end, also when nobody listens any more.
+        timeout_at(end, talk.stream(bytes)).await.ok()?.ok()?;
+        let answer = async move { talk.answer().await };
+        in_its_place(answer, place, end).await
     }
 
     /// Whether clamd answers.
@@ -150,6 +154,23 @@ impl Scanner {
     }
 }
 
+/// What clamd answers, if it comes until `end`. One of its threads, and what it was given, is held until
+/// it lets go, whether somebody waits for its answer or not: the place goes with it, and not with who
+/// asked.
+async fn in_its_place(
+    answer: impl Future<Output = io::Result<Vec<u8>>> + Send + 'static,
+    place: OwnedSemaphorePermit,
+    end: Instant,
+) -> Option<Vec<u8>> {
+    let (say, said) = oneshot::channel();
+    tokio::spawn(async move {
+        let answer = timeout(LETS_GO, answer).await;
+        drop(place);
+        let _ = say.send(answer);
+    });
+    timeout_at(end, said).await.ok()?.ok()?.ok()?.ok()
+}
+
 /// A session with clamd, in which one thing is asked.
 struct Talk<S>(BufReader<S>);
 
@@ -170,16 +191,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         if answer.pop() == Some(0) { Ok(answer) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
-    /// Streams what is to be looked at (INSTREAM).
-    async fn stream(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    /// Streams what is to be looked at (INSTREAM), with its end.
+    async fn stream(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(b"zINSTREAM\0").await?;
         for piece in bytes.chunks(PIECE) {
             let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
             self.0.write_all(&length.to_be_bytes()).await?;
             self.0.write_all(piece).await?;
         }
-        self.0.write_all(&[0; 4]).await?;
-        self.answer().await
+        self.0.write_all(&[0; 4]).await
     }
 }
 
@@ -242,7 +262,7 @@ fn read(answer: &[u8]) -> Scan {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::UnixListener;
+    use tokio::net::{TcpListener, UnixListener};
     use tokio::sync::{Notify, mpsc};
 
     use super::*;
@@ -374,6 +394,63 @@ mod tests {
         let all = scanner.places.acquire_many(AT_ONCE as u32);
         let all = timeout(Duration::from_secs(20), all).await;
         assert!(all.is_ok_and(|all| all.is_ok()), "it let go of them");
+    }
+
+    /// A clamd behind a port that says to whom it listens, reads `takes` bytes of each stream, says so,
+    /// and then reads no more and answers nothing, until it is told to let go.
+    async fn holder_behind_a_port(takes: usize) -> (Scanner, mpsc::Receiver<()>, Arc<Notify>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let place = listener.local_addr().expect("is bound");
+        let (tell, told) = mpsc::channel(AT_ONCE);
+        let lets_go = Arc::new(Notify::new());
+        let go = Arc::clone(&lets_go);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (tell, go) = (tell.clone(), Arc::clone(&go));
+                tokio::spawn(async move {
+                    let mut greeting = [0; b"zIDSESSION\0zPING\0".len()];
+                    let _ = stream.read_exact(&mut greeting).await;
+                    let _ = stream.write_all(b"1: PONG\0").await;
+                    let mut taken = vec![0; takes];
+                    let _ = stream.read_exact(&mut taken).await;
+                    let go = go.notified();
+                    let _ = tell.send(()).await;
+                    go.await;
+                });
+            }
+        });
+        (Scanner::new(Endpoint::Tcp(place), Duration::from_secs(20), u64::MAX), told, lets_go)
+    }
+
+    #[tokio::test]
+    async fn what_was_streamed_to_its_end_keeps_its_place_though_nobody_waits_any_more() {
+        let (scanner, mut told, lets_go) =
+            holder_behind_a_port(b"zINSTREAM\0\0\0\0\x01x\0\0\0\0".len()).await;
+        for left in (0..AT_ONCE).rev() {
+            tokio::select! {
+                said = scanner.scan(b"x") => panic!("{said:?}"),
+                given = told.recv() => given.expect("it listens"),
+            }
+            assert_eq!(scanner.places.available_permits(), left);
+        }
+        lets_go.notify_waiters();
+        let all = scanner.places.acquire_many(AT_ONCE as u32);
+        let all = timeout(Duration::from_secs(20), all).await;
+        assert!(all.is_ok_and(|all| all.is_ok()), "it let go of them");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_left_in_mid_stream_looks_at_nothing_and_keeps_no_place() {
+        let (scanner, mut told, _lets_go) = holder_behind_a_port(PIECE).await;
+        // More than the kernel holds on the way.
+        let long = vec![b'x'; 64 << 20];
+        for _ in 0..2 * AT_ONCE {
+            tokio::select! {
+                said = scanner.scan(&long) => panic!("{said:?}"),
+                given = told.recv() => given.expect("it listens"),
+            }
+            assert_eq!(scanner.places.available_permits(), AT_ONCE);
+        }
     }
 
     #[tokio::test]

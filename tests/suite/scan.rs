@@ -1,6 +1,8 @@
 //! Malware: a real clamd with a signature of our own sees what letters bring before it is sealed;
 //! what it knows leaves only when somebody insists; while it is away letters are taken all the same.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,8 +16,9 @@ use kluis::letter::{Finding, Scan};
 use kluis::staff::client::{CaseView, Client};
 
 use crate::keyring::kluis;
+use crate::mail_client::Numbers;
 use crate::way::{count, deliver, runtime, skipped};
-use crate::world::{MAILBOX, World};
+use crate::world::{MAILBOX, World, free_port};
 
 /// What the signature knows: nothing that any other scanner knows.
 pub(crate) const BAD: &[u8] = b"kluis-test-of-a-virus-scanner-4d1f";
@@ -29,7 +32,7 @@ pub(crate) struct Clamd {
 impl Clamd {
     /// Starts it, and waits until it answers.
     pub(crate) fn start() -> Option<Self> {
-        Self::start_with("")
+        Self::start_with("StreamMaxLength 80M\n")
     }
 
     /// Starts it with these lines in its settings, too.
@@ -44,7 +47,7 @@ impl Clamd {
         let socket = path("clamd.ctl");
         let text = format!(
             "LocalSocket {}\nDatabaseDirectory {}\nForeground yes\nTemporaryDirectory {}\n\
-             MaxThreads 4\nStreamMaxLength 80M\n{lines}",
+             MaxThreads 4\n{lines}",
             socket.display(),
             path("db").display(),
             place.path().display(),
@@ -77,6 +80,12 @@ impl Drop for Clamd {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Where a clamd of our own listens behind a port, and the lines that say so.
+fn behind_a_port() -> (SocketAddr, String) {
+    let place = free_port();
+    (place, format!("TCPSocket {}\nTCPAddr {}\n", place.port(), place.ip()))
 }
 
 pub(crate) fn scan_with(world: &World, socket: &Path) {
@@ -280,4 +289,116 @@ fn what_stands_around_the_items_is_scanned_and_leaves_only_when_somebody_insists
     assert_eq!(count(&server, Fact::WarningOverridden), 2);
     drop(anna);
     runtime.block_on(server.stop());
+}
+
+/// Bytes that no two pieces of are alike, so that clamd has something to look at.
+fn noise(length: usize) -> Vec<u8> {
+    let mut numbers = Numbers::new(29);
+    (0..length.div_ceil(8)).flat_map(|_| numbers.draw().to_le_bytes()).take(length).collect()
+}
+
+#[test]
+fn behind_a_port_clamd_says_the_same_and_what_it_did_not_get_whole_was_not_scanned() {
+    let (place, lines) = behind_a_port();
+    let Some(_clamd) = Clamd::start_with(&format!("{lines}StreamMaxLength 2M\n")) else {
+        return skipped("malware, behind a port", "clamd is not installed");
+    };
+    let scanner = Scanner::new(Endpoint::Tcp(place), Duration::from_secs(20), u64::MAX);
+    let runtime = runtime();
+    let say = |bytes: &[u8]| runtime.block_on(scanner.scan(bytes));
+    assert!(runtime.block_on(scanner.is_there()));
+    let (short, over) = (noise(2 << 20), noise((2 << 20) + 1));
+    for _ in 0..2 {
+        assert_eq!(say(b""), Scan::Clean);
+        assert_eq!(say(b"nothing at all"), Scan::Clean);
+        assert_eq!(say(&[b"MZ\x90\0".as_slice(), BAD].concat()), Scan::Infected);
+        // Up to the very byte, and in whichever piece it stands.
+        assert_eq!(say(&short), Scan::Clean);
+        assert_eq!(say(&[&short[BAD.len()..], BAD].concat()), Scan::Infected);
+        assert_eq!(say(&over), Scan::NotScanned, "what is over its limit is not clean");
+        assert_eq!(say(&[BAD, &noise(16 << 20)].concat()), Scan::NotScanned, "nor far over it");
+    }
+}
+
+#[test]
+fn a_letter_is_scanned_behind_a_port_as_it_is_by_a_socket() {
+    let (place, lines) = behind_a_port();
+    let Some(clamd) = Clamd::start_with(&lines) else {
+        return skipped("malware, a letter behind a port", "clamd is not installed");
+    };
+    let (world, runtime) = (World::found(), runtime());
+    scan_with(&world, Path::new(&place.to_string()));
+    let server = runtime.block_on(world.serve());
+    for (subject, content) in [("good", b"nothing".as_slice()), ("bad", BAD)] {
+        assert_eq!(deliver(&server, false, &[MAILBOX], &letter(subject, content)), [250]);
+    }
+    drop(clamd);
+    assert_eq!(deliver(&server, false, &[MAILBOX], &letter("away", BAD)), [250]);
+    let mut anna = world.log_in("anna").expect("logs in");
+    for (subject, scan) in
+        [("good", Scan::Clean), ("bad", Scan::Infected), ("away", Scan::NotScanned)]
+    {
+        let case = case_of(&mut anna, subject);
+        assert_eq!(said(&mut anna, &case).last(), Some(&Some(scan)), "{subject}");
+    }
+    drop(anna);
+    runtime.block_on(server.stop());
+}
+
+#[test]
+fn when_clamd_behind_a_port_dies_in_mid_stream_nothing_was_scanned() {
+    const BEFORE_IT_DIES: usize = 1 << 20;
+    let (place, lines) = behind_a_port();
+    let Some(mut clamd) = Clamd::start_with(&format!("{lines}StreamMaxLength 80M\n")) else {
+        return skipped("malware, dies in mid-stream", "clamd is not installed");
+    };
+    // All of it goes through here, so that it dies when it has a part, and not before or after.
+    let between = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let scanner = Scanner::new(
+        Endpoint::Tcp(between.local_addr().expect("is bound")),
+        Duration::from_secs(20),
+        u64::MAX,
+    );
+    let mut whole = |kill: bool| {
+        let (mut asks, _) = between.accept().expect("is asked");
+        let mut answers = TcpStream::connect(place).expect("connects");
+        let mut back = (answers.try_clone().expect("clones"), asks.try_clone().expect("clones"));
+        let answering = std::thread::spawn(move || {
+            let _ = std::io::copy(&mut back.0, &mut back.1);
+            let _ = back.1.shutdown(std::net::Shutdown::Both);
+        });
+        let (mut buffer, mut passed) = (vec![0; 64 * 1024], 0);
+        while let Ok(length @ 1..) = asks.read(&mut buffer) {
+            if answers.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+            passed += length;
+            if kill && passed > BEFORE_IT_DIES {
+                clamd.child.kill().expect("is killed");
+                clamd.child.wait().expect("ends");
+                break;
+            }
+        }
+        drop(asks);
+        let _ = answers.shutdown(std::net::Shutdown::Both);
+        answering.join().expect("ends");
+        passed
+    };
+    let long = noise(8 << 20);
+    let asked = |scanner: &Scanner, bytes: &[u8]| runtime().block_on(scanner.scan(bytes));
+    std::thread::scope(|scope| {
+        let scan = scope.spawn(|| asked(&scanner, &long));
+        assert!(whole(false) > long.len());
+        assert_eq!(scan.join().expect("ends"), Scan::Clean, "while it lives");
+        let begun = Instant::now();
+        let scan = scope.spawn(|| asked(&scanner, &long));
+        let passed = whole(true);
+        assert!((BEFORE_IT_DIES..long.len()).contains(&passed), "in mid-stream: {passed}");
+        assert_eq!(scan.join().expect("ends"), Scan::NotScanned);
+        assert!(begun.elapsed() < Duration::from_secs(10), "nobody waits for the dead");
+    });
+    assert!(
+        !runtime()
+            .block_on(Scanner::new(Endpoint::Tcp(place), Duration::from_secs(5), 9).is_there())
+    );
 }
