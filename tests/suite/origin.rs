@@ -1,6 +1,7 @@
 //! Where a letter came from: asked of a DNS server on loopback that answers, lies, loops and is
 //! silent.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,10 @@ use kluis::ledger::entry::Fact;
 use kluis::letter::{Envelope, Source};
 use kluis::secret::Personal;
 use mail_auth::common::crypto::Ed25519Key;
+use tokio::task::JoinSet;
 
 use crate::mail_client::Client;
-use crate::name_server::{Names, Say, key, key_and_bytes, signed};
+use crate::name_server::{Names, SLOW, Say, key, key_and_bytes, signed};
 use crate::way::{count, runtime};
 use crate::world::{MAILBOX, World};
 
@@ -203,6 +205,91 @@ fn no_answer_of_a_hostile_server_makes_a_pass_or_takes_longer_than_the_deadline(
     }
 }
 
+/// A zone in which example.net stands for its letters from [`HERE`], and these names do not answer.
+fn with_silent(names: usize) -> Vec<(String, Say)> {
+    let mut zone: Vec<(String, Say)> =
+        (0..names).map(|n| (format!("s{n}.example"), Say::Nothing)).collect();
+    let honest = Say::Text("v=spf1 ip4:192.0.2.0/24 -all".into());
+    zone.push(("example.net".into(), honest));
+    zone.push(("_dmarc.example.net".into(), Say::Text("v=DMARC1; p=reject".into())));
+    zone
+}
+
+fn serve(zone: &[(String, Say)]) -> Names {
+    let zone: Vec<(&str, Say)> =
+        zone.iter().map(|(name, say)| (name.as_str(), say.clone())).collect();
+    Names::serve(&zone)
+}
+
+/// The letter number `n` of a sender whose name server says nothing, from this address.
+fn silent(client: &str, n: usize) -> Delivery {
+    let from = format!("x@s{n}.example");
+    delivery(Some(client), &from, RAW.replace(LOTTE, &from).as_bytes())
+}
+
+/// Looks at all of these together, and at one that is honest once the first of them are under way;
+/// says how it went with both, and how long the honest one took.
+async fn together(
+    checker: &Arc<Checker>,
+    names: &Names,
+    letters: Vec<Delivery>,
+    under_way: usize,
+) -> (Vec<Option<Origin>>, Option<Origin>, Duration) {
+    let mut looks = JoinSet::new();
+    for letter in letters {
+        let checker = Arc::clone(checker);
+        looks.spawn(async move { checker.look(&letter).await });
+    }
+    while names.asked.load(Ordering::Relaxed) < under_way {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let begun = Instant::now();
+    let honest = checker.look(&delivery(HERE, LOTTE, RAW.as_bytes())).await;
+    let took = begun.elapsed();
+    (looks.join_all().await, honest, took)
+}
+
+/// What is said of a letter that nobody answered for in its time.
+fn assert_unfinished(found: &[Option<Origin>]) {
+    for found in found {
+        let found = found.as_ref().expect("is said to have been asked about");
+        assert!(!found.finished && found.dmarc == Outcome::TempError, "{found:?}");
+    }
+}
+
+#[test]
+fn a_letter_that_finds_no_place_in_its_time_is_said_to_be_unfinished() {
+    const PLACES: usize = 32;
+    let names = serve(&with_silent(PLACES + 1));
+    let checker = Arc::new(Checker::new(settings(&names)));
+    let letters = (0..=PLACES).map(|n| silent(&format!("198.51.100.{n}"), n)).collect();
+    runtime().block_on(async {
+        let begun = Instant::now();
+        let (found, _, _) = together(&checker, &names, letters, PLACES).await;
+        assert_eq!(found.len(), PLACES + 1);
+        assert_unfinished(&found);
+        assert!(begun.elapsed() < Duration::from_secs(8), "nobody waits beyond its time");
+        let found = checker.look(&delivery(HERE, LOTTE, RAW.as_bytes())).await;
+        let found = found.expect("is looked at");
+        assert!(found.finished && found.is_aligned("example.net"), "{found:?}");
+    });
+}
+
+#[test]
+fn whose_name_server_is_silent_holds_up_nobody_elses_letters() {
+    for client in ["198.51.100.7", "2001:db8::7"] {
+        let names = serve(&with_silent(40));
+        let checker = Arc::new(Checker::new(settings(&names)));
+        let letters = (0..40).map(|n| silent(client, n)).collect();
+        let (found, honest, took) = runtime().block_on(together(&checker, &names, letters, 8));
+        let honest = honest.expect("is looked at");
+        println!("beside 40 of one client that wait, one of another took {took:.1?}");
+        assert!(honest.finished && honest.is_aligned("example.net"), "{honest:?}");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert_unfinished(&found);
+    }
+}
+
 #[test]
 fn whatever_a_header_holds_it_is_looked_at_without_harm() {
     let names = Names::serve(&[]);
@@ -228,6 +315,103 @@ fn whatever_a_header_holds_it_is_looked_at_without_harm() {
         assert!(!found.is_aligned("example.net"));
         assert!(begun.elapsed() < Duration::from_secs(8));
     }
+}
+
+/// The key of a domain's letters as a hostile server gives it, or does not.
+#[test]
+fn a_signed_letter_whose_key_a_hostile_server_has_passes_in_no_way_and_holds_up_no_other() {
+    let (_, bytes, public) = key_and_bytes();
+    let sign = |domain: &str, raw: &str| {
+        let key = Ed25519Key::from_pkcs8_der(&bytes).expect("reads");
+        signed(key, domain, raw.as_bytes(), true)
+    };
+    let evil = RAW.replace(LOTTE, "x@evil.example");
+    let long = |text: &str| format!("v=DKIM1; k=ed25519; p={}", text.repeat(65_000 / text.len()));
+    let kinds = [
+        ("nothing there", None),
+        ("silent", Some(Say::Nothing)),
+        ("refused", Some(Say::Fail)),
+        ("garbage", Some(Say::Garbage)),
+        ("under another number", Some(Say::Other(public.clone()))),
+        ("a loop of aliases", Some(Say::Alias("k1._domainkey.evil.example".into()))),
+        ("an alias of nothing", Some(Say::Alias("nowhere.evil.example".into()))),
+        ("64 KB over UDP", Some(Say::Text(long("A")[..60_000].into()))),
+        ("64 KB over TCP", Some(Say::Long(long("A")))),
+        ("64 KB of fields", Some(Say::Long(long("; p=")))),
+        ("too long, and TCP hangs", Some(Say::Hangs)),
+    ];
+    for (name, say) in kinds {
+        let mut zone = vec![
+            ("_dmarc.evil.example", Say::Text("v=DMARC1; p=reject".into())),
+            ("_dmarc.example.net", Say::Text("v=DMARC1; p=reject".into())),
+            ("k1._domainkey.example.net", Say::Text(public.clone())),
+        ];
+        zone.extend(say.map(|say| ("k1._domainkey.evil.example", say)));
+        let names = Names::serve(&zone);
+        let checker = Checker::new(settings(&names));
+        runtime().block_on(async {
+            let begun = Instant::now();
+            let evil = delivery(None, "x@evil.example", &sign("evil.example", &evil));
+            let found = checker.look(&evil).await.expect("is looked at");
+            let took = begun.elapsed();
+            let asked = names.asked.load(Ordering::Relaxed);
+            let outcome = found.dkim.first().map(|signature| signature.outcome);
+            println!("{name}: {outcome:?}, dmarc {:?}, {took:.1?}, {asked} questions", found.dmarc);
+            assert!(!found.is_aligned("evil.example"), "{name}: {found:?}");
+            assert!(!found.is_aligned("example.net"), "{name}: {found:?}");
+            assert!(took < Duration::from_secs(5), "{name}: {took:?}");
+            assert!(asked < 50, "{name}: {asked}");
+            let begun = Instant::now();
+            let honest = delivery(None, LOTTE, &sign("example.net", RAW));
+            let found = checker.look(&honest).await.expect("is looked at");
+            assert!(found.finished && found.is_aligned("example.net"), "{name}: {found:?}");
+            assert!(begun.elapsed() < Duration::from_secs(2), "{name}");
+        });
+    }
+    // What it would have been with a server that answers.
+    let names = Names::serve(&[("k1._domainkey.evil.example", Say::Text(public.clone()))]);
+    let checker = Checker::new(settings(&names));
+    let letter = delivery(None, "x@evil.example", &sign("evil.example", &evil));
+    assert!(look(&checker, &letter).expect("is looked at").is_aligned("evil.example"));
+}
+
+#[test]
+fn ten_signatures_with_slow_key_servers_stay_within_the_deadline_of_the_letter() {
+    let (_, bytes, public) = key_and_bytes();
+    let sign = |domain: &str, raw: &[u8]| {
+        signed(Ed25519Key::from_pkcs8_der(&bytes).expect("reads"), domain, raw, true)
+    };
+    let domains: Vec<String> = (0..10).map(|n| format!("d{n}.evil.example")).collect();
+    let raw = RAW.replace(LOTTE, "x@d0.evil.example").into_bytes();
+    let raw = domains.iter().fold(raw, |raw, domain| sign(domain, &raw));
+    let says: [(&str, Say, bool); 4] = [
+        ("at once", Say::Text(public.clone()), true),
+        ("slow", Say::Slow(public.clone()), false),
+        ("silent", Say::Nothing, false),
+        ("hang", Say::Hangs, false),
+    ];
+    for (name, say, is_quick) in says {
+        let mut zone: Vec<(String, Say)> =
+            domains.iter().map(|domain| (format!("k1._domainkey.{domain}"), say.clone())).collect();
+        zone.push(("k1._domainkey.example.net".into(), Say::Text(public.clone())));
+        let names = serve(&zone);
+        let checker = Checker::new(settings(&names));
+        runtime().block_on(async {
+            let begun = Instant::now();
+            let letter = delivery(None, "x@d0.evil.example", &raw);
+            let found = checker.look(&letter).await.expect("is looked at");
+            let took = begun.elapsed();
+            let passed = found.dkim.iter().filter(|one| one.outcome == Outcome::Pass).count();
+            println!("ten keys, {name}: {passed} passed, finished {}, {took:.1?}", found.finished);
+            assert!(took < settings(&names).deadline + Duration::from_secs(1), "{name}: {took:?}");
+            assert_eq!((found.finished, passed == 10), (is_quick, is_quick), "{name}");
+            assert_eq!(found.is_aligned("d0.evil.example"), is_quick, "{name}");
+            let honest = delivery(None, LOTTE, &sign("example.net", RAW.as_bytes()));
+            let found = checker.look(&honest).await.expect("is looked at");
+            assert!(found.finished && found.is_aligned("example.net"), "{name}: {found:?}");
+        });
+    }
+    assert!(SLOW * 10 > Duration::from_secs(3), "one after the other they take longer");
 }
 
 #[test]

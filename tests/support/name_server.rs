@@ -5,7 +5,8 @@
 #![allow(dead_code, reason = "every includer uses a part")]
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -27,14 +28,25 @@ pub(crate) enum Say {
     Garbage,
     /// The answer to another question, under another number.
     Other(String),
+    /// The text, but only after [`SLOW`].
+    Slow(String),
+    /// That it is too long for UDP; the text over TCP.
+    Long(String),
+    /// That it is too long for UDP; over TCP it takes the question and says nothing.
+    Hangs,
 }
+
+/// How long a slow answer takes.
+pub(crate) const SLOW: Duration = Duration::from_millis(700);
+/// Between two looks at whether the server is to end.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A name server on loopback, gone when dropped.
 pub(crate) struct Names {
     pub(crate) address: SocketAddr,
     pub(crate) asked: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Names {
@@ -45,33 +57,104 @@ impl Names {
     pub(crate) fn serve_at(address: SocketAddr, zone: &[(&str, Say)]) -> Self {
         let zone: HashMap<String, Say> =
             zone.iter().map(|(name, say)| (format!("{name}."), say.clone())).collect();
-        let socket = UdpSocket::bind(address).expect("binds");
-        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("is set");
+        let is_long = |say: &Say| matches!(say, Say::Long(_) | Say::Hangs);
+        let (socket, listener) = bind(address, zone.values().any(is_long));
+        socket.set_read_timeout(Some(LOOK)).expect("is set");
         let address = socket.local_addr().expect("is bound");
         let (asked, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let zone = Arc::new(zone);
+        let mut threads = Vec::new();
+        if let Some(listener) = listener {
+            let (zone, ends) = (Arc::clone(&zone), Arc::clone(&stop));
+            threads.push(std::thread::spawn(move || serve_tcp(&listener, &zone, &ends)));
+        }
         let (count, ends) = (Arc::clone(&asked), Arc::clone(&stop));
-        let thread = std::thread::spawn(move || {
+        threads.push(std::thread::spawn(move || {
             let mut buffer = [0; 2048];
             while !ends.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
                 count.fetch_add(1, Ordering::Relaxed);
-                if let Some(answer) = answer(&buffer[..length], &zone) {
-                    let _ = socket.send_to(&answer, from);
+                let Some(answer) = answer(&buffer[..length], &zone, false) else { continue };
+                if answer.is_slow {
+                    let socket = socket.try_clone().expect("clones");
+                    std::thread::spawn(move || {
+                        std::thread::sleep(SLOW);
+                        let _ = socket.send_to(&answer.bytes, from);
+                    });
+                } else {
+                    let _ = socket.send_to(&answer.bytes, from);
                 }
             }
-        });
-        Self { address, asked, stop, thread: Some(thread) }
+        }));
+        Self { address, asked, stop, threads }
     }
+}
+
+/// UDP and, where it is needed, TCP on the same port.
+fn bind(address: SocketAddr, also_tcp: bool) -> (UdpSocket, Option<TcpListener>) {
+    for _ in 0..100 {
+        let socket = UdpSocket::bind(address).expect("binds");
+        if !also_tcp {
+            return (socket, None);
+        }
+        if let Ok(listener) = TcpListener::bind(socket.local_addr().expect("is bound")) {
+            return (socket, Some(listener));
+        }
+    }
+    panic!("no port is free for both");
+}
+
+/// Answers over TCP; where nothing is to be said it holds the connection.
+fn serve_tcp(listener: &TcpListener, zone: &HashMap<String, Say>, ends: &AtomicBool) {
+    listener.set_nonblocking(true).expect("is set");
+    std::thread::scope(|scope| {
+        while !ends.load(Ordering::Relaxed) {
+            match listener.accept() {
+                Ok((stream, _)) => drop(scope.spawn(move || answer_tcp(stream, zone, ends))),
+                Err(_) => std::thread::sleep(LOOK),
+            }
+        }
+    });
+}
+
+fn answer_tcp(mut stream: TcpStream, zone: &HashMap<String, Say>, ends: &AtomicBool) {
+    stream.set_nonblocking(false).expect("is set");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("is set");
+    let mut length = [0; 2];
+    while stream.read_exact(&mut length).is_ok() {
+        let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+        if stream.read_exact(&mut question).is_err() {
+            return;
+        }
+        let Some(answer) = answer(&question, zone, true) else {
+            while !ends.load(Ordering::Relaxed) {
+                std::thread::sleep(LOOK);
+            }
+            return;
+        };
+        let length = u16::try_from(answer.bytes.len()).expect("fits").to_be_bytes();
+        if stream.write_all(&[&length[..], &answer.bytes].concat()).is_err() {
+            return;
+        }
+    }
+}
+
+/// What is said, and whether that takes time.
+struct Answer {
+    bytes: Vec<u8>,
+    is_slow: bool,
 }
 
 impl Drop for Names {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        let _ = self.thread.take().expect("runs").join();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
     }
 }
 
-fn answer(question: &[u8], zone: &HashMap<String, Say>) -> Option<Vec<u8>> {
+fn answer(question: &[u8], zone: &HashMap<String, Say>, over_tcp: bool) -> Option<Answer> {
     let (mut name, mut at) = (String::new(), 12);
     while question[at] != 0 {
         let length = usize::from(question[at]);
@@ -118,8 +201,19 @@ fn answer(question: &[u8], zone: &HashMap<String, Say>) -> Option<Vec<u8>> {
         data.push(0);
         data
     };
-    Some(match zone.get(&name) {
-        Some(Say::Text(said)) if kind == TXT => reply(id, 0, &[(TXT, text(said))]),
+    let too_long = || {
+        let mut bytes = reply(id, 0, &[]);
+        bytes[2] |= 2;
+        bytes
+    };
+    let said = zone.get(&name);
+    let bytes = match said {
+        Some(Say::Text(said) | Say::Slow(said)) if kind == TXT => {
+            reply(id, 0, &[(TXT, text(said))])
+        }
+        Some(Say::Long(said)) if kind == TXT && over_tcp => reply(id, 0, &[(TXT, text(said))]),
+        Some(Say::Hangs) if over_tcp => return None,
+        Some(Say::Long(_) | Say::Hangs) if kind == TXT && !over_tcp => too_long(),
         Some(Say::Alias(to)) => reply(id, 0, &[(CNAME, label(to))]),
         Some(Say::Fail) => reply(id, 2, &[]),
         Some(Say::Nothing) => return None,
@@ -127,7 +221,8 @@ fn answer(question: &[u8], zone: &HashMap<String, Say>) -> Option<Vec<u8>> {
         Some(Say::Other(said)) if kind == TXT => reply([!id[0], id[1]], 0, &[(TXT, text(said))]),
         Some(_) => reply(id, 0, &[]),
         None => reply(id, 3, &[]),
-    })
+    };
+    Some(Answer { bytes, is_slow: matches!(said, Some(Say::Slow(_))) })
 }
 
 /// A key to sign with, and what its domain publishes of it.

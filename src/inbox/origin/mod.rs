@@ -8,10 +8,12 @@
 
 mod upstream;
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -23,9 +25,9 @@ use mail_auth::{
     AuthenticatedMessage, DkimOutput, DkimResult, DmarcResult, MessageAuthenticator, SpfOutput,
     SpfResult,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use super::Delivery;
+use super::{Delivery, clients};
 use crate::identity::origin::{Origin, Outcome, Policy, Signature, Witness};
 use crate::letter::RawHeader;
 use crate::secret::Personal;
@@ -52,8 +54,10 @@ const LONGEST_MEMORY: Duration = Duration::from_secs(3600);
 /// For one question to one resolver, and how often it is asked.
 const QUESTION_TIME: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 2;
-/// Letters looked at together; one that finds no place is not looked at.
+/// Letters looked at together, and those of one client among them: whose name server is silent keeps
+/// its own waiting, and not everybody's. One that finds no place in its time is said to be unfinished.
 const AT_ONCE: usize = 32;
+const AT_ONCE_OF_ONE: usize = 8;
 /// DKIM signatures of a letter that is looked at: each may cost a hash of the whole.
 const MAX_SIGNATURES: usize = 10;
 /// Bytes of a letter that is hashed where it is: it takes less than a millisecond.
@@ -63,7 +67,7 @@ const SHORT: usize = 512 * 1024;
 pub struct Checker {
     settings: Settings,
     authenticator: Option<MessageAuthenticator>,
-    places: Semaphore,
+    places: Places,
 }
 
 impl Checker {
@@ -74,7 +78,7 @@ impl Checker {
         if settings.ask && authenticator.is_none() {
             tracing::warn!("no resolver: SPF, DKIM and DMARC are not looked at");
         }
-        Self { settings, authenticator, places: Semaphore::new(AT_ONCE) }
+        Self { settings, authenticator, places: Places::default() }
     }
 
     /// What the network says of a letter's sender; nothing where nobody is to be asked.
@@ -95,7 +99,6 @@ impl Checker {
         if client.is_none() && signatures == 0 {
             return None;
         }
-        let _place = self.places.try_acquire().ok()?;
         let question = Question {
             raw: &delivery.raw,
             author,
@@ -105,7 +108,10 @@ impl Checker {
             mail_from: delivery.envelope.mail_from.expose(),
             hostname: &self.settings.hostname,
         };
-        let asked = caught(question.ask(authenticator));
+        let asked = async {
+            let _place = self.places.take(client).await;
+            caught(question.ask(authenticator)).await
+        };
         match tokio::time::timeout(self.settings.deadline, asked).await {
             Ok(Some(found)) => Some(found),
             Ok(None) => {
@@ -114,6 +120,45 @@ impl Checker {
             }
             Err(_) => Some(question.unanswered()),
         }
+    }
+}
+
+/// Where letters wait to be looked at.
+struct Places {
+    all: Semaphore,
+    /// Of the clients that have letters here.
+    of_one: Mutex<HashMap<IpAddr, Weak<Semaphore>>>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { all: Semaphore::new(AT_ONCE), of_one: Mutex::default() }
+    }
+}
+
+impl Places {
+    /// Waits for a place; first among those of the same client, so that those who wait there hold none.
+    async fn take(
+        &self,
+        client: Option<IpAddr>,
+    ) -> (Option<OwnedSemaphorePermit>, Option<SemaphorePermit<'_>>) {
+        let own = match client {
+            Some(client) => self.of(client).acquire_owned().await.ok(),
+            // All mail comes from a server of ours.
+            None => None,
+        };
+        (own, self.all.acquire().await.ok())
+    }
+
+    fn of(&self, client: IpAddr) -> Arc<Semaphore> {
+        let mut known = self.of_one.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, places| places.strong_count() > 0);
+        let places = known.entry(clients::key(client)).or_default();
+        places.upgrade().unwrap_or_else(|| {
+            let new = Arc::new(Semaphore::new(AT_ONCE_OF_ONE));
+            *places = Arc::downgrade(&new);
+            new
+        })
     }
 }
 
