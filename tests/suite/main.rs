@@ -22,6 +22,7 @@ mod dovecot;
 mod forget;
 mod full;
 mod fuzzed;
+mod handing_over;
 mod haproxy;
 mod heif;
 mod hostile;

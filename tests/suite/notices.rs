@@ -56,7 +56,7 @@ fn facts(entries: &[Entry]) -> Vec<Fact> {
     entries.iter().map(|entry| entry.kind).filter(is_one).collect()
 }
 
-fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     for _ in 0..3000 {
         if is_so() {
             return;
