@@ -57,6 +57,99 @@ fn smuggle(client: &mut Client, n: usize, form: &str) -> usize {
     taken
 }
 
+/// Waits until Postfix has handed on all that it took, by their numbers; gives how many that are. It is
+/// what it took, letter for letter: none became two on the way.
+fn hands_on_what_it_took(
+    postfix: &Postfix,
+    behind: &Server,
+    mut theirs: BTreeMap<usize, usize>,
+) -> usize {
+    let all: usize = theirs.values().sum();
+    let end = Instant::now() + Duration::from_secs(120);
+    postfix.drain();
+    while behind.letters().len() < all && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut came: BTreeMap<usize, usize> = BTreeMap::new();
+    for letter in behind.letters() {
+        let text = String::from_utf8_lossy(&letter.raw).into_owned();
+        let subjects: Vec<&str> =
+            text.lines().filter(|line| line.starts_with("Subject: ")).collect();
+        let number = subjects[0].rsplit(' ').next().expect("a number");
+        *came.entry(number.parse().expect("a number")).or_default() += 1;
+        assert!(!text.replace("\r\n", "").contains(['\r', '\n', '\0']), "{text:?}");
+    }
+    theirs.retain(|_, taken| *taken > 0);
+    assert_eq!(came, theirs, "{}", postfix.log());
+    all
+}
+
+/// The same in chunks that say their length (RFC 3030 §2), cut within the form if it is two. Nothing in
+/// a chunk is an end or a command: whoever followed one would answer more often than it was asked.
+fn smuggle_in_chunks(client: &mut Client, n: usize, form: &str, chunks: usize) -> (usize, Vec<u8>) {
+    let before = format!("Subject: outer {n}\r\n\r\nfirst");
+    let content = format!(
+        "{before}{form}MAIL FROM:<x@y.example>\r\nRCPT TO:<{MAILBOX}>\r\nDATA\r\n\
+         Subject: inner {n}\r\n\r\nsecond\r\n.\r\nNOOP end\r\n"
+    );
+    let cut = if chunks == 2 { before.len() + n % (form.len() + 1) } else { 0 };
+    let mut stream = format!("MAIL FROM:<{SENDER}>\r\nRCPT TO:<{MAILBOX}>\r\n");
+    if chunks == 2 {
+        stream += &format!("BDAT {cut}\r\n{}", &content[..cut]);
+    }
+    stream += &format!("BDAT {} LAST\r\n{}QUIT\r\n", content.len() - cut, &content[cut..]);
+    client.write(stream.as_bytes()).expect("written");
+    let mut codes = Vec::new();
+    while let Ok(answer) = client.answer() {
+        codes.push(answer.code);
+    }
+    let asked = 2 + chunks + 1;
+    assert!(codes.len() <= asked, "{form:?} in {chunks}: {codes:?}");
+    assert!(!codes.contains(&354), "{form:?} in {chunks}: {codes:?}");
+    let taken = usize::from(codes.len() == asked && codes[asked - 2] == 250);
+    (taken, content.into_bytes())
+}
+
+#[test]
+fn whatever_postfix_takes_in_chunks_for_one_letter_is_one_letter_here() {
+    if let Some(why) = missing() {
+        return println!("SKIPPED whatever_postfix_takes_in_chunks_is_one_letter_here {why}");
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let socket = meeting_place(dir.path()).join("lmtp.sock");
+    let keep = |_: &Delivery| -> Fate { Box::pin(async { Verdict::Accepted }) };
+    let behind = Server::deciding(Kind::Lmtp, Some(&socket), settings(), keep);
+    let alone = Server::start(Kind::Smtp, settings());
+    let postfix = Postfix::start(dir, &format!("lmtp:unix:{}", socket.display()), "");
+    let (mut theirs, mut matrix) = (BTreeMap::new(), String::new());
+    let mut n = 0;
+    for chunks in [1, 2] {
+        for before in BEFORE {
+            for dot in DOTS {
+                for after in AFTER {
+                    let form = format!("{before}{dot}{after}");
+                    let (taken, _) = smuggle_in_chunks(&mut postfix.client(), n, &form, chunks);
+                    theirs.insert(n, taken);
+                    let heard = alone.letters().len();
+                    let (ours, sent) =
+                        smuggle_in_chunks(&mut alone.client(false), n, &form, chunks);
+                    let kept = alone.letters().split_off(heard);
+                    assert_eq!(kept.len(), ours, "{form:?} in {chunks}");
+                    // Byte for byte, or not at all: only where every line ends as it must.
+                    assert!(kept.iter().all(|letter| letter.raw == sent), "{form:?} in {chunks}");
+                    let is_clean = !form.replace("\r\n", "").contains(['\r', '\n', '\0']);
+                    assert_eq!(ours, usize::from(is_clean), "{form:?} in {chunks}");
+                    matrix += &format!("{form:?} in {chunks}: Postfix {taken}, we {ours}\n");
+                    n += 1;
+                }
+            }
+        }
+    }
+    println!("{matrix}");
+    let all = hands_on_what_it_took(&postfix, &behind, theirs);
+    assert!(all >= 48, "Postfix takes a letter of many kinds: {all}");
+}
+
 #[test]
 fn whatever_postfix_takes_for_one_letter_is_one_letter_here() {
     if let Some(why) = missing() {
@@ -90,24 +183,7 @@ fn whatever_postfix_takes_for_one_letter_is_one_letter_here() {
         }
     }
     println!("{matrix}");
-    let all: usize = theirs.values().sum();
-    let end = Instant::now() + Duration::from_secs(120);
-    postfix.drain();
-    while behind.letters().len() < all && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    // What Postfix hands on is what it took, letter for letter: none became two on the way.
-    let mut came: BTreeMap<usize, usize> = BTreeMap::new();
-    for letter in behind.letters() {
-        let text = String::from_utf8_lossy(&letter.raw).into_owned();
-        let subjects: Vec<&str> =
-            text.lines().filter(|line| line.starts_with("Subject: ")).collect();
-        let number = subjects[0].rsplit(' ').next().expect("a number");
-        *came.entry(number.parse().expect("a number")).or_default() += 1;
-        assert!(!text.replace("\r\n", "").contains(['\r', '\n', '\0']), "{text:?}");
-    }
-    theirs.retain(|_, taken| *taken > 0);
-    assert_eq!(came, theirs, "{}", postfix.log());
+    let all = hands_on_what_it_took(&postfix, &behind, theirs);
     assert!(all >= 72, "Postfix takes a letter of nearly every kind: {all}");
 }
 
