@@ -56,7 +56,7 @@ pub enum Silence {
     /// This sender had enough notices.
     #[n(13)]
     Sender,
-    /// This domain had enough notices within the hour.
+    /// This domain had enough notices.
     #[n(14)]
     Domain,
     /// There were so many notices within an hour that something is wrong.
@@ -85,8 +85,8 @@ impl Silence {
             Self::NotToUs => "it was not sent to the mailbox",
             Self::Hops => "it came through too many servers",
             Self::NamesCase => "it names a case that it could not join",
-            Self::Sender => "this sender had notices enough",
-            Self::Domain => "this domain had notices enough for an hour",
+            Self::Sender => "this sender had notices enough, until none comes for thirty days",
+            Self::Domain => "this domain had notices enough, until none writes from it for a day",
             Self::Unwritable => "no mail can be written to the address",
             Self::Breaker => "too many notices in one hour: all wait for a day",
         }
@@ -95,18 +95,22 @@ impl Silence {
 
 /// `Received` fields from which on a letter has come a strange way.
 pub const MOST_HOPS: u32 = 30;
-/// Notices to one sender within a day, and within the seven days that budgets look back.
-pub const TO_SENDER_A_DAY: usize = 2;
-/// See [`TO_SENDER_A_DAY`].
-pub const TO_SENDER_A_WEEK: usize = 3;
-/// Notices to one domain within an hour, unless everybody has an address there.
-pub const TO_DOMAIN_AN_HOUR: usize = 5;
+/// Notices to one sender, until for [`SENDER_RESTS`] none of their letters opens a case. What answers
+/// notices, at whatever pace, gets no more of them than that, for it never rests.
+pub const TO_SENDER: usize = 2;
+/// See [`TO_SENDER`], in minutes.
+pub const SENDER_RESTS: u64 = 30 * DAY;
+/// Notices to one domain, until for [`DOMAIN_RESTS`] none of its letters opens a case, unless everybody
+/// has an address there. It bounds what answers notices from a new address each time.
+pub const TO_DOMAIN: usize = 5;
+/// See [`TO_DOMAIN`], in minutes.
+pub const DOMAIN_RESTS: u64 = DAY;
 /// Notices within an hour after which none goes out for [`MUTED`] minutes.
 pub const ALL_AN_HOUR: usize = 60;
 /// See [`ALL_AN_HOUR`].
 pub const MUTED: u64 = DAY;
-/// How far budgets look back, in minutes.
-pub const LOOKS_BACK: u64 = 7 * DAY;
+/// How far the budget of all looks back, in minutes.
+pub const LOOKS_BACK: u64 = MUTED + HOUR;
 
 const HOUR: u64 = 60;
 const DAY: u64 = 24 * HOUR;
@@ -137,7 +141,7 @@ const ROLE_ENDS: [&str; 7] =
 const BOUNCES: &str = "-bounces";
 
 /// Domains where everybody has an address.
-const PROVIDERS: [&str; 40] = [
+const PROVIDERS: [&str; 52] = [
     "gmail.com",
     "googlemail.com",
     "outlook.com",
@@ -178,7 +182,23 @@ const PROVIDERS: [&str; 40] = [
     "sfr.fr",
     "ziggo.nl",
     "kpnmail.nl",
+    "home.nl",
+    "xs4all.nl",
+    "aol.com",
+    "pt.lu",
+    "edpnet.be",
+    "base.be",
+    "pandora.be",
+    "posteo.de",
+    "mailbox.org",
+    "fastmail.com",
+    "tuta.com",
+    "hotmail.de",
 ];
+
+/// Names that a registry of a country has below it, under which others have theirs.
+const REGISTRIES: [&str; 11] =
+    ["co", "com", "ac", "gov", "org", "net", "edu", "gouv", "or", "gv", "asso"];
 
 /// A letter before the gate.
 #[derive(Clone, Copy)]
@@ -269,54 +289,104 @@ fn mailbox(address: &str) -> (String, String) {
     }
 }
 
-/// Who has a domain, roughly: its last two labels. Where a registry sits deeper all below it count as
-/// one, which costs a notice and never sends one.
+/// Who has a domain, roughly: its last two labels, or three where a registry has the second. Where it is
+/// not known to sit so deep all below it count as one, which costs a notice and never sends one.
 fn owner(domain: &str) -> &str {
-    domain.rmatch_indices('.').nth(1).map_or(domain, |(at, _)| &domain[at + 1..])
+    let from = |dots: usize| domain.rmatch_indices('.').nth(dots).map_or(0, |(at, _)| at + 1);
+    let (second, top) = domain[from(1)..].split_once('.').unwrap_or_default();
+    let is_registry = top.len() == 2 && REGISTRIES.contains(&second);
+    &domain[if is_registry { from(2) } else { from(1) }..]
 }
 
-/// A notice that went out, or is to.
+/// What an address is counted as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// As a sender: its [`mailbox`], but where not everybody has an address only up to its first digit.
+    /// There a number is a program's: `ticket-1`, `ticket-2`.
+    pub sender: String,
+    /// As one of a domain; nothing where everybody has an address.
+    pub domain: Option<String>,
+}
+
+impl Counted {
+    /// What this address is counted as.
+    #[must_use]
+    pub fn of(address: &str) -> Self {
+        let (local, domain) = mailbox(address);
+        if PROVIDERS.contains(&domain.as_str()) {
+            return Self { sender: format!("{local}@{domain}"), domain: None };
+        }
+        let owner = owner(&domain);
+        let local = local.split(|letter: char| letter.is_ascii_digit()).next().unwrap_or_default();
+        Self { sender: format!("{local}@{owner}"), domain: Some(owner.to_owned()) }
+    }
+}
+
+/// A letter that opened a case.
 #[derive(Clone, Copy, Debug)]
-pub struct Sent<'a> {
+pub struct Visit {
     /// When, in minutes since 1970.
     pub minute: u64,
-    /// Whom to; nothing where that was forgotten.
-    pub to: Option<&'a str>,
+    /// Whether its sender was told.
+    pub is_told: bool,
 }
 
-/// Whether one more notice may go to `to`, after those of the last [`LOOKS_BACK`] minutes.
+/// What budgets are counted from; all of it oldest first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Past<'a> {
+    /// The minutes of all notices of the last [`LOOKS_BACK`].
+    pub all: &'a [u64],
+    /// The letters that the same sender opened a case with.
+    pub of_sender: &'a [Visit],
+    /// The same of everybody at the domain, if that counts.
+    pub of_domain: &'a [Visit],
+}
+
+/// Whether one more notice may go out.
 ///
 /// # Errors
 /// Why not.
-pub fn budget(sent: &[Sent<'_>], to: &str, now: u64) -> Result<(), Silence> {
-    if is_broken(sent, now) {
+pub fn budget(past: &Past<'_>, now: u64) -> Result<(), Silence> {
+    if is_broken(past.all, now) {
         return Err(Silence::Breaker);
     }
-    let to = mailbox(to);
-    let within = |span: u64| sent.iter().filter(move |one| one.minute.saturating_add(span) > now);
-    let of_sender =
-        |span: u64| within(span).filter(|one| one.to.is_some_and(|one| mailbox(one) == to)).count();
-    if of_sender(DAY) >= TO_SENDER_A_DAY || of_sender(LOOKS_BACK) >= TO_SENDER_A_WEEK {
+    if told(past.of_sender, SENDER_RESTS, now) >= TO_SENDER {
         return Err(Silence::Sender);
     }
-    let of_domain =
-        within(HOUR).filter(|one| one.to.is_some_and(|one| owner(&mailbox(one).1) == owner(&to.1)));
-    let of_domain = of_domain.count();
-    if of_domain >= TO_DOMAIN_AN_HOUR && !PROVIDERS.contains(&to.1.as_str()) {
+    if told(past.of_domain, DOMAIN_RESTS, now) >= TO_DOMAIN {
         return Err(Silence::Domain);
     }
     Ok(())
 }
 
+/// How many were told since they rested last.
+fn told(visits: &[Visit], rest: u64, now: u64) -> usize {
+    let (mut told, mut after) = (0, now);
+    for visit in visits.iter().rev() {
+        if after.saturating_sub(visit.minute) >= rest {
+            break;
+        }
+        told += usize::from(visit.is_told);
+        after = visit.minute;
+    }
+    told
+}
+
 /// Whether so many notices went out within some hour of the last day that none may for now.
 #[must_use]
-pub fn is_broken(sent: &[Sent<'_>], now: u64) -> bool {
-    let mut minutes: Vec<u64> = sent.iter().map(|one| one.minute).collect();
+pub fn is_broken(sent: &[u64], now: u64) -> bool {
+    broken_until(sent).is_some_and(|until| now < until)
+}
+
+/// Until when none may go out, in minutes since 1970, if ever so many went out within an hour.
+#[must_use]
+pub fn broken_until(sent: &[u64]) -> Option<u64> {
+    let mut minutes = sent.to_vec();
     minutes.sort_unstable();
-    minutes.windows(ALL_AN_HOUR).any(|hour| {
-        let (first, last) = (hour[0], hour[ALL_AN_HOUR - 1]);
-        last - first < HOUR && last.saturating_add(MUTED) > now
-    })
+    let hours = minutes.windows(ALL_AN_HOUR).rev();
+    let ends = hours.map(|hour| (hour[0], hour[ALL_AN_HOUR - 1]));
+    let mut broken = ends.filter(|(first, last)| last - first < HOUR);
+    broken.next().map(|(_, last)| last.saturating_add(MUTED))
 }
 
 #[cfg(test)]

@@ -142,55 +142,81 @@ fn where_it_came_from_must_be_sure() {
     }
 }
 
-#[test]
-fn a_sender_gets_two_a_day_and_three_a_week_however_the_address_is_dressed() {
-    let now = 100 * DAY;
-    let sent = |minutes: &[u64]| -> Vec<Sent<'static>> {
-        minutes.iter().map(|&minute| Sent { minute, to: Some("lo.tte+1@Gmail.com") }).collect()
-    };
-    let ask = |minutes: &[u64], to: &str| budget(&sent(minutes), to, now);
-    for to in ["lotte@gmail.com", "l.o.t.t.e+exec@googlemail.com"] {
-        assert_eq!(ask(&[now], to), Ok(()));
-        assert_eq!(ask(&[now, now - DAY + 1], to), Err(Silence::Sender));
-        assert_eq!(ask(&[now, now - DAY], to), Ok(()));
-        assert_eq!(ask(&[now, now - 2 * DAY, now - LOOKS_BACK + 1], to), Err(Silence::Sender));
-        assert_eq!(ask(&[now, now - 2 * DAY, now - LOOKS_BACK], to), Ok(()));
-    }
-    assert_eq!(ask(&[now, now], "jan@gmail.com"), Ok(()));
+fn visits(minutes: &[u64], is_told: bool) -> Vec<Visit> {
+    minutes.iter().map(|&minute| Visit { minute, is_told }).collect()
 }
 
 #[test]
-fn a_domain_gets_five_an_hour_unless_everybody_has_an_address_there() {
-    let now = 100 * DAY;
-    let addresses = |domain: &str| -> Vec<String> {
-        (0..TO_DOMAIN_AN_HOUR).map(|n| format!("exec{n}@{domain}")).collect()
+fn a_sender_gets_two_until_none_of_theirs_comes_for_thirty_days() {
+    let now = 1000 * DAY;
+    let ask = |told: &[u64], since: &[u64]| {
+        let of_sender = [visits(told, true), visits(since, false)].concat();
+        budget(&Past { of_sender: &of_sender, ..Past::default() }, now)
     };
-    let ask = |domain: &str, ago: u64| {
-        let addresses = addresses(domain);
-        let sent: Vec<_> =
-            addresses.iter().map(|to| Sent { minute: now - ago, to: Some(to) }).collect();
-        budget(&sent, &format!("new@{domain}"), now)
+    assert_eq!(ask(&[], &[now]), Ok(()), "who was not told was not told");
+    assert_eq!(ask(&[now], &[]), Ok(()));
+    assert_eq!(ask(&[now, now], &[]), Err(Silence::Sender));
+    assert_eq!(ask(&[now - 40 * DAY, now - 20 * DAY], &[]), Err(Silence::Sender));
+    assert_eq!(ask(&[now - SENDER_RESTS - 1, now - SENDER_RESTS + 1], &[]), Err(Silence::Sender));
+    assert_eq!(ask(&[now - SENDER_RESTS - 1, now - SENDER_RESTS], &[]), Ok(()));
+    assert_eq!(ask(&[now - 2 * SENDER_RESTS, now - SENDER_RESTS], &[]), Ok(()));
+    // Who writes on does not rest, though it is not told.
+    let hourly: Vec<u64> = (1..900 * 24).rev().map(|ago| now - ago * HOUR).collect();
+    assert_eq!(ask(&[now - 900 * DAY, now - 900 * DAY], &hourly), Err(Silence::Sender));
+}
+
+#[test]
+fn a_domain_gets_five_until_none_of_it_comes_for_a_day() {
+    let now = 1000 * DAY;
+    let ask = |told: &[u64], since: &[u64]| {
+        let of_domain = [visits(told, true), visits(since, false)].concat();
+        budget(&Past { of_domain: &of_domain, ..Past::default() }, now)
     };
-    assert_eq!(ask("crm.example", HOUR - 1), Err(Silence::Domain));
-    assert_eq!(ask("crm.example", HOUR), Ok(()));
-    let below: Vec<String> =
-        (0..TO_DOMAIN_AN_HOUR).map(|n| format!("x@a{n}.crm.example")).collect();
-    let sent: Vec<_> = below.iter().map(|to| Sent { minute: now, to: Some(to) }).collect();
-    assert_eq!(budget(&sent, "x@new.crm.example", now), Err(Silence::Domain));
-    assert_eq!(ask("telenet.be", 0), Ok(()));
+    assert_eq!(ask(&[now; 4], &[]), Ok(()));
+    assert_eq!(ask(&[now; 5], &[]), Err(Silence::Domain));
+    assert_eq!(ask(&[now - DAY + 1; 5], &[]), Err(Silence::Domain));
+    assert_eq!(ask(&[now - DAY; 5], &[]), Ok(()));
+    assert_eq!(ask(&[now - 2 * DAY + 2; 5], &[now - DAY + 1]), Err(Silence::Domain));
+}
+
+#[test]
+fn an_address_is_counted_however_it_is_dressed() {
+    let of = |address: &str| {
+        let Counted { sender, domain } = Counted::of(address);
+        (sender, domain.unwrap_or_default())
+    };
+    let counted = |sender: &str, domain: &str| (sender.to_owned(), domain.to_owned());
+    for (address, sender, domain) in [
+        ("Lo.tte+1@GoogleMail.com", "lotte@gmail.com", ""),
+        ("lotte1987@telenet.be", "lotte1987@telenet.be", ""),
+        ("ticket-17@crm.example", "ticket-@crm.example", "crm.example"),
+        ("ticket-18@n3.Crm.example", "ticket-@crm.example", "crm.example"),
+        ("7f3a@crm.example", "@crm.example", "crm.example"),
+        ("jan+x@firm.co.uk", "jan@firm.co.uk", "firm.co.uk"),
+        ("jan@mail.firm.co.uk", "jan@firm.co.uk", "firm.co.uk"),
+        ("jan@co.uk", "jan@co.uk", "co.uk"),
+        ("jan@com.example", "jan@com.example", "com.example"),
+        ("jan@example", "jan@example", "example"),
+        ("jan", "jan@", ""),
+    ] {
+        assert_eq!(of(address), counted(sender, domain), "{address}");
+    }
 }
 
 #[test]
 fn so_many_in_one_hour_that_something_is_wrong_mute_all_for_a_day() {
     let start = 100 * DAY;
-    let sent = |count: u64, every: u64| -> Vec<Sent<'static>> {
-        (0..count).map(|n| Sent { minute: start + n * every / 10, to: None }).collect()
+    let sent = |count: u64, every: u64| -> Vec<u64> {
+        (0..count).map(|n| start + n * every / 10).collect()
     };
+    let ask = |all: &[u64], now: u64| budget(&Past { all, ..Past::default() }, now);
     let quick = sent(60, 9);
-    let last = quick.last().expect("many").minute;
-    assert_eq!(budget(&quick, "a@b.example", last), Err(Silence::Breaker));
-    assert_eq!(budget(&quick, "a@b.example", last + MUTED - 1), Err(Silence::Breaker));
-    assert_eq!(budget(&quick, "a@b.example", last + MUTED), Ok(()));
-    assert_eq!(budget(&quick[1..], "a@b.example", last), Ok(()));
-    assert_eq!(budget(&sent(200, 20), "a@b.example", start + 400), Ok(()));
+    let last = *quick.last().expect("many");
+    assert_eq!(ask(&quick, last), Err(Silence::Breaker));
+    assert_eq!(ask(&quick, last + MUTED - 1), Err(Silence::Breaker));
+    assert_eq!(broken_until(&quick), Some(last + MUTED));
+    assert_eq!(ask(&quick, last + MUTED), Ok(()));
+    assert_eq!(ask(&quick[1..], last), Ok(()));
+    assert_eq!(broken_until(&quick[1..]), None);
+    assert_eq!(ask(&sent(200, 20), start + 400), Ok(()));
 }

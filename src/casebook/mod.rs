@@ -241,6 +241,8 @@ struct Contacts {
     seen: HashMap<Digest, Seen>,
     /// Who a case's letters came from, as [`same_address`] compares.
     senders: HashMap<CaseId, Vec<Personal<String>>>,
+    /// Who opened cases, as the budgets of notices count.
+    visits: telling::Visits,
 }
 
 struct Seen {
@@ -303,6 +305,7 @@ impl Casebook {
         };
         casebook.catch_up()?;
         casebook.open_contacts()?;
+        casebook.contacts.write().expect("no holder panics").visits.settle();
         Ok((Arc::new(casebook), opening))
     }
 
@@ -353,8 +356,12 @@ impl Casebook {
     }
 
     fn remember(&self, record: &BoxRecord, contact: &ContactDetail) {
+        let visit = self.visit(record);
         let mut contacts = self.contacts.write().expect("no holder panics");
         if let Some(address) = &contact.address {
+            if let Some(visit) = visit {
+                contacts.visits.note(address.expose(), record.case, visit);
+            }
             let senders = contacts.senders.entry(record.case).or_default();
             if !senders.iter().any(|known| same_address(known.expose(), address.expose())) {
                 senders.push(address.clone());
@@ -703,6 +710,7 @@ impl Casebook {
         // With the state still in hand: a sender who is remembered meanwhile is in it, or waits.
         let mut contacts = self.contacts.write().expect("no holder panics");
         contacts.senders.retain(|case, _| kept.contains(case));
+        contacts.visits.keep(&kept);
         // What was fetched may come again for as long as its server keeps it.
         let is_fetched = |seen: &Seen| kept.contains(&seen.case) && state.is_fetched(seen.letter);
         contacts.seen.retain(|_, seen| now < seen.minute + WINDOW_MINUTES || is_fetched(seen));

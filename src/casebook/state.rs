@@ -79,6 +79,8 @@ pub struct CaseRecord {
     pub is_reports: bool,
     /// Its copies of identity documents.
     pub copies: Copies,
+    /// Whether its sender was told, or is to be.
+    pub is_told: bool,
 }
 
 impl CaseRecord {
@@ -91,6 +93,7 @@ impl CaseRecord {
             returned: 0,
             is_reports: false,
             copies: Copies::default(),
+            is_told: false,
         }
     }
 
@@ -209,8 +212,10 @@ pub struct State {
     pub outgoing: BTreeMap<LetterId, Sending>,
     /// Those of them that are notices.
     notice_ids: HashSet<LetterId>,
-    /// The notices of the days that budgets look back: when, and of which case.
-    pub notices: VecDeque<(u64, CaseId)>,
+    /// The notices of the time that the budget of all looks back: when.
+    pub notices: VecDeque<u64>,
+    /// Whether there ever was one.
+    pub tells: bool,
     /// The newest case that reports share, and since when.
     pub reports: Option<(CaseId, u64)>,
     /// The newest proven epoch.
@@ -521,11 +526,15 @@ impl State {
     /// Remembers a notice for the budgets, as long as they look back.
     fn notice(&mut self, entry: &Entry) {
         let oldest = entry.minute.saturating_sub(LOOKS_BACK);
-        while self.notices.front().is_some_and(|(minute, _)| *minute < oldest) {
+        while self.notices.front().is_some_and(|minute| *minute < oldest) {
             self.notices.pop_front();
         }
         self.notice_ids.extend(entry.letter);
-        self.notices.extend(entry.case.map(|case| (entry.minute, case)));
+        self.notices.push_back(entry.minute);
+        self.tells = true;
+        if let Some(record) = entry.case.and_then(|case| self.cases.get_mut(&case)) {
+            record.is_told = true;
+        }
     }
 
     /// A machine's report: it joins its case and is no step of it; the first of those that belong to

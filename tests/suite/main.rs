@@ -42,6 +42,7 @@ mod keys;
 mod ladders;
 mod letters;
 mod log_in;
+mod loops;
 #[cfg(kluis_lab)]
 mod memory;
 #[cfg(kluis_lab)]

@@ -260,7 +260,7 @@ impl World {
         let log = File::options().create(true).append(true).open(self.log()).expect("opens");
         let time = match self.clock {
             Clock::Fixed(time) => Some(("KLUIS_LAB_TIME", time.to_string())),
-            Clock::System => None,
+            Clock::System | Clock::Moved(_) => None,
         };
         let child = Command::new(program)
             .arg("--json")
