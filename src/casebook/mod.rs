@@ -616,6 +616,7 @@ impl Casebook {
     /// Clear facts about the vault.
     #[must_use]
     pub fn status(&self) -> protocol::Status {
+        let notices_stopped = self.muted_until();
         let state = self.state();
         let mut by_epoch = BTreeMap::new();
         let (mut boxes, mut old_content) = ((0, 0), 0u64);
@@ -666,6 +667,7 @@ impl Casebook {
             backup: state.backup,
             drill: state.drill,
             people: state.people.last().map(|list| (list.minute, list.count)),
+            notices_stopped,
         }
     }
 

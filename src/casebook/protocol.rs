@@ -759,6 +759,9 @@ pub struct Status {
     /// The list of people on file: when it was sealed, in minutes since 1970, and how many they are.
     #[n(41)]
     pub people: Option<(u64, u64)>,
+    /// Until when no notice goes out, in minutes since 1970, because too many did within an hour.
+    #[n(60)]
+    pub notices_stopped: Option<u64>,
 }
 
 /// How it stands with a mailbox that letters are fetched from.

@@ -202,6 +202,12 @@ impl Casebook {
         minutes.filter(|minute| minute + LOOKS_BACK > now).collect()
     }
 
+    /// Until when no notice goes out, in minutes since 1970, because too many did within an hour.
+    pub(super) fn muted_until(&self) -> Option<u64> {
+        let now = self.clock.minutes();
+        notice::broken_until(&self.notice_minutes(now)).filter(|until| now < *until)
+    }
+
     /// Notes for the budgets that a letter came, if it opened its case. Call it when it is in the state
     /// and not yet among the contacts.
     pub(super) fn visit(&self, record: &BoxRecord) -> Option<Visit> {

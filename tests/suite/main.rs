@@ -7,6 +7,7 @@ mod attacks;
 mod audit;
 mod backup;
 mod bombs;
+mod breaker;
 mod bulk;
 mod canaries;
 mod cli;

@@ -54,6 +54,7 @@ impl Status {
                 format!("{} after forgetting", print::count(status.horizon_days, "day", "days")),
             ),
         ];
+        rows.extend(notices_row(&status));
         rows.extend(mailbox_rows(&status));
         rows.extend(checkpoint_rows(&status));
         rows.extend(backup_rows(&status));
@@ -94,6 +95,7 @@ impl Status {
                 "cases": { "all": status.cases.0, "open": status.cases.1 },
                 "letters": status.letters,
                 "outgoing": { "due": due, "failed": failed, "held": held },
+                "notices_stopped_until": status.notices_stopped.map(print::timestamp),
                 "mailboxes": status
                     .mailboxes
                     .iter()
@@ -138,6 +140,14 @@ impl Status {
 /// A minute since 1970, and how long ago that is.
 fn when(minute: u64, now: u64) -> String {
     format!("{}, {}", print::moment(minute), print::ago(minute, now))
+}
+
+/// That no notice goes out, and until when; nothing while they do.
+fn notices_row(status: &protocol::Status) -> Option<(&'static str, String)> {
+    let until = print::moment(status.notices_stopped?);
+    let why =
+        "so many went out within an hour that something is wrong; `kluis queue` has the cases";
+    Some(("notices", format!("stopped until {until}: {why}")))
 }
 
 /// How it stands with the mailboxes that letters are fetched from; what needs somebody is said with
