@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test soak fuzz build lint doc bench bench-compare bench-id install-packages clean
+.PHONY: help run test soak fuzz build lint doc bench bench-compare bench-id examples-id install-packages clean
 
 CARGO ?= cargo
 # Where `make install` puts things; DESTDIR before it, for packages.
@@ -73,6 +73,12 @@ bench-id: ## read 1550 pictures of documents and other things, and print the tab
 	@KLUIS_MODELS='$(models)' $(target)/release/kluis doctor --fetch-models
 	@echo '==> reading; keep the machine quiet (an hour)'
 	@KLUIS_BENCH_ID=1 KLUIS_MODELS='$(models)' $(release) bench --locked --bench identity
+
+examples-id: ## draw the pictures of docs/identity.md anew, and their masks
+	@$(CARGO) build --locked --bin kluis
+	@KLUIS_MODELS='$(models)' $(target)/debug/kluis doctor --fetch-models
+	@KLUIS_DRAW_EXAMPLES=1 KLUIS_MODELS='$(models)' $(CARGO) test --locked --test suite \
+	  mask::the_pictures_in_the_documents_are_what_is_drawn_now
 
 install-packages: ## install the system packages that building and testing need
 	@bash .ci/packages test

@@ -205,6 +205,9 @@ pub enum NoteSubject {
     /// The people on file; of no case.
     #[n(9)]
     People,
+    /// Why somebody had a copy of an identity document without its mask.
+    #[n(10)]
+    Unmasking,
     /// Why an item is a copy of an identity document, or none.
     #[n(11)]
     Copy,

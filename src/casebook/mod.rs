@@ -34,6 +34,7 @@ pub mod socket;
 pub mod state;
 mod sweep;
 mod telling;
+mod unmask;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;

@@ -94,6 +94,16 @@ pub enum Request {
         #[n(0)]
         case: CaseId,
     },
+    /// A member has copies of identity documents without their masks.
+    #[n(52)]
+    Unmask {
+        /// Which.
+        #[n(0)]
+        items: Vec<ItemId>,
+        /// Why: a note.
+        #[n(1)]
+        reason: Recording,
+    },
     /// A chunk of an item looked at in this connection.
     #[n(4)]
     Chunk {

@@ -107,6 +107,9 @@ pub enum Act {
     /// Doubt who asks.
     #[n(12)]
     Doubt,
+    /// Have copies of identity documents without their masks; see [`Casebook::unmask`].
+    #[n(13)]
+    Unmask,
     /// Say that items are copies of identity documents, or none.
     #[n(14)]
     Copy,
@@ -115,7 +118,7 @@ pub enum Act {
 impl Act {
     fn intent(self) -> Option<Intent> {
         Some(match self {
-            Act::Note | Act::OpenLetter | Act::Copy => return None,
+            Act::Note | Act::OpenLetter | Act::Unmask | Act::Copy => return None,
             Act::Decide => Intent::Decide,
             Act::Extend => Intent::Extend,
             Act::Ask => Intent::Ask,
@@ -130,7 +133,7 @@ impl Act {
 
     fn fact(self) -> Option<Fact> {
         Some(match self {
-            Act::Note | Act::OpenLetter | Act::Copy => return None,
+            Act::Note | Act::OpenLetter | Act::Unmask | Act::Copy => return None,
             Act::Decide => Fact::Decided,
             Act::Extend => Fact::Extended,
             Act::Ask => Fact::Asked,
@@ -199,6 +202,9 @@ impl Casebook {
     /// # Errors
     /// `Refused` if the case does not allow it, `Malformed` if the parts do not fit together.
     pub fn record(&self, staff: StaffId, recording: Recording) -> Result<u64, Error> {
+        if recording.act == Act::Unmask {
+            return Err(Error::Malformed("unmasking names its items"));
+        }
         let _turn = lock(&self.acts);
         self.record_in_turn(staff, recording)
     }
@@ -209,12 +215,22 @@ impl Casebook {
         staff: StaffId,
         recording: Recording,
     ) -> Result<u64, Error> {
+        self.record_with(staff, recording, Vec::new())
+    }
+
+    /// As [`record_in_turn`](Self::record_in_turn), with entries before all others of the same frame.
+    pub(super) fn record_with(
+        &self,
+        staff: StaffId,
+        recording: Recording,
+        entries: Vec<Entry>,
+    ) -> Result<u64, Error> {
         let (case, act) = (recording.case, recording.act);
         self.may(case, act)?;
         self.fits(&recording)?;
         // What opens a letter or answers one is as long as the letter: it waits for room.
         let from_reserve = !matches!(act, Act::OpenLetter | Act::Answer);
-        let mut batch = Batch { from_reserve, ..Batch::default() };
+        let mut batch = Batch { from_reserve, entries, ..Batch::default() };
         if let Some(fact) = act.fact() {
             let entry = self.entry(fact);
             batch.entries.push(Entry { case: Some(case), staff: Some(staff), ..entry });

@@ -430,6 +430,9 @@ impl Desk {
             Request::SameCopies { case } => {
                 Response::SameCopies { same: casebook.same_copies(case)? }
             }
+            Request::Unmask { items, reason } => {
+                Response::Recorded { seq: casebook.unmask(staff, &items, reason)? }
+            }
             Request::Notes { case } => Response::Boxes { boxes: casebook.notes(staff, case)? },
             Request::Chunk { address } => Response::Bytes { bytes: casebook.chunk(&address)? },
             Request::MailboxFiles => self.mailbox_files()?,
@@ -610,6 +613,7 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
         | Request::People
         | Request::Numbers { .. }
         | Request::SameCopies { .. }
+        | Request::Unmask { .. }
         | Request::Chunk { .. }
         | Request::Notes { .. }
         | Request::WrappedFile { what: Wrapped::Epoch(_) }
@@ -645,7 +649,7 @@ fn permitted(member: &Member, request: &Request) -> Result<(), Error> {
 /// Whether a request is of a size that can be served; what it says is judged by the casebook.
 fn bearable(request: &Request) -> Result<(), Error> {
     let recording = match request {
-        Request::Look { items } if items.len() > MAX_LOOKS => {
+        Request::Look { items } | Request::Unmask { items, .. } if items.len() > MAX_LOOKS => {
             return Err(Error::Malformed("too many items at once"));
         }
         Request::Record { recording }
@@ -665,7 +669,9 @@ fn bearable(request: &Request) -> Result<(), Error> {
         }
         Request::ImportPeople { list, .. } => return short(std::iter::once(&list.inner)),
         Request::Reseal { boxes } => return short(boxes.iter().map(|new| &new.inner)),
-        Request::Record { recording } | Request::Forget { reason: recording, .. } => recording,
+        Request::Record { recording }
+        | Request::Unmask { reason: recording, .. }
+        | Request::Forget { reason: recording, .. } => recording,
         _ => return Ok(()),
     };
     short(recording.boxes.iter().map(|new| &new.inner))

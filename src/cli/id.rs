@@ -2,16 +2,20 @@
 //! they check.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
+use super::masking::Masking;
 use super::session::Connection;
-use super::{Error, Report, models, pictures, session};
-use crate::identity::document::{self, Conclusion};
+use super::show::Unfinished;
+use super::{Error, Report, masking, models, pictures, session};
+use crate::identity::document::{self, Conclusion, What};
 use crate::identity::evidence::{self, Evidence, FieldName, Known, Verdict};
+use crate::identity::mask;
 use crate::identity::mrz::{self, Mrz};
 use crate::identity::numbers::{self, NationalKind, NationalNumber, NumberError};
 use crate::identity::picture::decode::Kind;
@@ -28,6 +32,7 @@ use crate::sandbox::{MAX_REQUEST, heif};
 #[derive(Args)]
 #[command(after_help = "Examples:\n  kluis id card.jpg --json\n  \
                   kluis id --case K-7F3Q-9M2X --language nl\n  \
+                  kluis id card.jpg --mask -o masked.png\n  \
                   kluis id --number nrn -            # read from standard input\n  \
                   kluis id --number kbo 0449.516.509\n  kluis id --mrz --json < lines.txt\n\n\
                   What is given as an argument others on this machine can see while it runs: give what\n\
@@ -44,6 +49,12 @@ pub(super) struct Id {
     /// what nobody looked at is read here
     #[arg(long, value_name = "CASE", conflicts_with = "number")]
     case: Option<CaseId>,
+    /// Write a masked picture, too: black but for names, validity and issuer as they were read
+    #[arg(long, requires = "output", conflicts_with_all = ["number", "mrz", "case"])]
+    mask: bool,
+    /// The PNG to write; nothing is overwritten
+    #[arg(short, long, value_name = "FILE", requires = "mask")]
+    output: Option<PathBuf>,
     /// Say verdict and reasons in this language; JSON has them in English
     #[arg(long, value_name = "LANGUAGE", default_value = "en")]
     language: Language,
@@ -104,17 +115,21 @@ impl Id {
                 let value = if is_piped { input()? } else { value.to_string_lossy().into_owned() };
                 Ok(number(kind, &value))
             }
-            (None, Some(path)) => picture(&path, tongue),
+            (None, Some(path)) => picture(&path, self.output.as_deref(), tongue),
             _ => zone(&input()?, tongue),
         }
     }
 }
 
-/// Reads a picture and judges what it shows.
-fn picture(path: &Path, tongue: Tongue) -> Result<Report, Error> {
+/// Reads a picture and judges what it shows; with `output` a masked one is written there.
+fn picture(path: &Path, output: Option<&Path>, tongue: Tongue) -> Result<Report, Error> {
+    session::harden()?;
+    if let Some(output) = output.filter(|output| output.exists()) {
+        return Err(Error::io(output.display(), &std::io::ErrorKind::AlreadyExists.into()));
+    }
     let failed = |error| Error::io(path.display(), &error);
     let most = MAX_REQUEST as u64 + 1;
-    let mut file = Vec::new();
+    let mut file = Zeroizing::new(Vec::new());
     if path.as_os_str() == "-" {
         std::io::stdin().lock().take(most).read_to_end(&mut file).map_err(failed)?;
     } else {
@@ -129,7 +144,14 @@ fn picture(path: &Path, tongue: Tongue) -> Result<Report, Error> {
     }
     let today = deadline::received_on(session::now());
     let known = Known { today, names: &[] };
-    let (conclusion, why) = match models::look(&file)? {
+    let (looked, masking) = match output {
+        None => (models::look(&file)?, None),
+        Some(_) => {
+            let masking = masking::mask(&file, None)?;
+            (masking.as_ref().map(|masking| masking.sight.clone()), masking)
+        }
+    };
+    let (conclusion, why) = match looked {
         None => {
             let why = "the models are not there: `kluis doctor --fetch-models` fetches them";
             (Conclusion::empty(Verdict::NotRead), Some(why.to_owned()))
@@ -143,7 +165,31 @@ fn picture(path: &Path, tongue: Tongue) -> Result<Report, Error> {
             (conclusion, why)
         }
     };
-    Ok(concluded(&conclusion, why, tongue))
+    let mut report = concluded(&conclusion, why, tongue);
+    if let Some(output) = output {
+        write_mask(masking.as_ref(), output, &mut report)?;
+    }
+    Ok(report)
+}
+
+/// Writes the masked picture, all black if nothing was read, and says so.
+fn write_mask(masking: Option<&Masking>, output: &Path, report: &mut Report) -> Result<(), Error> {
+    let pages = masking.map_or(&[][..], |masking| &masking.pages);
+    let png = Zeroizing::new(mask::png(pages));
+    let mut file = Unfinished::new(output)?;
+    let written = file.file.write_all(&png);
+    written.map_err(|error| Error::io(output.display(), &error))?;
+    file.finish(output)?;
+    let (words, shown) = match masking {
+        Some(masking) if !masking.pages.is_empty() => (masking.words(), masking.shown()),
+        _ => ("all black: nothing was read".to_owned(), Vec::new()),
+    };
+    report.text.push_str(&format!("masked           {}: {words}\n", output.display()));
+    if let Some(json) = report.json.first_mut() {
+        let shown: Vec<&str> = shown.into_iter().map(What::word).collect();
+        json["masked"] = json!({ "file": output, "shown": shown });
+    }
+    Ok(())
 }
 
 fn concluded(conclusion: &Conclusion, why: Option<String>, tongue: Tongue) -> Report {

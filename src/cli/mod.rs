@@ -24,6 +24,7 @@ mod init;
 mod key;
 mod keys;
 mod manual;
+mod masking;
 mod models;
 mod people;
 mod pictures;
@@ -38,6 +39,7 @@ mod serve;
 mod session;
 mod show;
 mod sweep;
+mod unmask;
 mod who;
 
 use std::ffi::OsString;
@@ -60,6 +62,9 @@ use crate::{sandbox, staff};
 const STATE_DIR: &str = "/var/lib/kluis";
 /// The hidden command that is a confined child: raw messages in, parsed letters out.
 const CONFINED_PARSE: &str = "confined-parse";
+/// The hidden command that is a confined child: pictures in, masked pixels out. The folder of the models
+/// follows, if what stands on them is to be read first.
+const CONFINED_MASK: &str = "confined-mask";
 /// The hidden command that is a member's agent.
 const AGENT: &str = "agent";
 
@@ -220,6 +225,7 @@ fn hidden(arguments: &[OsString]) -> Option<u8> {
         "confined-convert-probe" => {
             sandbox::heif::probe(arguments.get(2)?.to_str()?, arguments.get(3..)?)
         }
+        CONFINED_MASK => masking::child(arguments.get(2).map(Path::new)),
         #[cfg(kluis_lab)]
         "confined-probe" => {
             let rest = arguments.iter().skip(2);

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::queue::{self, Closed};
 use super::session::{self, Connection};
+use super::unmask::{self, Given, Unmasking};
 use super::who::copies;
 use super::{Error, Report, check, pictures, print, scanner};
 use crate::case::notice::Silence;
@@ -58,6 +59,8 @@ pub(super) struct Show {
     #[arg(long, conflicts_with = "raw")]
     numbers: bool,
     #[command(flatten)]
+    unmasking: Unmasking,
+    #[command(flatten)]
     connection: Connection,
 }
 
@@ -67,18 +70,21 @@ pub(super) struct Show {
 /// is overwritten. On standard output every piece was checked before it is written, but a later one
 /// may not hold: then the exit code says so.
 ///
+/// Instead of a copy of an identity document you get a picture that is black but for names, validity
+/// and issuer; --unmasked with a reason gives the copy itself, and the ledger says so.
+///
 /// With --verify-all nothing is taken out: everything that you may read is opened and held against
 /// the ledger, which gets a look for each item. Exit code 1 if something does not verify.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  kluis get 1f0a33c2\n  kluis get 1f0a33c2 -o copy.pdf\n  kluis get --verify-all"
+    after_help = "Example:\n  kluis get 1f0a33c2\n  kluis get 1f0a33c2 -o copy.pdf\n  kluis get 1f0a33c2 --unmasked --reason 'the name on the mask is cut'\n  kluis get --verify-all"
 )]
 pub(super) struct Get {
     /// The item: the first digits of its id are enough
     #[arg(required_unless_present = "verify_all")]
     item: Option<String>,
     /// Open everything, or all of one case, and write nothing
-    #[arg(long, conflicts_with_all = ["item", "output"])]
+    #[arg(long, conflicts_with_all = ["item", "output", "unmasked"])]
     verify_all: bool,
     /// The file to write, or - for standard output
     #[arg(short, long, value_name = "FILE")]
@@ -93,6 +99,8 @@ pub(super) struct Get {
     #[arg(long, value_name = "SOCKET", default_value = scan::USUAL_PLACE)]
     clamd: PathBuf,
     #[command(flatten)]
+    unmasking: Unmasking,
+    #[command(flatten)]
     connection: Connection,
 }
 
@@ -102,12 +110,19 @@ impl Show {
     /// # Errors
     /// See [`Error`].
     pub(super) fn run(self) -> Result<Report, Error> {
+        if self.unmasking.is_wanted() && self.raw.is_none() {
+            return Err(Error::usage("--unmasked is about the raw letter")
+                .hint("`kluis show CASE --raw LETTER --unmasked --reason WORDS`"));
+        }
         let mut client = self.connection.open()?;
         if let Some(start) = &self.raw {
             let case = client.case(self.case)?;
             let letter = session::letter_of(&case, start)?;
             let letter = case.letters.iter().find(|view| view.id() == letter);
-            let raw = raw(&mut client, letter.ok_or_else(not_readable)?, self.despite_scan)?;
+            let letter = letter.ok_or_else(not_readable)?;
+            let raw = raw(&mut client, letter, self.despite_scan)?;
+            // Bytes that are in this program leave it only behind this.
+            unmask::may_leave(&mut client, (&case, letter), &self.unmasking)?;
             return write_raw(&raw);
         }
         let (mut cases, closed) = queue::open_and_list(&mut client, Filter::Case(self.case))?;
@@ -579,32 +594,40 @@ impl Get {
             }
             client.override_warning(item.id)?;
         }
+        let given = unmask::given(&mut client, &item, &self.unmasking)?;
+        let remark = given.remark();
         if to_stdout {
+            remark.iter().for_each(|remark| unmask::note(remark));
             let mut out = std::io::stdout();
-            write_content(&mut client, item, &mut out)?;
+            write_given(&mut client, item, &given, &mut out)?;
             out.flush().map_err(|error| Error::io("standard output", &error))?;
             return Ok(Report::default());
         }
-        let path = self.output.unwrap_or_else(|| own_name(&item).into());
+        let path = self.output.unwrap_or_else(|| own_name(&item, &given).into());
+        let is_masked = matches!(given, Given::Masked(..));
         let shown = String::from_utf8_lossy(item.name.expose()).into_owned();
+        let shown = if is_masked { masked(&shown) } else { shown };
         let mut said = json!({
             "file": path,
             "item": item.id.to_string(),
             "case": item.case.to_string(),
             "name": shown,
             "media_type": item.media_type(),
+            "masked": is_masked,
+            "remark": remark,
         });
-        if std::str::from_utf8(item.name.expose()).is_err() {
+        if !is_masked && std::str::from_utf8(item.name.expose()).is_err() {
             said["name_hex"] = json!(HEXLOWER.encode(item.name.expose()));
         }
         let name = print::terminal_safe(&shown);
         let mut file = Unfinished::new(&path)?;
-        let length = write_content(&mut client, item, &mut file.file)?;
+        let length = write_given(&mut client, item, &given, &mut file.file)?;
         file.finish(&path)?;
         let called = if name.is_empty() { String::new() } else { format!("\nsent as  {name}") };
         let bytes = print::count(length, "byte", "bytes");
         said["bytes"] = length.into();
-        Ok(Report::new(format!("written  {} ({bytes}){called}", path.display()), said))
+        let remark = remark.map_or_else(String::new, |remark| format!("\n{remark}"));
+        Ok(Report::new(format!("written  {} ({bytes}){called}{remark}", path.display()), said))
     }
 }
 
@@ -640,6 +663,18 @@ fn warning(
             Some("this item was not scanned when it came, and no virus scanner answers here")
         }
     })
+}
+
+/// Writes the item, or the picture in its place; says how many bytes.
+fn write_given(
+    client: &mut Client,
+    item: SealedItem,
+    given: &Given,
+    to: &mut (impl std::io::Write + Send),
+) -> Result<u64, Error> {
+    let Given::Masked(png, _) = given else { return write_content(client, item, to) };
+    to.write_all(png).map_err(client::Error::Sink)?;
+    Ok(png.len() as u64)
 }
 
 /// Writes what a person gets who opens the item; says how many bytes. What is stored decoded goes
@@ -678,13 +713,14 @@ fn progress(length: u64) -> ProgressBar {
 }
 
 /// A file that has no name yet but one of ours: it gets its own when all of it was checked.
-struct Unfinished {
-    file: File,
+pub(super) struct Unfinished {
+    /// What is written into.
+    pub(super) file: File,
     path: PathBuf,
 }
 
 impl Unfinished {
-    fn new(wanted: &Path) -> Result<Self, Error> {
+    pub(super) fn new(wanted: &Path) -> Result<Self, Error> {
         let mark: String = ItemId::random().to_string();
         let path = wanted.with_file_name(format!(".kluis-get-{mark}"));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
@@ -693,7 +729,7 @@ impl Unfinished {
     }
 
     /// Gives it its name, which must be free.
-    fn finish(self, wanted: &Path) -> Result<(), Error> {
+    pub(super) fn finish(self, wanted: &Path) -> Result<(), Error> {
         let named = match renameat_with(CWD, &self.path, CWD, wanted, RenameFlags::NOREPLACE) {
             // A file system that cannot do both at once.
             Err(Errno::INVAL | Errno::NOSYS) if wanted.exists() => Err(Errno::EXIST),
@@ -770,7 +806,10 @@ fn is_enclosed_message(item: &SealedItem) -> bool {
 }
 
 /// A file name of our own: case, item, and an ending by what the bytes are.
-fn own_name(item: &SealedItem) -> String {
+fn own_name(item: &SealedItem, given: &Given) -> String {
+    if matches!(given, Given::Masked(..)) {
+        return format!("{}-{}-masked.png", item.case, print::brief(&item.id));
+    }
     let magic = match &item.detail {
         ItemDetail::Leaf(leaf) => leaf.magic.as_deref(),
         ItemDetail::Skeleton(_) => None,

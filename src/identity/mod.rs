@@ -8,6 +8,7 @@
 pub mod document;
 pub mod evidence;
 pub mod ladder;
+pub mod mask;
 pub mod mrz;
 pub mod next;
 pub mod numbers;

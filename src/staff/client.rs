@@ -16,12 +16,13 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::agent::Opener;
+use super::sealing::Sealing;
 use super::seen::{self, Newest, Seen};
 use crate::casebook::detail::{self, ItemDetail, LetterDetail, NoteDetail, NoteSubject};
 use crate::casebook::protocol::{self, Flaw, Request, Response, Status, Unproven};
 use crate::casebook::same::Same;
 use crate::casebook::state::Wrapped;
-use crate::casebook::{CaseCard, Filter, LetterCard, Opened, Standing, SweepSummary};
+use crate::casebook::{Act, CaseCard, Filter, LetterCard, Opened, Standing, SweepSummary};
 use crate::identity::people::People;
 use crate::identity::policy::Policy;
 use crate::ids::{CaseId, EpochId, ItemId, LetterId, StaffId, VaultId};
@@ -507,6 +508,25 @@ impl Client {
     pub fn same_copies(&mut self, case: CaseId) -> Result<Vec<Same>, Error> {
         match self.ask(&Request::SameCopies { case })? {
             Response::SameCopies { same } => Ok(same),
+            _ => Err(Error::Unexpected),
+        }
+    }
+
+    /// Says that copies of identity documents of one case are given out without their masks, and why.
+    /// When this returns, the ledger says so.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn unmask(
+        &mut self,
+        case: CaseId,
+        (letter, items): (LetterId, Vec<ItemId>),
+        reason: &str,
+    ) -> Result<u64, Error> {
+        let mut sealing = Sealing::new(case, Act::Unmask, self.sealing()?);
+        sealing.note(NoteSubject::Unmasking, reason, Some(letter), Vec::new());
+        match self.ask(&Request::Unmask { items, reason: sealing.finish() })? {
+            Response::Recorded { seq } => Ok(seq),
             _ => Err(Error::Unexpected),
         }
     }

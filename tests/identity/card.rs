@@ -3,6 +3,7 @@
 use super::Truth;
 use super::canvas::{Canvas, Colour, Face};
 use super::chance::Chance;
+use super::codes;
 use super::person::{Person, folded};
 use super::zone::{self, Paper};
 
@@ -239,6 +240,34 @@ fn belgian(chance: &mut Chance, alteration: Option<Alteration>) -> Card {
         (false, false) => ("be old, back", vec![back]),
     };
     Card { kind, truth, sides, altered: alteration.map(Alteration::field) }
+}
+
+/// A Belgian card, both sides, with the national number in codes for machines: bars and a QR code on
+/// the back as readers want them, and bars on the front so close below the surname that they nearly
+/// touch it. Gives the national number, too.
+pub fn coded(chance: &mut Chance) -> (Card, String) {
+    let person = Person::any(chance, "BEL");
+    let national = person.national_number(chance);
+    let (expiry, expires) = date_six(chance);
+    let paper = Paper {
+        code: "ID",
+        issuer: "BEL",
+        number: card_number(chance),
+        expiry,
+        optional: [String::new(), national.clone()],
+        with_filler: false,
+    };
+    let lines = zone::td1(&person, &paper);
+    let labels = [chance.pick(&[DUTCH, FRENCH, GERMAN]), ENGLISH];
+    let mut front = front(chance, &person, &paper, expires, &labels, true);
+    let mut back = back(chance, &lines, Some(&national), &labels);
+    let digits = format!("0{national}");
+    codes::bars(&mut front.canvas, (mm(31.0) as i32, mm(14.9) as i32), (4, mm(1.4) as i32), &digits);
+    codes::bars(&mut back.canvas, (mm(4.0) as i32, mm(19.5) as i32), (4, mm(8.0) as i32), &digits);
+    codes::qr(&mut back.canvas, (mm(64.0) as i32, mm(17.0) as i32), 8, &national);
+    let truth = truth(&person, &paper, Some(expires), lines, (30, 0));
+    let card = Card { kind: "coded, both sides", truth, sides: vec![front, back], altered: None };
+    (card, national)
 }
 
 fn residence(chance: &mut Chance, alteration: Option<Alteration>) -> Card {

@@ -10,6 +10,7 @@
 pub mod canvas;
 pub mod card;
 pub mod chance;
+pub mod codes;
 pub mod degrade;
 pub mod other;
 pub mod person;
@@ -55,6 +56,8 @@ impl Third {
 pub const ALTERED_SEED: u64 = 0x6b6c_7569_7304_0000;
 /// Where the seeds of pictures that are no documents begin.
 pub const OTHER_SEED: u64 = 0x6b6c_7569_7305_0000;
+/// Where the seeds of cards with codes for machines begin.
+pub const CODED_SEED: u64 = 0x6b6c_7569_7306_0000;
 /// Pictures of each third.
 pub const PER_THIRD: u64 = 300;
 /// Altered cards.
@@ -130,6 +133,13 @@ pub fn altered(nr: u64) -> Picture {
         card::Alteration::ALL[usize::try_from(nr).unwrap_or(0) % card::Alteration::ALL.len()];
     let card = card::any(&mut chance, Some(alteration));
     degrade::photographed(&mut chance, Third::Easy, card)
+}
+
+/// The `nr`th card with codes for machines on it, and the national number that they have.
+pub fn coded(nr: u64) -> (Picture, String) {
+    let mut chance = Chance::new(CODED_SEED + nr);
+    let (card, national) = card::coded(&mut chance);
+    (degrade::photographed(&mut chance, Third::Easy, card), national)
 }
 
 /// The `nr`th picture that is no document, and what it is.

@@ -44,6 +44,7 @@ mod ladders;
 mod letters;
 mod log_in;
 mod loops;
+mod mask;
 #[cfg(kluis_lab)]
 mod memory;
 #[cfg(kluis_lab)]
@@ -79,6 +80,7 @@ mod status;
 mod store;
 mod sweep;
 mod tree;
+mod unmasked;
 mod unpack;
 mod vault_format;
 mod way;

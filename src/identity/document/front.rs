@@ -68,6 +68,15 @@ pub struct Front {
     pub labels: u8,
 }
 
+impl Front {
+    /// Where its values stand.
+    pub(super) fn places(&self) -> Vec<[(f32, f32); 4]> {
+        let names = [&self.surname, &self.given, &self.expiry];
+        let others = [&self.birth, &self.sex, &self.nationality, &self.number, &self.national];
+        names.into_iter().chain(others).flatten().map(|said| said.place).collect()
+    }
+}
+
 /// A kind of label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Label {
@@ -179,6 +188,8 @@ const TITLES: [&str; 14] = [
 /// What a specimen says of itself.
 const SPECIMENS: [&str; 3] = ["specimen", "spécimen", "musterkarte"];
 
+/// What stands between a label and its value on the same line.
+const END_OF_LABEL: [char; 2] = [':', '：'];
 /// How far below its label a value stands, and how far to its side: in heights of the label.
 const BELOW: std::ops::Range<f32> = 0.35..3.2;
 const ASIDE: f32 = 3.0;
@@ -198,7 +209,7 @@ pub(super) fn read(seen: &[Seen]) -> Front {
         }
         let below = nearest_below(seen, &labels, nr).map(|at| (&seen[at], seen[at].text.as_str()));
         // On the same line, behind a colon or another sign that ends the label.
-        let beside = one.text.split_once([':', '：']).map(|(_, value)| (one, value.trim()));
+        let beside = one.text.split_once(END_OF_LABEL).map(|(_, value)| (one, value.trim()));
         for (value, text) in beside.into_iter().chain(below) {
             let Some(said) = taken(kind, value, text) else { continue };
             let slot = match kind {
@@ -221,8 +232,16 @@ pub(super) fn read(seen: &[Seen]) -> Front {
     front
 }
 
+/// The text of a line without the label that it begins with, if a sign ends that.
+pub(super) fn value(text: &str) -> &str {
+    match text.split_once(END_OF_LABEL) {
+        Some((_, value)) if label(text).is_some() => value.trim(),
+        _ => text.trim(),
+    }
+}
+
 /// The text without accents, capitals and anything but letters.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars()
         .flat_map(char::to_lowercase)
         .filter_map(|letter| match letter {
@@ -378,6 +397,22 @@ fn date(text: &str) -> Option<Date> {
     let digits: String = parts.concat();
     (digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit()))
         .then(|| made(&digits[..2], &digits[2..4], &digits[4..]))?
+}
+
+/// Whether a text is this date and nothing more: a day, a month, a year.
+pub(super) fn is_only_date(text: &str, value: &str) -> bool {
+    let is_between = |letter: char| matches!(letter, ' ' | '.' | '-' | '/');
+    let is_month =
+        |word: &str| MONTHS.iter().any(|names| names.iter().any(|begin| word.starts_with(begin)));
+    let plain = plain_with_digits(text);
+    let words = plain.split(|letter: char| !letter.is_ascii_lowercase()).filter(|w| !w.is_empty());
+    let words: Vec<&str> = words.collect();
+    let digits = text.chars().filter(char::is_ascii_digit).count();
+    let fits = if words.is_empty() { (7..=8).contains(&digits) } else { (5..=6).contains(&digits) };
+    fits && words.len() <= 2
+        && words.iter().all(|word| is_month(word))
+        && text.chars().all(|letter| letter.is_alphanumeric() || is_between(letter))
+        && date(text).is_some_and(|date| date.to_string() == value)
 }
 
 fn plain_with_digits(text: &str) -> String {

@@ -10,6 +10,8 @@ mod copy;
 mod front;
 mod judge;
 mod sender;
+mod shown;
+mod tight;
 mod zone;
 
 use minicbor::{Decode, Encode};
@@ -17,6 +19,7 @@ use rayon::prelude::*;
 
 pub use front::{Front, Said};
 pub use judge::{Conclusion, conclude};
+pub use shown::{Corners, Shown, What, Window};
 pub use zone::{Mended, Zone};
 
 use super::picture::decode::{self, DecodeError};
@@ -90,6 +93,9 @@ pub struct Page {
     /// The rest.
     #[n(4)]
     pub front: Front,
+    /// What of it a mask leaves to be seen.
+    #[cbor(n(5), default)]
+    pub window: Window,
 }
 
 /// Lines of a page that are read, the longest first.
@@ -106,10 +112,15 @@ const LONG: f32 = 3.0;
 /// Reads a file. `may_go_on` says whether there is time left; what was read by then is given.
 #[must_use]
 pub fn look(eyes: &Eyes, bytes: &[u8], may_go_on: &(dyn Fn() -> bool + Sync)) -> Sight {
-    let pages = match decode::pages(bytes) {
-        Ok(pages) => pages,
-        Err(refused) => return Sight { pages: Vec::new(), refused: Some(refused) },
-    };
+    match decode::pages(bytes) {
+        Ok(pages) => look_at(eyes, &pages, may_go_on),
+        Err(refused) => Sight { pages: Vec::new(), refused: Some(refused) },
+    }
+}
+
+/// Reads pages that are decoded.
+#[must_use]
+pub fn look_at(eyes: &Eyes, pages: &[Grey], may_go_on: &(dyn Fn() -> bool + Sync)) -> Sight {
     let mut found = Vec::new();
     for grey in pages {
         if !found.is_empty() && !may_go_on() {
@@ -121,12 +132,12 @@ pub fn look(eyes: &Eyes, bytes: &[u8], may_go_on: &(dyn Fn() -> bool + Sync)) ->
 }
 
 /// Reads a page: once as it is, and where that gives no zone that fits, with its light evened.
-fn page(eyes: &Eyes, grey: Grey, may_go_on: &(dyn Fn() -> bool + Sync)) -> Page {
-    let quads = eyes.detector.lines(&grey);
-    let seen = read_lines(eyes, &grey, quads, may_go_on);
+fn page(eyes: &Eyes, grey: &Grey, may_go_on: &(dyn Fn() -> bool + Sync)) -> Page {
+    let quads = eyes.detector.lines(grey);
+    let seen = read_lines(eyes, grey, quads.clone(), may_go_on);
     let mut zone: Option<Zone> = None;
     let better = |zone: &mut Option<Zone>, band: &band::Band| {
-        let next = zone::read(&eyes.recogniser, &grey, band, may_go_on);
+        let next = zone::read(&eyes.recogniser, grey, band, may_go_on);
         let is_better = |next: &Zone| {
             zone.as_ref().is_none_or(|had| next.fits || (!had.fits && next.score > had.score))
         };
@@ -145,13 +156,10 @@ fn page(eyes: &Eyes, grey: Grey, may_go_on: &(dyn Fn() -> bool + Sync)) -> Page 
             .any(|band| may_go_on() && better(&mut zone, &band));
     }
     let rest: Vec<Seen> = seen.iter().filter(|one| !band::is_like(&one.text)).cloned().collect();
-    Page {
-        width: grey.width as u32,
-        height: grey.height as u32,
-        lines: seen.len() as u32,
-        zone,
-        front: front::read(&rest),
-    }
+    let front = front::read(&rest);
+    let window = shown::of_page(grey, (&quads, &seen), (&bands, zone.as_ref()), &front);
+    let (width, height, lines) = (grey.width as u32, grey.height as u32, seen.len() as u32);
+    Page { width, height, lines, zone, front, window }
 }
 
 /// What each line says, all of them turned so that they are read from their beginning.

@@ -255,6 +255,34 @@ impl Quad {
         ((bx - ax) / length, (by - ay) / length)
     }
 
+    /// Whether a point lies in it, wherever its corners begin and whichever way they go around.
+    #[must_use]
+    pub fn holds(&self, (x, y): Point) -> bool {
+        let side = |from: usize| {
+            let ((ax, ay), (bx, by)) = (self.0[from], self.0[(from + 1) % 4]);
+            (bx - ax) * (y - ay) - (by - ay) * (x - ax)
+        };
+        let sides: [f32; 4] = std::array::from_fn(side);
+        sides.iter().all(|side| *side >= 0.0) || sides.iter().all(|side| *side <= 0.0)
+    }
+
+    /// Whether two of them lie over each other: no side of one parts them.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        let parts = |quad: &Self, from: usize| {
+            let (a, b) = (quad.0[from], quad.0[(from + 1) % 4]);
+            let axis = (b.1 - a.1, a.0 - b.0);
+            let reach = |quad: &Self| {
+                let on = quad.0.map(|(x, y)| x * axis.0 + y * axis.1);
+                let low = on.iter().copied().fold(f32::MAX, f32::min);
+                (low, on.iter().copied().fold(f32::MIN, f32::max))
+            };
+            let ((low, high), (other_low, other_high)) = (reach(self), reach(other));
+            high < other_low || other_high < low
+        };
+        !(0..4).any(|from| parts(self, from) || parts(other, from))
+    }
+
     /// Read from the other end.
     #[must_use]
     pub const fn turned(&self) -> Self {
@@ -301,5 +329,18 @@ mod tests {
         assert!(bar.pixels.iter().all(|pixel| *pixel < 130), "{:?}", bar.pixels);
         assert!((quad.length() - 30.0).abs() < 0.1 && (quad.height() - 4.0).abs() < 0.1);
         assert_eq!(quad.turned().turned(), quad);
+    }
+
+    #[test]
+    fn a_quadrilateral_holds_its_inside_whichever_way_its_corners_go() {
+        let slanted = Quad([(10.0, 10.0), (50.0, 20.0), (48.0, 30.0), (8.0, 20.0)]);
+        let [a, b, c, d] = slanted.0;
+        for quad in [slanted, slanted.turned(), Quad([d, c, b, a])] {
+            assert!(quad.holds((30.0, 20.0)) && quad.holds((10.0, 10.0)));
+            assert!(!quad.holds((30.0, 12.0)) && !quad.holds((60.0, 22.0)));
+            let moved = |x: f32, y: f32| Quad(quad.0.map(|(a, b)| (a + x, b + y)));
+            assert!(quad.meets(&moved(5.0, 5.0)) && quad.meets(&quad));
+            assert!(!quad.meets(&moved(0.0, 12.0)) && !quad.meets(&moved(60.0, 0.0)));
+        }
     }
 }
