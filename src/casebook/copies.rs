@@ -384,11 +384,20 @@ mod tests {
         // The first of them counts.
         let twice = one().happens(Fact::Answered).happens(Fact::Decided);
         assert_eq!(twice.stands(), Some((true, Some(20))));
-        // It came into a case that was decided already; an answer of before may have asked for it.
-        let late = |kind| Story::new().happens(kind).seen().stands();
+        // It came into a case that was decided already, and a member says so; an answer of before may have
+        // asked for it.
+        let late = |kind| Story::new().happens(kind).said(true).stands();
         assert_eq!(late(Fact::Decided), Some((true, Some(20))));
         assert_eq!(late(Fact::Closed), Some((true, Some(20))));
         assert_eq!(late(Fact::Answered), Some((true, None)));
+        // On the word of the reader alone it waits until somebody checks it, or decides again.
+        let unseen = || Story::new().happens(Fact::Decided).seen();
+        assert_eq!(unseen().stands(), Some((true, None)));
+        for kind in [Fact::IdentityChecked, Fact::Decided, Fact::Closed] {
+            assert_eq!(unseen().happens(kind).stands(), Some((true, Some(30))), "{kind:?}");
+        }
+        // And the reader does not overrule a member.
+        assert_eq!(Story::new().said(false).seen().stands(), Some((false, None)));
         // What opens the case again waits for another decision; what was there before does not.
         let closed = Story::new().happens(Fact::Closed);
         assert_eq!(closed.happens(Fact::LetterReceived).seen().stands(), Some((true, None)));

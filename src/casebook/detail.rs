@@ -102,7 +102,7 @@ impl Picture {
             return is_picture.then_some(Self::NotRead);
         };
         Some(match sight.verdict() {
-            _ if sight.shows_document() => Self::Document,
+            verdict if sight.is_document(&verdict) => Self::Document,
             Verdict::Unreadable => Self::Unreadable,
             _ => Self::Other,
         })

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::receive::Cut;
 use super::{AskReader, Casebook, scanning};
 use crate::identity::document::Sight;
-use crate::identity::picture::decode::Kind;
+use crate::identity::picture::decode::{DecodeError, Kind};
 use crate::letter::{self, Item, Letter, Role, Scan};
 
 /// For looking at the pictures of one letter.
@@ -50,7 +50,15 @@ impl Casebook {
                         ask(look, content, end).await
                     }
                 };
+                let is_costly = asked.as_ref().is_none_or(|sight| {
+                    matches!(sight.refused, Some(DecodeError::Crashed | DecodeError::TimedOut))
+                });
                 seen[at] = asked.map(|sight| sight.to_bytes());
+                // What ends children, or takes all of their time, has them for one picture. And a look that
+                // cannot be over in time is not begun.
+                if is_costly || Instant::now() >= end {
+                    break;
+                }
             }
         }
         letter.looked(&seen);

@@ -62,15 +62,10 @@ impl Here {
 
     /// What a file shows; nothing once the time is up, or if no child can be started.
     pub(super) fn look(&self, file: &[u8]) -> Option<Sight> {
-        let left = self.end.saturating_duration_since(Instant::now());
+        let left =
+            self.end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
         let looked = async { tokio::time::timeout(left, self.reader.look(file)).await };
         self.runtime.block_on(looked).ok().flatten()
-    }
-}
-
-impl Drop for Here {
-    fn drop(&mut self) {
-        self.runtime.block_on(self.reader.dismiss());
     }
 }
 

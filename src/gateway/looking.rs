@@ -1,9 +1,9 @@
-//! Who looks at the pictures that come in: one confined child for the whole server, which lives while
-//! there are pictures.
+//! Who looks at the pictures that come in: one confined child at a time for the whole server, a fresh one
+//! for each picture.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::casebook::AskReader;
@@ -14,15 +14,10 @@ const PICTURE_TIME: Duration = Duration::from_secs(18);
 /// Pictures that wait for the child: more are not looked at, so that a flood of them costs the letters
 /// of others no time.
 const MOST_WAITING: usize = 8;
-/// How long a child stays that has nothing to do. What is left of a picture on the stacks of its threads
-/// goes with it; the next one reads the models again.
-const STAYS: Duration = Duration::from_secs(3);
-
 /// What the server's child is asked through.
 struct Desk {
     reader: Reader,
     waiting: AtomicUsize,
-    looks: AtomicU64,
 }
 
 /// One that waits, or is looked at.
@@ -52,21 +47,13 @@ pub(super) fn reader(program: &Path) -> Option<Box<AskReader>> {
         );
         return None;
     };
-    let desk = Arc::new(Desk { reader, waiting: AtomicUsize::new(0), looks: AtomicU64::new(0) });
+    let desk = Arc::new(Desk { reader, waiting: AtomicUsize::new(0) });
     Some(Box::new(move |picture| {
         let desk = Arc::clone(&desk);
         Box::pin(async move {
             let place = Place::take(&desk.waiting)?;
             let seen = desk.reader.look(picture).await;
             drop(place);
-            let count = desk.looks.fetch_add(1, Ordering::AcqRel) + 1;
-            let here = Arc::clone(&desk);
-            tokio::spawn(async move {
-                tokio::time::sleep(STAYS).await;
-                if here.looks.load(Ordering::Acquire) == count {
-                    here.reader.dismiss().await;
-                }
-            });
             seen
         })
     }))

@@ -124,7 +124,8 @@ pub fn child(folder: &Path) -> ! {
     )
 }
 
-/// Whoever has pictures read: one child at a time, so one picture.
+/// Whoever has pictures read: one at a time, each by a child of its own. A picture that takes its child
+/// over says of itself what it wants, and nothing of others.
 pub struct Reader {
     program: PathBuf,
     sandbox: Sandbox,
@@ -138,7 +139,7 @@ impl Reader {
         let limits = Limits { wall, answer: MAX_SIGHT };
         are_there(&folder).then(|| {
             let args = vec![CONFINED_LOOK.into(), folder.into_os_string()];
-            Self { sandbox: Sandbox::new(program.clone(), args, 1, limits), program }
+            Self { sandbox: Sandbox::new(program.clone(), args, 1, limits).each_alone(), program }
         })
     }
 
@@ -152,11 +153,6 @@ impl Reader {
             Ok(jpeg) => seen(self.sandbox.run(&jpeg).await),
             Err(failure) => seen(Err(failure)),
         }
-    }
-
-    /// Ends the child that waits for the next picture.
-    pub async fn dismiss(&self) {
-        self.sandbox.dismiss().await;
     }
 }
 

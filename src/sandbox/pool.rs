@@ -37,6 +37,8 @@ pub struct Sandbox {
     idle: Mutex<Vec<Worker>>,
     places: Semaphore,
     limits: Limits,
+    /// After so many a child ends.
+    requests: u32,
 }
 
 /// A child that has said hello and waits for a request.
@@ -74,7 +76,14 @@ impl Sandbox {
             idle: Mutex::new(Vec::new()),
             places: Semaphore::new(workers.clamp(1, Semaphore::MAX_PERMITS)),
             limits,
+            requests: REQUESTS_PER_CHILD,
         }
+    }
+
+    /// Gives each request a child of its own: one that was taken over by what it read sees nothing else.
+    #[must_use]
+    pub fn each_alone(self) -> Self {
+        Self { requests: 1, ..self }
     }
 
     /// Has a child answer `request` (at most [`MAX_REQUEST`] bytes), when one is free. To give up
@@ -107,7 +116,7 @@ impl Sandbox {
         let outcome = timeout(self.limits.wall, worker.exchange(request, self.limits.answer))
             .await
             .unwrap_or(Err(Failure::TimedOut));
-        if outcome.is_ok() && worker.served < REQUESTS_PER_CHILD {
+        if outcome.is_ok() && worker.served < self.requests {
             self.idle().push(worker);
         } else {
             worker.end().await;

@@ -62,8 +62,8 @@ impl Pictures {
     /// The one verdict of the case.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let verdicts = self.shown.iter().map(|one| &one.conclusion.evidence.verdict);
-        case::summed(verdicts, self.not_read > 0)
+        let conclusions: Vec<&Conclusion> = self.shown.iter().map(|one| &one.conclusion).collect();
+        case::summed(&conclusions, self.not_read > 0)
     }
 }
 

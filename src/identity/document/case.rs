@@ -78,10 +78,7 @@ fn alone(sight: &Sight, letter: &Letter<'_>) -> Conclusion {
     let Some(names) = names_of(&plain) else { return plain };
     let texts = sender::within_bounds(letter.texts);
     let mut known = sender::claimed(letter.from, &texts);
-    // Who writes for somebody else names them, too: a claim that is another stands.
-    if known.is_empty() {
-        known.extend(texts.iter().filter_map(|text| sender::mentioned(text, &names)));
-    }
+    known.extend(texts.iter().filter_map(|text| sender::mentioned(text, &names)));
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     if plain.mrz.is_some() {
         return conclude(sight, Known { today: letter.today, names: &known });
@@ -142,10 +139,26 @@ fn front_with_names(mut found: Conclusion, names: &Names, known: &[&str]) -> Con
     found
 }
 
+/// Whose document it is, as far as its zone says so.
+fn holder(found: &Conclusion) -> Option<(&str, &str)> {
+    let value = |name: FieldName| {
+        let field = found.evidence.fields.iter().find(|field| field.name == name);
+        field.map(|field| field.value.as_str()).filter(|value| !value.is_empty())
+    };
+    found.mrz.as_ref()?;
+    Some((value(FieldName::Surname)?, value(FieldName::BirthDate)?))
+}
+
 /// The one verdict of a case with these copies: what speaks most against one of them; that none is
 /// there, if none is. `not_read` says whether there are pictures that nobody looked at.
 #[must_use]
-pub fn summed<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>, not_read: bool) -> Verdict {
+pub fn summed(found: &[&Conclusion], not_read: bool) -> Verdict {
+    let verdicts = found.iter().map(|one| &one.evidence.verdict);
+    // Papers of two people, of whom at most one asks.
+    let mut holders: Vec<(&str, &str)> = found.iter().filter_map(|one| holder(one)).collect();
+    holders.sort_unstable();
+    holders.dedup();
+    let several = (holders.len() > 1).then_some(&Verdict::Ambiguous);
     let weight = |verdict: &Verdict| match verdict {
         Verdict::Inconsistent(_) => 7,
         Verdict::Ambiguous => 6,
@@ -157,7 +170,7 @@ pub fn summed<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>, not_read: boo
         Verdict::NotADocument | Verdict::Absent => 0,
     };
     let unread = not_read.then_some(&Verdict::NotRead);
-    let worst = verdicts.into_iter().chain(unread).max_by_key(|verdict| weight(verdict));
+    let worst = verdicts.chain(unread).chain(several).max_by_key(|verdict| weight(verdict));
     worst.filter(|verdict| weight(verdict) > 0).cloned().unwrap_or(Verdict::Absent)
 }
 
@@ -178,8 +191,12 @@ mod tests {
     }
 
     fn zone() -> Sight {
+        zone_of(CARD[2])
+    }
+
+    fn zone_of(names: &str) -> Sight {
         let zone = Zone {
-            lines: CARD.map(ToOwned::to_owned).to_vec(),
+            lines: [CARD[0], CARD[1], names].map(ToOwned::to_owned).to_vec(),
             mended: Vec::new(),
             is_clear: true,
             fits: true,
@@ -263,6 +280,8 @@ mod tests {
             }
         };
         let (own, other) = (front("Dupont", "Jean Pierre L"), front("Vermeulen", "Lotte"));
+        // A brother's: the surname alone is the same.
+        apart(&[&front("Dupont", "Karel"), &zone()]);
         apart(&[&other, &zone()]);
         apart(&[&own, &other, &zone()]);
         apart(&[&own, &zone(), &zone()]);
@@ -271,11 +290,21 @@ mod tests {
     #[test]
     fn the_verdict_of_a_case_is_what_speaks_most_against_a_copy() {
         let inconsistent = Verdict::Inconsistent(vec![FieldName::Surname]);
-        let sum = |verdicts: &[Verdict], not_read| summed(verdicts, not_read);
+        let sum = |verdicts: &[Verdict], not_read| {
+            let found: Vec<Conclusion> = verdicts.iter().cloned().map(Conclusion::empty).collect();
+            summed(&found.iter().collect::<Vec<_>>(), not_read)
+        };
         assert_eq!(sum(&[], false), Verdict::Absent);
         assert_eq!(sum(&[Verdict::NotADocument], false), Verdict::Absent);
         assert_eq!(sum(&[Verdict::NotADocument], true), Verdict::NotRead);
         assert_eq!(sum(&[Verdict::Consistent, inconsistent.clone()], true), inconsistent);
         assert_eq!(sum(&[Verdict::Consistent, Verdict::Unreadable], true), Verdict::Consistent);
+        // Two people's papers: both may be in order, and at most one of them asks.
+        let letter = Letter { today: TODAY, from: &[], texts: &[] };
+        let other = zone_of("PEETERS<<AN<<<<<<<<<<<<<<<<<<<");
+        let (own, other) = (alone(&zone(), &letter), alone(&other, &letter));
+        assert_eq!(other.evidence.verdict, Verdict::Consistent);
+        assert_eq!(summed(&[&own, &own], false), Verdict::Consistent);
+        assert_eq!(summed(&[&own, &other], false), Verdict::Ambiguous);
     }
 }

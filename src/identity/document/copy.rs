@@ -1,14 +1,20 @@
 //! A sight as it rests beside its picture, and whether what it shows is a copy of a document.
 
-use super::Sight;
 use super::judge::LIKELY_SCORE;
+use super::{Front, Mended, Page, Said, Sight, Zone};
 use crate::identity::evidence::{Known, Verdict};
-use crate::identity::picture::decode::DecodeError;
+use crate::identity::picture::decode::{DecodeError, MOST_PAGES};
 use crate::letter::{Item, MAX_SIGHT};
 
 /// A day; whether a document is one does not depend on it.
 const ANY_DAY: jiff::civil::Date = jiff::civil::date(2026, 1, 1);
 
+/// Signs of a line of a zone (ICAO 9303-4).
+const LONGEST_LINE: usize = 44;
+/// Signs of a zone that a reader changes.
+const MOST_MENDED: usize = 8;
+/// Signs of a value of the front.
+const LONGEST_VALUE: usize = 100;
 /// Lines of a page on which a card may lie whose front alone is there. A page with more of them that has
 /// the words of a card is a form, or a letter, and is not forgotten for it.
 const MOST_LINES: u32 = 40;
@@ -23,7 +29,14 @@ impl Sight {
     /// From what a child answered, or what an item keeps; nothing if it is no sight.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        (bytes.len() <= MAX_SIGHT).then(|| minicbor::decode(bytes).ok()).flatten()
+        let sight: Self = (bytes.len() <= MAX_SIGHT).then(|| minicbor::decode(bytes).ok())??;
+        sight.is_possible().then_some(sight)
+    }
+
+    /// Whether a reader that does its work could have seen this. One that was taken over says anything,
+    /// and all of it is judged, here and wherever the item is opened.
+    fn is_possible(&self) -> bool {
+        self.pages.len() <= MOST_PAGES && self.pages.iter().all(is_possible_page)
     }
 
     /// As an item keeps it.
@@ -49,11 +62,17 @@ impl Sight {
     /// letters and forms have those words.
     #[must_use]
     pub fn shows_document(&self) -> bool {
+        self.is_document(&self.verdict())
+    }
+
+    /// The same, where the verdict is known.
+    #[must_use]
+    pub fn is_document(&self, verdict: &Verdict) -> bool {
         let has_zone = self.pages.iter().any(|page| page.zone.is_some());
         if !has_zone && self.pages.iter().all(|page| page.lines > MOST_LINES) {
             return false;
         }
-        match self.verdict() {
+        match verdict {
             Verdict::NotADocument | Verdict::NotRead => false,
             Verdict::Unreadable => self
                 .pages
@@ -64,9 +83,40 @@ impl Sight {
     }
 }
 
+fn is_possible_page(page: &Page) -> bool {
+    let are_finite =
+        |place: &[(f32, f32)]| place.iter().all(|(x, y)| x.is_finite() && y.is_finite());
+    let is_zone = |zone: &Zone| {
+        let is_line = |line: &String| {
+            let is_sign = |c: u8| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'<';
+            line.len() <= LONGEST_LINE && line.bytes().all(is_sign)
+        };
+        let is_change = |one: &Mended| one.line as usize <= zone.lines.len();
+        (2..=3).contains(&zone.lines.len())
+            && zone.lines.iter().all(is_line)
+            && zone.mended.len() <= MOST_MENDED
+            && zone.mended.iter().all(is_change)
+            && zone.score.is_finite()
+            && are_finite(&zone.place)
+    };
+    let is_said = |said: &Said, is_name: bool| {
+        let is_fit = |c: char| !c.is_control() && c != '<' && !(is_name && c.is_numeric());
+        said.value.chars().count() <= LONGEST_VALUE
+            && said.value.chars().all(is_fit)
+            && said.sure.is_finite()
+            && are_finite(&said.place)
+    };
+    let Front { surname, given, birth, expiry, sex, nationality, number, national, .. } =
+        &page.front;
+    let names = [surname, given, nationality, sex].into_iter().flatten();
+    let others = [birth, expiry, number, national].into_iter().flatten();
+    page.zone.as_ref().is_none_or(is_zone)
+        && names.into_iter().all(|said| is_said(said, true))
+        && others.into_iter().all(|said| is_said(said, false))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{Front, Page, Zone};
     use super::*;
 
     fn page(lines: &[&str], front: Front) -> Sight {
@@ -107,6 +157,36 @@ mod tests {
         assert!(!page(&[], Front::default()).shows_document());
         assert!(!Sight::refused(DecodeError::Crashed).shows_document());
         assert!(!Sight::default().shows_document());
+    }
+
+    #[test]
+    fn what_no_honest_reader_could_have_seen_is_no_sight() {
+        let honest = page(&CARD, Front::default());
+        let comes_back = |change: &dyn Fn(&mut Page)| {
+            let mut sight = honest.clone();
+            change(&mut sight.pages[0]);
+            Sight::from_bytes(&sight.to_bytes()).is_some()
+        };
+        let zone = |change: fn(&mut Zone)| {
+            comes_back(&|page| change(page.zone.as_mut().expect("has one")))
+        };
+        let name = |value: &str, sure: f32| {
+            let said = Said { value: value.into(), sure, ..Said::default() };
+            comes_back(&|page| page.front.surname = Some(said.clone()))
+        };
+        assert!(comes_back(&|_| ()) && name("Van den Broeck", 0.9));
+        assert!(!zone(|zone| zone.lines = vec!["I".repeat(29); 24]));
+        assert!(!zone(|zone| zone.lines[0].push('?')));
+        assert!(!zone(|zone| zone.lines[0] = "A".repeat(45)));
+        assert!(!zone(|zone| zone.score = f32::NAN));
+        assert!(!zone(|zone| zone.place[0].0 = f32::INFINITY));
+        assert!(!zone(|zone| {
+            zone.mended = vec![Mended { line: 9, column: 1, from: '0', to: 'O' }];
+        }));
+        assert!(!name("85073003328", 0.9) && !name("A\u{1b}[2J", 0.9) && !name("A", f32::NAN));
+        assert!(!name(&"A".repeat(101), 0.9));
+        let many = Sight { pages: vec![Page::default(); MOST_PAGES + 1], refused: None };
+        assert!(Sight::from_bytes(&many.to_bytes()).is_none());
     }
 
     #[test]

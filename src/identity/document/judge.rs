@@ -471,6 +471,33 @@ mod tests {
     }
 
     #[test]
+    fn pages_of_two_people_in_one_file_bear_nothing_out() {
+        let named = |surname: &str, given: &str| Front {
+            surname: said(surname, 0.96),
+            given: said(given, 0.96),
+            ..Front::default()
+        };
+        let with = |front: Front| {
+            let mut file = sight(&card(), true, Front::default());
+            file.pages.push(Page { front, ..Page::default() });
+            conclude(&file, KNOWN)
+        };
+        assert_eq!(with(named("Dupont", "Jean-Pierre L")).evidence.verdict, Verdict::Consistent);
+        for front in [named("Vermeulen", "Lotte"), named("Dupont", "Karel")] {
+            let found = with(front);
+            assert_eq!(found.evidence.verdict, Verdict::Ambiguous);
+            for field in &found.evidence.fields {
+                assert!(!matches!(field.standing, Standing::Consistent(_)), "{:?}", field.name);
+            }
+        }
+        let mut zones = sight(&card(), true, Front::default());
+        let other = ["IDBEL000000004<0077<<<<<<<<<<<", CARD[1], "PEETERS<<AN<<<<<<<<<<<<<<<<<<<"];
+        let other: Vec<String> = other.map(ToOwned::to_owned).to_vec();
+        zones.pages.extend(sight(&other, true, Front::default()).pages);
+        assert_eq!(conclude(&zones, KNOWN).evidence.verdict, Verdict::Ambiguous);
+    }
+
+    #[test]
     fn a_specimen_says_so_and_still_tells_what_is_contradicted() {
         let mut lines = card();
         lines[1].replace_range(9..10, "3");

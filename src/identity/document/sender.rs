@@ -9,6 +9,8 @@ use crate::identity::mrz::{self, Names};
 const MOST_WORDS: usize = 5;
 /// Bytes of all texts of a letter that are searched for names.
 const MOST_TEXT: usize = 64 * 1024;
+/// Letters of a word from which on it is taken for a name though it is written small.
+const LONG: usize = 5;
 /// Places of a text at which a name is looked for.
 const MOST_PLACES: usize = 2000;
 /// Lines behind the words that end a letter among which the name stands.
@@ -118,13 +120,16 @@ fn is_name(line: &str) -> bool {
 }
 
 /// Words of the text that are the name of this document and nothing else, if they stand in it: side by
-/// side, with nothing between them, each written large.
+/// side, with nothing between them, each written large where the name is short enough to be other words.
 #[must_use]
 pub(super) fn mentioned(text: &str, names: &Names) -> Option<String> {
     let is_of_word = |sign: char| sign.is_alphabetic() || "-'’".contains(sign);
     let pieces = text.split(|sign: char| !is_of_word(sign) && !matches!(sign, ' ' | '\u{a0}'));
-    let is_of_name =
-        |word: &&str| word.chars().next().is_some_and(char::is_uppercase) || SMALL.contains(word);
+    let is_long = |word: &&str| word.chars().count() >= LONG;
+    let is_of_name = |word: &&str| {
+        let is_large = word.chars().next().is_some_and(char::is_uppercase);
+        is_large || is_long(word) || SMALL.contains(word)
+    };
     let firsts: Vec<char> = names
         .surname
         .split(' ')
@@ -193,7 +198,7 @@ mod tests {
     fn a_text_bears_out_a_name_that_stands_in_it_as_one() {
         let card = names("VAN DEN BROECK", "LOTTE MARIE");
         for text in
-            ["ik ben lotte van den broeck.", "Van den Broeck (Lotte)", "voor Lotte Vandenbroeck"]
+            ["ik ben lotte van den broeck.", "Van den Broeck Lotte", "voor Lotte Vandenbroeck"]
         {
             assert!(mentioned(text, &card).is_some(), "{text}");
         }
@@ -201,5 +206,14 @@ mod tests {
             assert_eq!(mentioned(text, &card), None, "{text}");
         }
         assert!(mentioned("namens Jürgen Müller", &names("MUELLER", "JUERGEN")).is_some());
+        // Two people, and words that are no name.
+        for (text, surname, given) in [
+            ("Groeten, Piet Claes en Lotte Maes", "CLAES", "LOTTE"),
+            ("dag Jan Peeters. Lotte Maes", "PEETERS", "LOTTE"),
+            ("Jan Peeters\nLotte Maes", "PEETERS", "LOTTE"),
+            ("do you have an answer, and do an effort", "DO", "AN"),
+        ] {
+            assert_eq!(mentioned(text, &names(surname, given)), None, "{text}");
+        }
     }
 }

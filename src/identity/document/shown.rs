@@ -367,6 +367,7 @@ mod tests {
             fits: true,
             score: -0.1,
             place: [(0.0, 0.0); 4],
+            names_agree: true,
         }
     }
 

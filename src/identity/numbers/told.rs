@@ -209,7 +209,7 @@ mod tests {
             ("PEETERS<<LOTTE<<<<<<", Told::Zone),
             ("PEETERS««LOTTE", Told::Zone),
             ("8507300F2801014BEL850730033289", Told::Zone),
-            ("8507300F2801014BEL85073003328", Told::Zone),
+            ("8507300F2801014BEL85073003328", Told::NationalNumber),
             ("8507300f2801014 BEL850730033289", Told::Zone),
             ("IDBEL591191706 4586", Told::Zone),
             ("NN85073003328", Told::NationalNumber),
