@@ -89,7 +89,11 @@ fn broken_links(from: &str, text: &str, read: impl Fn(&Path) -> Option<String>) 
 
 fn read(path: &Path) -> Option<String> {
     let path = tree::root().join(path);
-    if path.is_dir() { Some(String::new()) } else { std::fs::read_to_string(path).ok() }
+    if path.is_dir() {
+        return Some(String::new());
+    }
+    // A picture is no text, and is there all the same.
+    std::fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Fails with all of `broken`, if any.
