@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 use super::{Error, session};
 use crate::identity::document::{self, Eyes, Sight, What};
 use crate::identity::mask::{self, Masked};
-use crate::identity::picture::decode::{self, DecodeError, MOST_PAGES};
+use crate::identity::picture::decode::{self, DecodeError, Kind, MOST_PAGES};
 use crate::letter::MAX_SIGHT;
 use crate::sandbox::models::{self, LONGEST};
-use crate::sandbox::{self, Failure, Limits, Sandbox};
+use crate::sandbox::{self, Failure, Limits, Sandbox, heif};
 
 /// Bytes of an answer: the sight, every page as large as can be, and the CBOR around it.
 const ANSWER: usize = MAX_SIGHT + MOST_PAGES * mask::MOST_EDGE * mask::MOST_EDGE + 1024;
@@ -119,14 +119,26 @@ pub(super) fn mask(file: &[u8], sight: Option<&Sight>) -> Result<Option<Masking>
         args.push(folder.into_os_string());
     }
     let sight = sight.map(Sight::to_bytes).unwrap_or_default();
-    let request = joined(&sight, file);
     let limits = Limits { wall: LONGEST, answer: ANSWER };
-    let sandbox = Sandbox::new(session::program()?, args, 1, limits);
+    let program = session::program()?;
+    let sandbox = Sandbox::new(program.clone(), args, 1, limits);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::io("starting", &error))?;
     let answer = runtime.block_on(async {
+        // What was read of a HEIC picture was read of the JPEG that this gives.
+        let is_heif = Kind::of(file) == Some(Kind::Heif) && heif::is_there();
+        let jpeg = match is_heif {
+            true => match heif::as_jpeg(&program, file).await {
+                Ok(jpeg) => Some(Zeroizing::new(jpeg)),
+                // It is not read here, and the child says so.
+                Err(Failure::Unavailable) => None,
+                Err(failure) => return Err(failure),
+            },
+            false => None,
+        };
+        let request = joined(&sight, jpeg.as_ref().map_or(file, |jpeg| jpeg.as_slice()));
         let answer = sandbox.run(&request).await;
         sandbox.dismiss().await;
         answer

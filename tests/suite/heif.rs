@@ -13,7 +13,7 @@ use crate::way::{runtime, skipped};
 use crate::world::KLUIS;
 
 /// The picture as HEIC, written by another program than the one that reads it; none if one is missing.
-fn heic(test: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn heic(test: &str, bytes: &[u8]) -> Option<Vec<u8>> {
     if !heif::is_there() || Command::new("heif-enc").arg("--help").output().is_err() {
         skipped(test, "libheif-examples is not installed");
         return None;

@@ -12,6 +12,8 @@ use pictures::{Picture, Third, canvas, degrade};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::heif::heic;
+
 /// Whether what a test needs is there; a line that says that it was skipped if not.
 pub(crate) fn can_run(test: &str) -> bool {
     let folder = std::env::var_os("KLUIS_MODELS")
@@ -225,6 +227,19 @@ fn codes_that_a_decoder_finds_in_a_picture_are_not_in_its_mask() {
         assert!(of.shown().contains(&"surname"), "{:?}", of.shown());
         is_hidden(&picture, &of);
     }
+}
+
+#[test]
+fn a_picture_of_a_phone_is_masked_like_any_other() {
+    let test = "a_picture_of_a_phone_is_masked_like_any_other";
+    if !can_run(test) || !has_program(test, "zbarimg") || !has_program(test, "tesseract") {
+        return;
+    }
+    let picture = pictures::picture(Third::Easy, 9);
+    let Some(bytes) = heic(test, &picture.bytes) else { return };
+    let of = masked(&bytes);
+    assert!(ALL.iter().all(|what| of.shown().contains(what)), "{}", of.said);
+    is_hidden(&Picture { bytes, ..picture }, &of);
 }
 
 /// What must be in no mask.
