@@ -1,7 +1,8 @@
 //! Names that a letter gives to its sender, as far as they can be held against a document.
 //!
 //! What stands in `From` and below the letter are claims: a document with another name contradicts
-//! them. A name in between may be anybody's, so it bears a document out and denies none.
+//! them. A name in between may be anybody's: where nothing is claimed it bears a document out, and it
+//! denies none.
 
 use crate::identity::mrz::{self, Names};
 
