@@ -301,7 +301,7 @@ fn owner(domain: &str) -> &str {
 /// What an address is counted as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counted {
-    /// As a sender: its [`mailbox`], but where not everybody has an address only up to its first digit.
+    /// As a sender: its mailbox, but where not everybody has an address only up to its first digit.
     /// There a number is a program's: `ticket-1`, `ticket-2`.
     pub sender: String,
     /// As one of a domain; nothing where everybody has an address.

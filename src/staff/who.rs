@@ -329,6 +329,7 @@ pub fn record_id(
     words: &str,
     now: u64,
 ) -> Result<(Option<ItemId>, u64), Error> {
+    may_stay(words)?;
     let item = match (checked, &copies::of(case)[..]) {
         (Checked::Item(item), _) => Some(item),
         (Checked::Elsewhere, _) => None,

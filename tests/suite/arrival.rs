@@ -498,16 +498,24 @@ fn a_copy_in_an_encrypted_letter_is_read_by_who_opens_it() {
     let from = format!("{} <{PERSON}>", paper.name());
     let inner = mail(&from, "Zie bijlage.", &[("kaart.jpg", "image/jpeg", &paper.back)]);
     let sent = pgp_mime("...", &armored(&gpg, &["-r", MAILBOX], &inner));
-    let mut sender = Sender::greet(desk.server().smtp(), false).expect("greets");
-    let answers = sender.send(PERSON, &[MAILBOX], &sent).expect("answers");
-    assert_eq!(answers[0].code, 250);
-    assert_eq!(desk.readers(), 0, "the server sees nothing");
-    let case = desk.cases().remove(0);
-    let shown = desk.show(&case);
-    assert_eq!(desk.readers(), 0);
-    if shown["identity"].to_string().contains("ran out of time") {
-        return println!("SKIPPED {name} this machine is too busy to read a picture");
-    }
+    // Once more where this machine was too busy to read it in its time.
+    let opened = || {
+        let before = desk.cases();
+        let mut sender = Sender::greet(desk.server().smtp(), false).expect("greets");
+        let again = [format!("X-Try: {}\r\n", before.len()).as_bytes(), &sent].concat();
+        let answers = sender.send(PERSON, &[MAILBOX], &again).expect("answers");
+        assert_eq!(answers[0].code, 250);
+        assert_eq!(desk.readers(), 0, "the server sees nothing");
+        let case = desk.cases().into_iter().find(|case| !before.contains(case)).expect("a case");
+        let shown = desk.show(&case);
+        assert_eq!(desk.readers(), 0);
+        let is_late = shown["identity"].to_string().contains("ran out of time");
+        if is_late {
+            desk.close_case(&case);
+        }
+        (!is_late).then_some((case, shown))
+    };
+    let (case, shown) = (0..TRIES).find_map(|_| opened()).expect("it is read in its time");
     assert_eq!(shown["identity"]["verdict"], "consistent", "{}", shown["identity"]);
     assert_eq!(first(&shown)["evidence"]["surname"]["standing"], "consistent");
     assert_eq!(desk.noted(&case), [true], "by whoever opened it");

@@ -273,10 +273,38 @@ fn answer(agency: &Agency, case: CaseId) {
         items: Vec::new(),
         files: Vec::new(),
         language: Language::Nl,
-        proof: Some((ladder::Kind::Id, "naam en foto kloppen".into())),
+        proof: Some((ladder::Kind::InPerson, "kwam langs".into())),
         with_code: true,
     };
     answers::send(&mut agency.anna(), draft, START).expect("is recorded");
+}
+
+#[test]
+fn an_answer_rests_on_a_copy_only_once_a_check_is_recorded_and_takes_no_copy_along() {
+    let agency = Agency::new();
+    let case = agency.takes(&card_and_payslip("answered"));
+    let (card, slip) = (agency.item(case, "card.jpg"), agency.item(case, "slip.pdf"));
+    let draft = |items: &[ItemId]| Draft {
+        case,
+        subject: "inzage".into(),
+        text: "Beste, hierbij.".into(),
+        items: items.to_vec(),
+        files: Vec::new(),
+        language: Language::Nl,
+        proof: Some((ladder::Kind::Id, "naam en foto kloppen".into())),
+        with_code: true,
+    };
+    let send = |items: &[ItemId]| answers::send(&mut agency.anna(), draft(items), START);
+    assert!(matches!(send(&[slip]), Err(answers::Error::NotChecked)));
+    let number = case.to_string();
+    let who = |more: &[&str]| run(&agency.world, &[&["who", &number][..], more].concat());
+    // Which one was checked must be said: a copy that nobody names stays.
+    let (code, said) = who(&["--record", "id", "agrees"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said["hint"].as_str().is_some_and(|hint| hint.contains("--elsewhere")), "{said}");
+    assert_eq!(who(&["--record", "id", "--item", &card.to_string(), "agrees"]).0, 0);
+    assert!(matches!(send(&[slip, card]), Err(answers::Error::Copy)));
+    send(&[slip]).expect("is recorded");
 }
 
 #[test]
@@ -531,7 +559,10 @@ fn evidence_names_the_copy_that_was_checked_and_its_words_hold_no_number() {
     }
     assert_eq!(who(&["--item", &card.to_string(), "--record", "challenge", "x"]).0, 2);
     // A card that somebody held in their hand is no item.
-    assert_eq!(who(&["--record", "id", "shown", "at", "the", "counter"]).1["item"], Value::Null);
+    assert_eq!(
+        who(&["--record", "id", "--elsewhere", "at", "the", "counter"]).1["item"],
+        Value::Null
+    );
     // The item that is named is a copy from now on, and then it is the only one.
     let (code, said) =
         who(&["--record", "id", "--item", &card.to_string(), "the", "name", "agrees"]);
