@@ -95,8 +95,8 @@ pub fn conclude(sight: &Sight, known: Known<'_>) -> Conclusion {
 }
 
 impl Conclusion {
-    /// Whether front and zone are of one document: they say the same name, or the same birth date with
-    /// the surname or the number, and nothing of the front is another.
+    /// Whether front and zone are of one document: they say the same number and birth date, and nothing
+    /// that was read surely is another; or the same name, or surname and birth date, and nothing at all is.
     #[must_use]
     pub fn is_of_one(&self) -> bool {
         let fields = &self.evidence.fields;
@@ -104,11 +104,13 @@ impl Conclusion {
             let mut fields = fields.iter().filter(|field| field.name == name);
             fields.any(|field| field.standing.reason() == Reason::Front)
         };
+        let is_contradicted =
+            fields.iter().any(|field| field.standing == Standing::Inconsistent(Reason::OtherFront));
         let is_other = fields.iter().any(|field| field.standing.reason() == Reason::OtherFront);
-        let is_one = is_same(FieldName::Surname)
-            && (is_same(FieldName::GivenNames) || is_same(FieldName::BirthDate))
-            || is_same(FieldName::DocumentNumber) && is_same(FieldName::BirthDate);
-        is_one && !is_other
+        let is_one = is_same(FieldName::DocumentNumber) && is_same(FieldName::BirthDate);
+        let is_theirs = is_same(FieldName::Surname)
+            && (is_same(FieldName::GivenNames) || is_same(FieldName::BirthDate));
+        is_one && !is_contradicted || is_theirs && !is_other
     }
 }
 

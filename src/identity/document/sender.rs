@@ -112,11 +112,12 @@ fn is_name(line: &str) -> bool {
         let begins = word.chars().next().is_some_and(char::is_uppercase);
         let small = word.to_lowercase();
         let is_other = NO_NAMES.contains(&small.as_str())
-            || ENDINGS.iter().any(|ending| small.contains(ending))
-            || word.chars().filter(|sign| sign.is_alphabetic()).count() < 2;
-        is_written && !is_other && (begins || SMALL.contains(word))
+            || ENDINGS.iter().any(|ending| small.contains(ending));
+        !word.is_empty() && is_written && !is_other && (begins || SMALL.contains(word))
     };
-    let large = words.iter().filter(|word| !SMALL.contains(word)).count();
+    // An initial is a part of a name, and `Lotte V.` is none that could be another.
+    let is_large = |word: &&&str| !SMALL.contains(word) && word.chars().count() > 1;
+    let large = words.iter().filter(is_large).count();
     large >= 2 && words.len() <= MOST_WORDS && words.iter().all(is_word)
 }
 
@@ -182,13 +183,18 @@ mod tests {
         assert_eq!(claimed(&["Lotte Vermeulen"], &[]), ["Lotte Vermeulen"]);
         assert_eq!(claimed(&["Vermeulen, Lotte"], &[]), ["Vermeulen, Lotte"]);
         for none in
-            ["lotte87", "Privacy", "info@example.org", "", "Dienst 24 uur", "recht op inzage"]
+            ["lotte87", "Privacy", "info@example.org", "", "Dienst 24 uur", "Lotte V.", "Info Desk"]
         {
             assert_eq!(claimed(&[none], &[]), [""; 0], "{none}");
         }
-        for text in
-            ["Beste,\nzie bijlage", "Kind regards\n", "Met vriendelijke groeten\n03 123 45 67"]
-        {
+        for text in [
+            "Beste,\nzie bijlage",
+            "Kind regards\n",
+            "Met vriendelijke groeten\n03 123 45 67",
+            "Bedankt, Met Vriendelijke Groeten",
+            "Groeten,\nLotte\nDiest Belgium",
+            "Mit freundlichen Grüßen\nIhre Kundin",
+        ] {
             assert_eq!(claimed(&[], &[text]), [""; 0], "{text}");
         }
         let short = "Dag,\nzie bijlage.\nKind regards, Jürgen Müller";

@@ -85,7 +85,8 @@ fn grouped(words: &str, count: usize, fits: &dyn Fn(&str) -> bool) -> bool {
         let (run, after) = rest[start..].split_at(length);
         let is_other =
             before.ends_with(['+', '*']) || is_of_account(&rest[..start + 2.min(length)]);
-        let ends = after.chars().next().is_none_or(|c| !c.is_ascii_alphabetic());
+        let is_part = |c: char| c.is_ascii_alphabetic();
+        let ends = run.ends_with(is_separator) || !after.starts_with(is_part);
         let groups: Vec<&str> =
             run.split(is_separator).filter(|group| !group.is_empty()).take(MOST_GROUPS).collect();
         let is_there = (0..groups.len()).any(|from| {
