@@ -5,8 +5,9 @@
 //! into a finding. A child has two pipes and memory: no files, no network, no other processes
 //! (`confine`). The parent keeps a few of them and replaces what died (`pool`).
 //!
-//! Not promised: that a child taken over by one letter cannot see the next one that it is given.
-//! It has no way out but its answers, and it lives for [`REQUESTS_PER_CHILD`] requests at most.
+//! Not promised: that a child taken over by one letter cannot see the next one that it is given, but where
+//! each request has a child of its own ([`Sandbox::each_alone`]), as pictures have. It has no way out but
+//! its answers and their time, and it lives for [`REQUESTS_PER_CHILD`] requests at most.
 //!
 //! What goes over the pipes, all numbers little endian: the child says `HELLO` and one byte, the
 //! Landlock version in force; then, until end of file, a request (length 4, bytes) is answered by
