@@ -149,12 +149,23 @@ pub(super) fn said(words: &[String]) -> Result<String, Error> {
     Ok(text.to_owned())
 }
 
+/// Whether words may stay when a copy of an identity document is forgotten.
+///
+/// # Errors
+/// They tell what stands on one.
+pub(super) fn may_stay(words: &str) -> Result<(), Error> {
+    let refused = |what| {
+        Error::usage(format!("the words hold {what}: they are kept for ever"))
+            .hint(super::error::WITHOUT_NUMBERS)
+    };
+    told(words).map_or(Ok(()), |what| Err(refused(what)))
+}
+
 impl Said {
     fn record(self, act: Act, subject: NoteSubject, done: &str) -> Result<Report, Error> {
         let words = said(&self.words)?;
-        if let Some(what) = told(&words).filter(|_| subject != NoteSubject::Remark) {
-            return Err(Error::usage(format!("the words hold {what}: they are kept for ever"))
-                .hint(super::error::WITHOUT_NUMBERS));
+        if subject != NoteSubject::Remark {
+            may_stay(&words)?;
         }
         let mut client = self.connection.open()?;
         record(&mut client, self.case, act, (subject, &words, Vec::new()), done)
@@ -292,6 +303,9 @@ mod tests {
     fn words_are_joined_and_silence_is_refused() {
         assert_eq!(said(&["a".into(), "b ".into()]), Ok("a b".into()));
         assert_eq!(said(&[" ".into()]).expect_err("no words").code, USAGE);
+        assert!(may_stay("name and birth date agree").is_ok());
+        let told = may_stay("it says 85.07.30-033.28").expect_err("a number");
+        assert!(told.code == USAGE && !format!("{told:?}").contains("033"));
         assert_eq!(said(&["x".repeat(70_000)]).expect_err("long").code, USAGE);
     }
 

@@ -152,7 +152,10 @@ impl Stage {
         let picture = self.item(&dutch, "image/jpeg")?;
         let copy = self.dir.join("identity-card.jpg");
         let copy_text = copy.display().to_string();
-        self.show(&["get", &picture, "-o", &copy_text])?;
+        let masked = self.dir.join("identity-card-masked.png").display().to_string();
+        self.show(&["get", &picture, "-o", &masked])?;
+        let why = "to show that it is what was sent";
+        self.show(&["get", &picture, "-o", &copy_text, "--unmasked", "--reason", why])?;
         self.compare(&copy)?;
 
         self.head("The letter that came encrypted was opened at the desk; the gateway cannot");

@@ -40,9 +40,12 @@ impl Unmasking {
     /// The reason, if it was asked for.
     ///
     /// # Errors
-    /// There are no words in it.
+    /// There are no words in it, or they tell what is forgotten with the copy.
     fn words(&self) -> Result<Option<String>, Error> {
-        self.reason.as_ref().map(|words| case::said(std::slice::from_ref(words))).transpose()
+        let Some(words) = &self.reason else { return Ok(None) };
+        let words = case::said(std::slice::from_ref(words))?;
+        case::may_stay(&words)?;
+        Ok(Some(words))
     }
 
     /// Enters it, if it was asked for: nothing may be given before. Says whether it was.

@@ -187,6 +187,7 @@ fn every_request(case: CaseId, item: ItemId, chunk: Address, note: Recording) ->
         Request::ImportPeople { list: a_list(), count: 1 },
         Request::Numbers { case, letter: LetterId::random() },
         Request::SameCopies { case },
+        Request::Unmask { items: vec![item], reason: note.clone() },
         Request::Forget { items: vec![item], reason: note, now: true, planned: None },
         Request::RotateCabinet,
         Request::Prove { epoch: EpochId(1), content: [0; 32] },
@@ -319,7 +320,7 @@ fn who_has_no_right_to_something_is_told_nothing_of_it() {
         }
         refused += 1;
     }
-    assert_eq!(refused, 42);
+    assert_eq!(refused, 44);
     assert_eq!(entries(&server).len(), before, "nothing was looked at, recorded or forgotten");
     // The cabinet's key is rotated by an admin, and none of these is one.
     for name in ["anna", "bert", "olga"] {

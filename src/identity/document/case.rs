@@ -78,7 +78,10 @@ fn alone(sight: &Sight, letter: &Letter<'_>) -> Conclusion {
     let Some(names) = names_of(&plain) else { return plain };
     let texts = sender::within_bounds(letter.texts);
     let mut known = sender::claimed(letter.from, &texts);
-    known.extend(texts.iter().filter_map(|text| sender::mentioned(text, &names)));
+    // Who names somebody else than themselves says nothing of themselves.
+    if known.is_empty() {
+        known.extend(texts.iter().filter_map(|text| sender::mentioned(text, &names)));
+    }
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     if plain.mrz.is_some() {
         return conclude(sight, Known { today: letter.today, names: &known });
@@ -244,9 +247,10 @@ mod tests {
             assert_eq!(verdict(&one(&["Lotte Vermeulen"], &[])), &other);
             let below = "Beste,\nGroeten\nLotte Vermeulen";
             assert_eq!(verdict(&one(&[], &[below])), &other);
-            // What the text says bears it out, whoever wrote.
-            let said = one(&["Lotte Vermeulen"], &["Voor mijn vader, Jean Dupont."]);
-            assert_eq!(standing(&said, FieldName::Surname), by_letter);
+            // What the text says bears it out where nobody else is named as who writes.
+            let father = "Voor mijn vader, Jean Dupont.";
+            assert_eq!(standing(&one(&[], &[father]), FieldName::Surname), by_letter);
+            assert_eq!(verdict(&one(&["Lotte Vermeulen"], &[father])), &other);
             // A name of somebody in the text denies nothing.
             for texts in [&[][..], &["Geachte mevrouw Katrien Janssens"]] {
                 let none = one(&["privacy"], texts);

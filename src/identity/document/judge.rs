@@ -9,7 +9,7 @@ use super::{Front, Page, Said, Sight, Zone};
 use crate::identity::evidence::{
     self, Evidence, Field, FieldName, Known, Reason, Standing, Verdict,
 };
-use crate::identity::mrz::{self, Mrz, Names, Repair};
+use crate::identity::mrz::{self, Mrz, MrzDate, Names, Repair};
 use crate::identity::picture::decode::DecodeError;
 
 /// What was found out about a file.
@@ -73,7 +73,7 @@ pub fn conclude(sight: &Sight, known: Known<'_>) -> Conclusion {
             .then_some((mrz, how))
     };
     let zones: Vec<(Mrz, How)> = sight.pages.iter().filter_map(read).collect();
-    let holders: Vec<(String, String)> = zones.iter().map(|(mrz, _)| holder(mrz)).collect();
+    let holders: Vec<(String, MrzDate)> = zones.iter().map(|(mrz, _)| holder(mrz)).collect();
     let best = zones.into_iter().max_by_key(|(mrz, how)| (mrz.fits(), how.is_clear));
     let front = merged(sight);
     if let Some((mrz, how)) = best {
@@ -115,23 +115,25 @@ impl Conclusion {
 }
 
 /// Whose document a zone is.
-fn holder(mrz: &Mrz) -> (String, String) {
-    (mrz.names.surname.clone(), mrz.number.clone())
+fn holder(mrz: &Mrz) -> (String, MrzDate) {
+    (mrz.names.surname.clone(), mrz.birth)
 }
 
 /// Whether the pages of a file may be of several documents: two zones, two surnames, or a front on
 /// another page than the zone that does not go with it.
-fn is_of_several(sight: &Sight, zones: &[(String, String)], found: &Conclusion) -> bool {
+fn is_of_several(sight: &Sight, zones: &[(String, MrzDate)], found: &Conclusion) -> bool {
     let pages = &sight.pages;
-    let names: Vec<Vec<char>> = pages
-        .iter()
-        .filter_map(|page| page.front.surname.as_ref())
-        .map(|s| letters(&s.value))
-        .collect();
     let is_near = |one: &[char], other: &[char]| {
         distance(one, other) * 4 <= other.len() || one.starts_with(other) || other.starts_with(one)
     };
-    let two_fronts = names.windows(2).any(|two| !is_near(&two[0], &two[1]));
+    let differ = |of: fn(&Front) -> &Option<Said>, is_same: &dyn Fn(&[char], &[char]) -> bool| {
+        let said = pages.iter().filter_map(|page| of(&page.front).as_ref());
+        let said: Vec<Vec<char>> = said.map(|said| letters(&said.value)).collect();
+        said.windows(2).any(|two| !is_same(&two[0], &two[1]))
+    };
+    let two_fronts = differ(|front| &front.surname, &is_near)
+        || differ(|front| &front.given, &is_near)
+        || differ(|front| &front.birth, &|one, other| one == other);
     let two_zones = zones.windows(2).any(|two| two[0] != two[1]);
     let has_zone = |page: &Page| page.zone.is_some();
     let is_named = |page: &Page| page.front.surname.is_some() || page.front.given.is_some();
