@@ -240,6 +240,12 @@ pub(super) fn value(text: &str) -> &str {
     }
 }
 
+/// Whether more than the number of a field stands before the sign that ends a label.
+pub(super) fn has_number_in_label(text: &str) -> bool {
+    let label = text.split_once(END_OF_LABEL).map_or("", |(label, _)| label);
+    label.chars().filter(|c| c.is_numeric()).count() > 1
+}
+
 /// The text without accents, capitals and anything but letters.
 pub(super) fn plain(text: &str) -> String {
     text.chars()

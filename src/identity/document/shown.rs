@@ -124,7 +124,9 @@ fn candidates<'a>(
 ) -> Vec<(What, &'a Seen, usize)> {
     let line = |said: &Option<Said>| -> Option<&'a Seen> {
         let place = said.as_ref()?.place;
-        seen.iter().find(|one| one.quad.0 == place && one.sure >= SURE)
+        let is_it = |one: &&Seen| one.quad.0 == place && one.sure >= SURE;
+        // All of the line is shown, what stands before its value, too.
+        seen.iter().find(is_it).filter(|one| !front::has_number_in_label(&one.text))
     };
     let mut found = Vec::new();
     for (what, said) in [(What::Surname, &front.surname), (What::Given, &front.given)] {
@@ -402,7 +404,17 @@ mod tests {
             let beside = Sheet::new().with((40, 80), &format!("Naam: {name}"));
             assert_eq!(beside.shown(), [], "{name}");
         }
-        assert_eq!(Sheet::new().with((40, 80), "Naam: Peeters").shown(), [What::Surname]);
+        for text in ["Naam: Peeters", "1. Naam: Peeters"] {
+            assert_eq!(Sheet::new().with((40, 80), text).shown(), [What::Surname], "{text}");
+        }
+        for text in [
+            "Naam 78.01.02-301.23: Peeters",
+            "Voornaam (592-3456789-81): Lotte",
+            "Geldig tot 592-3456789-81: 14.07.2028",
+            "Geldig tot 02.01.1978： 14.07.2028",
+        ] {
+            assert_eq!(Sheet::new().with((40, 80), text).shown(), [], "{text}");
+        }
         for date in [
             "14.07.2018 - 14.07.2028",
             "14.07.2028 592345678981",
