@@ -239,9 +239,13 @@ fn is_marked(case: &CaseView, item: ItemId) -> bool {
 fn judged(client: &mut Client, case: &CaseView, item: &SealedItem) -> Result<Judged, Error> {
     let ItemDetail::Leaf(leaf) = &item.detail else { return Ok(Judged::Other(false)) };
     let other = |sight: &Sight| Judged::Other(sight.pages.len() >= MOST_PAGES);
+    // A member who looked knows better than the reader.
+    if case.card.copies.iter().any(|copy| copy.item == item.id && !copy.is_copy) {
+        return Ok(Judged::Other(false));
+    }
     let is_marked = is_marked(case, item.id);
     let sight = Sight::of(leaf).filter(|sight| sight.refused.is_none());
-    if let Some(none) = sight.as_ref().filter(|sight| !is_marked && !sight.shows_document()) {
+    if let Some(none) = sight.as_ref().filter(|sight| !is_marked && !sight.may_show_document()) {
         return Ok(other(none));
     }
     // What somebody marked, and what was seen to be one, is never given for want of a mask.
@@ -255,7 +259,7 @@ fn judged(client: &mut Client, case: &CaseView, item: &SealedItem) -> Result<Jud
         None => without("the models are not there: `kluis doctor --fetch-models`".into()),
         Some(masking) => match masking.sight.refused {
             Some(refused) => without(refused.to_string()),
-            None if is_known || masking.sight.shows_document() => Judged::Copy(masking),
+            None if is_known || masking.sight.may_show_document() => Judged::Copy(masking),
             None => other(&masking.sight),
         },
     })

@@ -61,7 +61,16 @@ impl Sight {
         self.is_document(&self.verdict())
     }
 
-    /// The same, where the verdict is known.
+    /// Whether it shows one, or might: a title or half a zone of which no more was read, and no page full
+    /// of text. It is not forgotten for that, and does not leave unmasked.
+    #[must_use]
+    pub fn may_show_document(&self) -> bool {
+        let verdict = self.verdict();
+        let is_short = self.pages.iter().any(|page| page.lines <= MOST_LINES);
+        self.is_document(&verdict) || verdict == Verdict::Unreadable && is_short
+    }
+
+    /// The same as [`shows_document`](Self::shows_document), where the verdict is known.
     #[must_use]
     pub fn is_document(&self, verdict: &Verdict) -> bool {
         let has_zone = self.pages.iter().any(|page| page.zone.is_some());
@@ -148,6 +157,8 @@ mod tests {
         assert!(page(&[CARD[0], "7801022M28071", CARD[2]], Front::default()).shows_document());
         let titled = Front { has_title: true, ..Front::default() };
         assert!(!page(&[], titled.clone()).shows_document());
+        assert!(page(&[], titled.clone()).may_show_document(), "nor does it leave unmasked");
+        assert!(!page(&[], Front::default()).may_show_document());
         let front = Front { labels: 4, ..titled };
         assert!(page(&[], front.clone()).shows_document());
         let mut form = page(&[], front.clone());
