@@ -104,6 +104,7 @@ impl Picture {
         Some(match sight.verdict() {
             verdict if sight.is_document(&verdict) => Self::Document,
             Verdict::Unreadable => Self::Unreadable,
+            Verdict::NotRead => Self::NotRead,
             _ => Self::Other,
         })
     }

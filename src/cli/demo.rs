@@ -29,6 +29,7 @@ use crate::keys::staff::StaffKey;
 use crate::reply::answer::{self, Answer, Lock};
 use crate::reply::openpgp::{Certificate, MailboxKey};
 use crate::reply::{Heading, Language};
+use crate::sandbox::models;
 use crate::secret::Personal;
 use crate::staff::found::found;
 
@@ -153,7 +154,12 @@ impl Stage {
         let copy = self.dir.join("identity-card.jpg");
         let copy_text = copy.display().to_string();
         let masked = self.dir.join("identity-card-masked.png").display().to_string();
-        self.show(&["get", &picture, "-o", &masked])?;
+        let get = ["get", &picture, "-o", &masked];
+        // Without the models nobody knows what it is, and it does not leave without a reason.
+        match models::are_there(&models::folder()) {
+            true => self.show(&get)?,
+            false => self.show_refusal(&get)?,
+        }
         let why = "to show that it is what was sent";
         self.show(&["get", &picture, "-o", &copy_text, "--unmasked", "--reason", why])?;
         self.compare(&copy)?;

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::masking::Masking;
 use super::session::Connection;
-use super::show::Unfinished;
+use super::unfinished::Unfinished;
 use super::{Error, Report, masking, models, pictures, session};
 use crate::identity::document::{self, Conclusion, What};
 use crate::identity::evidence::{self, Evidence, FieldName, Known, Verdict};

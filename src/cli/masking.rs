@@ -11,15 +11,15 @@ use zeroize::Zeroizing;
 use super::{Error, session};
 use crate::identity::document::{self, Eyes, Sight, What};
 use crate::identity::mask::{self, Masked};
-use crate::identity::picture::decode::{self, DecodeError, Kind, MOST_PAGES};
+use crate::identity::picture::decode::{self, DecodeError, Kind, MOST_PAGES, Pages};
 use crate::letter::MAX_SIGHT;
 use crate::sandbox::models::{self, LONGEST};
 use crate::sandbox::{self, Failure, Limits, Sandbox, heif};
 
 /// Bytes of an answer: the sight, every page as large as can be, and the CBOR around it.
 const ANSWER: usize = MAX_SIGHT + MOST_PAGES * mask::MOST_EDGE * mask::MOST_EDGE + 1024;
-/// Bytes that say how long the sight is.
-const LENGTH: usize = 4;
+/// Bytes that say how long the sight is, or how many pages are passed over.
+const NUMBER: usize = 4;
 
 /// The life of a child that masks: with the models in this folder it reads what it is given no sight
 /// of, without one it only masks.
@@ -28,16 +28,21 @@ pub(super) fn child(folder: Option<&Path>) -> ! {
     fn job(request: &[u8]) -> Vec<u8> {
         let begun = models::spent();
         let may_go_on = || models::spent() - begun < models::BUDGET;
-        let Some((sight, file)) = split(request) else { return Vec::new() };
+        let Some((skipped, (sight, file))) =
+            number(request).and_then(|(skipped, rest)| Some((skipped, split(rest)?)))
+        else {
+            return Vec::new();
+        };
         let given = Sight::from_bytes(sight);
-        let pages = decode::pages(file);
+        let pages = decode::pages(file, skipped);
         let sight = match (given, &pages, EYES.get()) {
             (Some(sight), ..) => sight,
             (None, Ok(pages), Some(eyes)) => document::look_at(eyes, pages, &may_go_on),
             (None, Ok(_), None) => Sight::default(),
             (None, Err(refused), _) => Sight::refused(*refused),
         };
-        let masked = mask::pages(&pages.unwrap_or_default(), &sight);
+        let Pages { drawn, .. } = pages.unwrap_or_default();
+        let masked = mask::pages(&drawn, &sight);
         let masked = minicbor::to_vec(masked).expect("memory takes what is written to it");
         joined(&sight.to_bytes(), &masked).to_vec()
     }
@@ -60,15 +65,20 @@ pub(super) fn child(folder: Option<&Path>) -> ! {
     )
 }
 
+/// A number and what follows it.
+fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk::<NUMBER>()?;
+    Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
+}
+
 /// A sight and what follows it.
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    let (length, rest) = number(bytes)?;
     (length <= MAX_SIGHT).then(|| rest.split_at_checked(length)).flatten()
 }
 
 fn joined(sight: &[u8], rest: &[u8]) -> Zeroizing<Vec<u8>> {
-    let mut all = Zeroizing::new(Vec::with_capacity(LENGTH + sight.len() + rest.len()));
+    let mut all = Zeroizing::new(Vec::with_capacity(NUMBER + sight.len() + rest.len()));
     all.extend((sight.len() as u32).to_le_bytes());
     all.extend(sight);
     all.extend(rest);
@@ -110,6 +120,18 @@ impl Masking {
 /// # Errors
 /// This program cannot be found again, or no child started.
 pub(super) fn mask(file: &[u8], sight: Option<&Sight>) -> Result<Option<Masking>, Error> {
+    behind(file, 0, sight)
+}
+
+/// The same, of a PDF without so many of its first pages.
+///
+/// # Errors
+/// This program cannot be found again, or no child started.
+pub(super) fn behind(
+    file: &[u8],
+    skipped: u32,
+    sight: Option<&Sight>,
+) -> Result<Option<Masking>, Error> {
     let mut args = vec![super::CONFINED_MASK.into()];
     if sight.is_none() {
         let folder = models::folder();
@@ -138,7 +160,8 @@ pub(super) fn mask(file: &[u8], sight: Option<&Sight>) -> Result<Option<Masking>
             },
             false => None,
         };
-        let request = joined(&sight, jpeg.as_ref().map_or(file, |jpeg| jpeg.as_slice()));
+        let asked = joined(&sight, jpeg.as_ref().map_or(file, |jpeg| jpeg.as_slice()));
+        let request = Zeroizing::new([&skipped.to_le_bytes(), &asked[..]].concat());
         let answer = sandbox.run(&request).await;
         sandbox.dismiss().await;
         answer

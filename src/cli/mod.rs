@@ -21,6 +21,7 @@ mod forget;
 mod id;
 mod import;
 mod init;
+mod judging;
 mod key;
 mod keys;
 mod manual;
@@ -39,6 +40,7 @@ mod serve;
 mod session;
 mod show;
 mod sweep;
+mod unfinished;
 mod unmask;
 mod who;
 

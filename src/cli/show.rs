@@ -2,20 +2,17 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use data_encoding::HEXLOWER;
 use indicatif::{ProgressBar, ProgressStyle};
-use rustix::fs::{CWD, RenameFlags, rename, renameat_with};
-use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use super::queue::{self, Closed};
 use super::session::{self, Connection};
+use super::unfinished::Unfinished;
 use super::unmask::{self, Given, Unmasking};
 use super::who::copies;
 use super::{Error, Report, check, pictures, print, scanner};
@@ -114,15 +111,19 @@ impl Show {
             return Err(Error::usage("--unmasked is about the raw letter")
                 .hint("`kluis show CASE --raw LETTER --unmasked --reason WORDS`"));
         }
+        self.unmasking.check()?;
         let mut client = self.connection.open()?;
         if let Some(start) = &self.raw {
             let case = client.case(self.case)?;
             let letter = session::letter_of(&case, start)?;
             let letter = case.letters.iter().find(|view| view.id() == letter);
             let letter = letter.ok_or_else(not_readable)?;
-            let raw = raw(&mut client, letter, self.despite_scan)?;
+            let (raw, warned) = raw(&mut client, letter, self.despite_scan)?;
             // Bytes that are in this program leave it only behind this.
             unmask::may_leave(&mut client, (&case, letter), &self.unmasking)?;
+            for item in warned {
+                client.override_warning(item)?;
+            }
             return write_raw(&raw);
         }
         let (mut cases, closed) = queue::open_and_list(&mut client, Filter::Case(self.case))?;
@@ -510,8 +511,13 @@ fn letter_json(letter: &LetterView, page: &Page<'_>) -> Value {
     value
 }
 
-/// The raw message, from its skeleton and what is left of its items. Each is a look.
-fn raw(client: &mut Client, letter: &LetterView, despite_scan: bool) -> Result<Vec<u8>, Error> {
+/// The raw message, from its skeleton and what is left of its items; and which of them the virus scanner
+/// warns of. Each is a look.
+fn raw(
+    client: &mut Client,
+    letter: &LetterView,
+    despite_scan: bool,
+) -> Result<(Vec<u8>, Vec<ItemId>), Error> {
     let detail = letter.detail.as_ref().ok_or_else(not_readable)?;
     let kept = |id: &ItemId| !is_forgotten(letter, *id);
     let skeleton = detail.skeleton.ok_or_else(|| {
@@ -521,24 +527,19 @@ fn raw(client: &mut Client, letter: &LetterView, despite_scan: bool) -> Result<V
     let mut wanted = vec![skeleton];
     wanted.extend(parts().filter(kept));
     let views = client.look(&wanted)?;
-    for view in &views {
-        if matches!(scan_of(&view.detail), None | Some(Scan::Clean)) {
-            continue;
-        }
-        if !despite_scan {
-            let words =
-                "the virus scanner warns of something in this letter, or could not be asked";
-            return Err(Error::new(words)
-                .hint("--despite-scan gives it all the same, and the ledger says who did"));
-        }
-        client.override_warning(view.id)?;
+    let is_warned = |view: &&ItemView| !matches!(scan_of(&view.detail), None | Some(Scan::Clean));
+    let warned: Vec<ItemId> = views.iter().filter(is_warned).map(|view| view.id).collect();
+    if !warned.is_empty() && !despite_scan {
+        let words = "the virus scanner warns of something in this letter, or could not be asked";
+        return Err(Error::new(words)
+            .hint("--despite-scan gives it all the same, and the ledger says who did"));
     }
     let find = |id: ItemId| views.iter().find(|view| view.id == id);
     let skeleton =
         find(skeleton).and_then(|view| Skeleton::decode(&view.stored)).ok_or_else(not_readable)?;
     let contents: Vec<Option<&[u8]>> =
         parts().map(|id| find(id).map(|view| view.stored.as_slice())).collect();
-    Ok(skeleton.rebuild(&contents))
+    Ok((skeleton.rebuild(&contents), warned))
 }
 
 /// What the virus scanner said of an item, or of what stands around all of them.
@@ -571,6 +572,7 @@ impl Get {
             return Err(Error::usage("an item is not written to a terminal")
                 .hint("write it to a file with -o, or into a pipe"));
         }
+        self.unmasking.check()?;
         // Before anything is disclosed that could then not be written.
         if let Some(path) = self.output.as_ref().filter(|path| !to_stdout && path.exists()) {
             return Err(Error::io(path.display(), &std::io::ErrorKind::AlreadyExists.into()));
@@ -586,15 +588,15 @@ impl Get {
                 .hint("`kluis show CASE --raw LETTER` gives the letter with it, byte for byte"));
         }
         let said = scan_of(&item.detail);
-        if let Some(warning) = warning(&mut client, &item, said, &self.clamd)? {
-            if !self.despite_scan {
-                return Err(Error::new(warning).hint(
-                    "--despite-scan takes it out all the same, and the ledger says who did",
-                ));
-            }
-            client.override_warning(item.id)?;
+        let warning = warning(&mut client, &item, said, &self.clamd)?;
+        if let Some(warning) = warning.filter(|_| !self.despite_scan) {
+            return Err(Error::new(warning)
+                .hint("--despite-scan takes it out all the same, and the ledger says who did"));
         }
         let given = unmask::given(&mut client, &item, &self.unmasking)?;
+        if warning.is_some() {
+            client.override_warning(item.id)?;
+        }
         let remark = given.remark();
         if to_stdout {
             remark.iter().for_each(|remark| unmask::note(remark));
@@ -710,40 +712,6 @@ fn progress(length: u64) -> ProgressBar {
         ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length).with_style(style)
-}
-
-/// A file that has no name yet but one of ours: it gets its own when all of it was checked.
-pub(super) struct Unfinished {
-    /// What is written into.
-    pub(super) file: File,
-    path: PathBuf,
-}
-
-impl Unfinished {
-    pub(super) fn new(wanted: &Path) -> Result<Self, Error> {
-        let mark: String = ItemId::random().to_string();
-        let path = wanted.with_file_name(format!(".kluis-get-{mark}"));
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let file = file.map_err(|error| Error::io(wanted.display(), &error))?;
-        Ok(Self { file, path })
-    }
-
-    /// Gives it its name, which must be free.
-    pub(super) fn finish(self, wanted: &Path) -> Result<(), Error> {
-        let named = match renameat_with(CWD, &self.path, CWD, wanted, RenameFlags::NOREPLACE) {
-            // A file system that cannot do both at once.
-            Err(Errno::INVAL | Errno::NOSYS) if wanted.exists() => Err(Errno::EXIST),
-            Err(Errno::INVAL | Errno::NOSYS) => rename(&self.path, wanted),
-            named => named,
-        };
-        named.map_err(|errno| Error::io(wanted.display(), &errno.into()))
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
 }
 
 impl Get {

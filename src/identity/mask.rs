@@ -174,7 +174,7 @@ mod tests {
     }
 
     fn masked(grey: &Grey, page: Page) -> Masked {
-        let sight = Sight { pages: vec![page], refused: None };
+        let sight = Sight { pages: vec![page], ..Sight::default() };
         pages(std::slice::from_ref(grey), &sight).remove(0)
     }
 

@@ -17,7 +17,7 @@ pub fn document(name: &[u8], length: u64, beginning: &[u8]) -> (Item, Vec<Findin
     if !beginning.is_empty() && by_name.is_some_and(|name| magic::disagrees(name, by_bytes)) {
         findings.push(Finding::TypeMismatch);
     }
-    if magic::is_packed(beginning, by_bytes) {
+    if magic::is_packed(by_bytes) {
         findings.push(Finding::NotUnpacked);
     }
     let names = if name.is_empty() {

@@ -128,7 +128,11 @@ impl Part {
     fn role(&self, place: Place, magic: Option<&str>) -> Role {
         if place.group.kind == Kind::AppleDouble && magic == Some(magic::APPLE_DOUBLE) {
             Role::Secondary
-        } else if self.is_text() && matches!(self.disposition.kind.as_str(), "" | "inline") {
+        } else if self.is_text()
+            && matches!(self.disposition.kind.as_str(), "" | "inline")
+            // A text may name the first bytes of a PDF.
+            && !magic.is_some_and(|magic| magic.starts_with("image/"))
+        {
             Role::Body
         } else {
             Role::Attachment
@@ -173,6 +177,8 @@ pub(super) enum Packing {
     /// Nothing else.
     None,
     Zip,
+    /// A zip file of which the pictures are taken out.
+    Office,
     Tnef,
     /// An encoded message.
     Message,
@@ -184,7 +190,8 @@ impl Packing {
     /// By the first bytes of the content.
     pub(super) fn of(look: &[u8], magic: Option<&str>) -> Self {
         match magic {
-            _ if !magic::is_packed(look, magic) => Self::None,
+            _ if !magic::is_packed(magic) => Self::None,
+            Some(magic::ZIP) if magic::is_office(look) => Self::Office,
             Some(magic::ZIP) => Self::Zip,
             Some(magic::TNEF) => Self::Tnef,
             _ => Self::Other,

@@ -11,13 +11,13 @@ const TABLE: &[(&[u8], &str)] = &[
     (b"GIF89a", "image/gif"),
     (b"II*\0", "image/tiff"),
     (b"MM\0*", "image/tiff"),
-    (b"{\\rtf", "application/rtf"),
+    (b"{\\rtf", RTF),
     (b"PK\x03\x04", ZIP),
     (b"PK\x05\x06", ZIP),
-    (b"Rar!\x1a\x07", "application/vnd.rar"),
-    (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
-    (b"\x1f\x8b\x08", "application/gzip"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/x-ole-storage"),
+    (b"Rar!\x1a\x07", RAR),
+    (b"7z\xbc\xaf\x27\x1c", SEVEN_ZIP),
+    (b"\x1f\x8b\x08", GZIP),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", OLE),
     (b"MZ", "application/vnd.microsoft.portable-executable"),
     (b"\x78\x9f\x3e\x22", TNEF),
     (b"\x00\x05\x16\x07", APPLE_DOUBLE),
@@ -25,6 +25,12 @@ const TABLE: &[(&[u8], &str)] = &[
 
 pub(super) const ZIP: &str = "application/zip";
 pub(super) const TNEF: &str = "application/ms-tnef";
+pub(super) const RAR: &str = "application/vnd.rar";
+pub(super) const SEVEN_ZIP: &str = "application/x-7z-compressed";
+pub(super) const GZIP: &str = "application/gzip";
+pub(super) const RTF: &str = "application/rtf";
+/// What office programs wrote before they wrote zip files (MS-CFB).
+pub(super) const OLE: &str = "application/x-ole-storage";
 /// The fork of an AppleDouble pair (RFC 1740).
 pub(super) const APPLE_DOUBLE: &str = "application/applefile";
 
@@ -84,19 +90,21 @@ pub(super) fn disagrees(declared: &str, magic: Option<&str>) -> bool {
     }
 }
 
-/// Whether the content is an archive or a TNEF blob. Office documents are zip files and no archives.
-pub(super) fn is_packed(content: &[u8], magic: Option<&str>) -> bool {
-    match magic {
-        Some(ZIP) => {
-            // The name of the first entry follows its 30-byte header.
-            let name = content.get(30..).unwrap_or_default();
-            !OFFICE.iter().any(|first| name.starts_with(first))
-        }
-        Some(TNEF | "application/vnd.rar" | "application/x-7z-compressed" | "application/gzip") => {
-            true
-        }
-        _ => false,
-    }
+/// Whether a zip file is an office document: only its pictures are things by themselves.
+pub(super) fn is_office(content: &[u8]) -> bool {
+    // The name of the first entry follows its 30-byte header.
+    let name = content.get(30..).unwrap_or_default();
+    OFFICE.iter().any(|first| name.starts_with(first))
+}
+
+/// Whether the content may be shown as a picture or a document of pages, by its type.
+pub(super) fn is_picture(magic: Option<&str>) -> bool {
+    magic.is_some_and(|magic| magic.starts_with("image/") || magic == "application/pdf")
+}
+
+/// Whether the content is made of files or pictures.
+pub(super) fn is_packed(magic: Option<&str>) -> bool {
+    matches!(magic, Some(ZIP | TNEF | RAR | SEVEN_ZIP | GZIP))
 }
 
 /// How the first entry of an office document is named (OOXML, OpenDocument).
@@ -130,11 +138,9 @@ mod tests {
     }
 
     #[test]
-    fn an_office_document_is_no_archive() {
+    fn an_office_document_is_told_from_an_archive_by_the_name_of_its_first_entry() {
         let zip = |name: &str| [&b"PK\x03\x04"[..], &[0; 26], name.as_bytes()].concat();
-        assert!(is_packed(&zip("cv.pdf"), Some(ZIP)));
-        assert!(!is_packed(&zip("[Content_Types].xml"), Some(ZIP)));
-        assert!(is_packed(b"PK\x03\x04", Some(ZIP)));
-        assert!(is_packed(b"\x78\x9f\x3e\x22", Some(TNEF)));
+        assert!(!is_office(&zip("cv.pdf")) && !is_office(b"PK\x03\x04"));
+        assert!(is_office(&zip("[Content_Types].xml")) && is_office(&zip("mimetype")));
     }
 }

@@ -19,6 +19,7 @@ mod delivery;
 mod document;
 mod header;
 mod html;
+mod inside;
 mod leaf;
 mod looked;
 mod magic;
@@ -46,6 +47,7 @@ pub use delivery::{
 };
 pub use document::document;
 pub use header::RawHeader;
+pub use inside::{Inside, inside};
 pub use marks::Marks;
 pub use transfer::{content, is_stored_as_content};
 pub use unpack::{

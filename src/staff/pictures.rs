@@ -181,7 +181,10 @@ fn look(client: &mut Client, item: ItemId, reading: &Reading<'_>) -> Result<Opti
     let ItemDetail::Leaf(leaf) = &sealed.detail else { return Ok(None) };
     let sight = Sight::of(leaf);
     // A busy machine may have been too slow for it.
-    let is_seen = sight.as_ref().is_some_and(|sight| sight.refused != Some(DecodeError::TimedOut));
+    let is_seen = sight.as_ref().is_some_and(|sight| {
+        let is_cut = sight.is_cut && !sight.shows_document();
+        sight.refused != Some(DecodeError::TimedOut) && !is_cut
+    });
     let reader = match reading {
         Reading::Now(Some(reader), _) if !is_seen && leaf.scan != Some(Scan::Infected) => reader,
         _ => return Ok(Some(Found { item, sight, is_new: false })),

@@ -497,23 +497,34 @@ fn a_letter_is_read(office: &Office) -> String {
     assert!(text.contains("  | notes"), "a letter cannot pass for the program: {text}");
     assert!(!text.contains("passwd"), "a name is forgotten with its item: {text}");
     let letter = office.json(&["show", &case])["letters"][0]["letter"].clone();
-    let raw = office.run(&["show", &case, "--raw", &letter.as_str().expect("an id")[..6]]);
+    let whole = ["show", &case, "--raw", &letter.as_str().expect("an id")[..6]];
+    // What is attached is a PDF that nobody can draw: it could be a copy of an identity document.
+    let (error, hint) = office.fails(&whole, 1);
+    assert!(error.contains("nobody looked") && hint.contains("--unmasked"), "{error} {hint}");
+    let raw = office.run(&[&whole[..], &INSISTS].concat());
     let raw = String::from_utf8(raw.stdout).expect("UTF-8");
     assert_eq!(raw.trim_end(), LETTER.replace('\n', "\r\n"));
     case
 }
+
+/// What takes out a picture that nobody could look at.
+const INSISTS: [&str; 3] = ["--unmasked", "--reason", "it is needed whole"];
 
 fn an_item_is_taken_out_and_forgotten(office: &Office, case: &str) {
     let shown = office.json(&["show", case]);
     let items = shown["letters"][0]["items"].as_array().expect("items");
     let pdf = items.iter().find(|item| item["role"] == "attachment").expect("an attachment");
     let item = &pdf["item"].as_str().expect("an id")[..8];
-    let got = office.json(&["get", item]);
+    let (error, hint) = office.fails(&["get", item], 1);
+    assert!(error.contains("nobody looked") && hint.contains("--unmasked"), "{error} {hint}");
+    let get = [&["get", item][..], &INSISTS].concat();
+    let got = office.json(&get);
     assert_eq!(got["file"], format!("{case}-{item}.pdf"));
     let file = office.path(&format!("{case}-{item}.pdf"));
     assert_eq!(std::fs::read(&file).expect("is there"), b"%PDF-1.4\n");
-    office.fails(&["get", item], 1);
-    let piped = office.run(&["get", item, "-o", "-"]);
+    let (error, _) = office.fails(&get, 1);
+    assert!(error.contains("exists"), "nothing is overwritten: {error}");
+    let piped = office.run(&[&get[..], &["-o", "-"]].concat());
     assert_eq!(piped.stdout, b"%PDF-1.4\n");
     office.fails(&["get", "zzzz"], 2);
     office.fails(&["get"], 2);
@@ -583,7 +594,7 @@ fn what_was_in_an_archive_is_read_taken_out_and_forgotten() {
     };
     let ((outer, _), (pdf, container)) = (of_type("application/zip"), of_type("application/pdf"));
     assert!(container.as_str().expect("a container").starts_with(&outer));
-    let got = office.run(&["get", &pdf]);
+    let got = office.run(&[&["get", &pdf][..], &INSISTS].concat());
     let text = String::from_utf8(got.stdout).expect("UTF-8");
     assert!(!text.contains(['\u{1b}', '\u{9b}']), "{text:?}");
     let file = office.path(&format!("{case}-{pdf}.pdf"));

@@ -60,6 +60,52 @@ fn the_files_of_an_archive_are_items_that_name_it() {
 }
 
 #[test]
+fn of_an_office_document_the_pictures_are_items_and_nothing_else_is() {
+    let jpeg = b"\xff\xd8\xff\xe0 a card".as_slice();
+    let document = |first: &[u8], pictures: &[(&[u8], &[u8])]| {
+        let mut entries =
+            vec![Entry::new(first, b"<x/>"), Entry::new(b"word/document.xml", b"<w/>")];
+        entries.extend(pictures.iter().map(|(name, content)| Entry::new(name, content)));
+        zip(&entries)
+    };
+    let word = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
+    let read = |file: &[u8]| parse(&letter_with(word, "cv.docx", file));
+    for first in [&b"[Content_Types].xml"[..], b"mimetype", b"_rels/.rels"] {
+        let pictures = [(&b"word/media/image1.jpeg"[..], jpeg), (b"a.bin", b"%PDF-1.4 x")];
+        let letter = read(&document(first, &pictures));
+        assert_eq!(letter.findings, []);
+        assert_eq!(names(&letter), [["word/media/image1.jpeg"], ["a.bin"]]);
+        assert_eq!(letter.contained[0].content, jpeg);
+        assert_eq!(letter.contained[0].item.container, Some(1));
+        assert_eq!(letter.contained[1].item.magic.as_deref(), Some("application/pdf"));
+    }
+    // Text alone, and one that does not open.
+    let text = read(&document(b"mimetype", &[]));
+    assert_eq!((text.findings.as_slice(), text.contained.len()), (&[][..], 0));
+    let whole = document(b"mimetype", &[(b"a.jpg", jpeg)]);
+    let broken = read(&whole[..whole.len() - 30]);
+    assert_eq!(
+        (broken.findings.as_slice(), broken.contained.len()),
+        (&[Finding::NotUnpacked][..], 0)
+    );
+}
+
+#[test]
+fn a_picture_that_calls_itself_a_text_is_no_body() {
+    let raw = b"Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n/9j/4AAQSkZJRg==\r\n";
+    let letter = parse(raw);
+    assert_eq!(
+        (letter.items[0].role, letter.items[0].magic.as_deref()),
+        (Role::Attachment, Some("image/jpeg"))
+    );
+    // A text that begins with what a PDF begins with is a text.
+    assert_eq!(
+        parse(b"Content-Type: text/plain\r\n\r\n%PDF- is how it begins\r\n").items[0].role,
+        Role::Body
+    );
+}
+
+#[test]
 fn names_in_an_archive_keep_every_byte() {
     for (name, flags, shown) in [
         (&b"caf\x82.txt"[..], 0, "café.txt"),

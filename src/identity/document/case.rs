@@ -44,7 +44,7 @@ pub fn together(sights: &[&Sight], letter: &Letter<'_>) -> Vec<Judged> {
         .collect();
     if let Some((front, zone)) = sides(sights, &judged) {
         let pages = [sights[front].pages.clone(), sights[zone].pages.clone()].concat();
-        let both = alone(&Sight { pages, refused: None }, letter);
+        let both = alone(&Sight { pages, ..Sight::default() }, letter);
         if both.is_of_one() {
             judged[front] = Judged { conclusion: both.clone(), other_side: Some(zone) };
             judged[zone] = Judged { conclusion: both, other_side: Some(front) };
@@ -207,7 +207,7 @@ mod tests {
             place: [(0.0, 0.0); 4],
             names_agree: true,
         };
-        Sight { pages: vec![Page { zone: Some(zone), ..Page::default() }], refused: None }
+        Sight { pages: vec![Page { zone: Some(zone), ..Page::default() }], ..Sight::default() }
     }
 
     fn front(surname: &str, given: &str) -> Sight {
@@ -219,7 +219,7 @@ mod tests {
             labels: 5,
             ..Front::default()
         };
-        Sight { pages: vec![Page { front, ..Page::default() }], refused: None }
+        Sight { pages: vec![Page { front, ..Page::default() }], ..Sight::default() }
     }
 
     fn judged(sights: &[&Sight], from: &[&str], texts: &[&str]) -> Vec<Judged> {

@@ -44,7 +44,7 @@ impl Sight {
     /// Nothing was seen, and why.
     #[must_use]
     pub const fn refused(why: DecodeError) -> Self {
-        Self { pages: Vec::new(), refused: Some(why) }
+        Self { pages: Vec::new(), refused: Some(why), is_cut: false, has_more: false }
     }
 
     /// What it comes to by itself, on no day and with nothing known besides.
@@ -141,7 +141,7 @@ mod tests {
             names_agree: true,
         };
         let zone = Some(zone).filter(|_| !lines.is_empty());
-        Sight { pages: vec![Page { zone, front, ..Page::default() }], refused: None }
+        Sight { pages: vec![Page { zone, front, ..Page::default() }], ..Sight::default() }
     }
 
     const CARD: [&str; 3] = [
@@ -200,7 +200,7 @@ mod tests {
         }));
         assert!(!name("85073003328", 0.9) && !name("A\u{1b}[2J", 0.9) && !name("A", f32::NAN));
         assert!(!name(&"A".repeat(101), 0.9));
-        let many = Sight { pages: vec![Page::default(); MOST_PAGES + 1], refused: None };
+        let many = Sight { pages: vec![Page::default(); MOST_PAGES + 1], ..Sight::default() };
         assert!(Sight::from_bytes(&many.to_bytes()).is_none());
     }
 

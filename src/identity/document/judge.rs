@@ -89,6 +89,9 @@ pub fn conclude(sight: &Sight, known: Known<'_>) -> Conclusion {
     let is_likely = |page: &Page| page.zone.as_ref().is_some_and(|zone| zone.score > LIKELY_SCORE);
     if sight.pages.iter().any(is_likely) || front.has_title {
         empty(Verdict::Unreadable)
+    } else if sight.is_cut {
+        // What was not reached may show one.
+        empty(Verdict::NotRead)
     } else {
         empty(Verdict::NotADocument)
     }
@@ -398,7 +401,8 @@ mod tests {
             place: [(0.0, 0.0); 4],
             names_agree: true,
         };
-        Sight { pages: vec![Page { zone: Some(zone), front, ..Page::default() }], refused: None }
+        let page = Page { zone: Some(zone), front, ..Page::default() };
+        Sight { pages: vec![page], ..Sight::default() }
     }
 
     fn card() -> Vec<String> {
@@ -519,13 +523,15 @@ mod tests {
         other.pages[0].zone.as_mut().expect("is there").score = -1.5;
         assert_eq!(conclude(&other, KNOWN).evidence.verdict, Verdict::NotADocument);
         assert_eq!(conclude(&Sight::default(), KNOWN).evidence.verdict, Verdict::NotADocument);
+        let cut = Sight { is_cut: true, ..Sight::default() };
+        assert_eq!(conclude(&cut, KNOWN).evidence.verdict, Verdict::NotRead);
         let front =
             Front { has_title: true, labels: 4, surname: said("Dupont", 0.99), ..Front::default() };
         let pages = vec![Page { front, ..Page::default() }];
-        let found = conclude(&Sight { pages, refused: None }, KNOWN);
+        let found = conclude(&Sight { pages, ..Sight::default() }, KNOWN);
         assert_eq!(found.evidence.verdict, Verdict::Consistent);
         assert_eq!(standing(&found, FieldName::Surname), Standing::Unproven(Reason::FrontOnly));
-        let refused = Sight { pages: Vec::new(), refused: Some(DecodeError::Damaged) };
+        let refused = Sight::refused(DecodeError::Damaged);
         assert_eq!(conclude(&refused, KNOWN).evidence.verdict, Verdict::Unreadable);
     }
 }

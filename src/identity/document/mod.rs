@@ -22,7 +22,7 @@ pub use judge::{Conclusion, conclude};
 pub use shown::{Corners, Shown, What, Window};
 pub use zone::{Mended, Zone};
 
-use super::picture::decode::{self, DecodeError};
+use super::picture::decode::{self, DecodeError, Pages};
 use super::picture::detect::Detector;
 use super::picture::recognise::Recogniser;
 use super::picture::{Grey, Point, Quad};
@@ -72,6 +72,12 @@ pub struct Sight {
     /// Why there are none.
     #[n(1)]
     pub refused: Option<DecodeError>,
+    /// Whether the time was over before all of them were read.
+    #[cbor(n(2), default)]
+    pub is_cut: bool,
+    /// Whether there are pages behind these, which nobody looked at.
+    #[cbor(n(3), default)]
+    pub has_more: bool,
 }
 
 /// What one page shows.
@@ -112,23 +118,24 @@ const LONG: f32 = 3.0;
 /// Reads a file. `may_go_on` says whether there is time left; what was read by then is given.
 #[must_use]
 pub fn look(eyes: &Eyes, bytes: &[u8], may_go_on: &(dyn Fn() -> bool + Sync)) -> Sight {
-    match decode::pages(bytes) {
+    match decode::pages(bytes, 0) {
         Ok(pages) => look_at(eyes, &pages, may_go_on),
-        Err(refused) => Sight { pages: Vec::new(), refused: Some(refused) },
+        Err(refused) => Sight::refused(refused),
     }
 }
 
 /// Reads pages that are decoded.
 #[must_use]
-pub fn look_at(eyes: &Eyes, pages: &[Grey], may_go_on: &(dyn Fn() -> bool + Sync)) -> Sight {
+pub fn look_at(eyes: &Eyes, pages: &Pages, may_go_on: &(dyn Fn() -> bool + Sync)) -> Sight {
     let mut found = Vec::new();
-    for grey in pages {
+    for grey in &pages.drawn {
         if !found.is_empty() && !may_go_on() {
             break;
         }
         found.push(page(eyes, grey, may_go_on));
     }
-    Sight { pages: found, refused: None }
+    let is_cut = !may_go_on();
+    Sight { pages: found, refused: None, is_cut, has_more: pages.has_more }
 }
 
 /// Reads a page: once as it is, and where that gives no zone that fits, with its light evened.

@@ -92,16 +92,49 @@ impl Kind {
     }
 }
 
-/// The pages of a file, the first three of a PDF: grey, right side up, at most [`MOST_EDGE`] long.
+/// Pages of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pages {
+    /// Grey, right side up, at most [`MOST_EDGE`] long.
+    pub drawn: Vec<Grey>,
+    /// Whether there are others behind them.
+    pub has_more: bool,
+}
+
+/// [`MOST_PAGES`] pages of a PDF behind the first `skipped`, or the picture that is first in any other file.
 ///
 /// # Errors
 /// See [`DecodeError`].
-pub fn pages(bytes: &[u8]) -> Result<Vec<Grey>, DecodeError> {
+pub fn pages(bytes: &[u8], skipped: usize) -> Result<Pages, DecodeError> {
     match Kind::of(bytes) {
-        Some(Kind::Raster(format)) => Ok(vec![raster(bytes, format)?]),
-        Some(Kind::Pdf) => pdf(bytes),
+        Some(Kind::Raster(format)) => {
+            let has_more = format == ImageFormat::Tiff && has_second_directory(bytes);
+            Ok(Pages { drawn: vec![raster(bytes, format)?], has_more })
+        }
+        Some(Kind::Pdf) => pdf(bytes, skipped),
         Some(Kind::Heif) | None => Err(DecodeError::NoPicture),
     }
+}
+
+/// Whether a TIFF has a second picture, or may have one: a file of which that cannot be told has one
+/// (TIFF 6.0, section 2: the place of the next directory stands behind the entries of the first).
+fn has_second_directory(bytes: &[u8]) -> bool {
+    const ENTRY: usize = 12;
+    let is_little = bytes.starts_with(b"II");
+    let number = |at: usize, length: usize| -> Option<usize> {
+        let bytes = bytes.get(at..at.checked_add(length)?)?;
+        let add = |sum: usize, byte: &u8| sum << 8 | usize::from(*byte);
+        Some(match is_little {
+            true => bytes.iter().rev().fold(0, add),
+            false => bytes.iter().fold(0, add),
+        })
+    };
+    let next = || {
+        let first = number(4, 4)?;
+        let entries = number(first, 2)?;
+        number(first + 2 + entries * ENTRY, 4)
+    };
+    next() != Some(0)
 }
 
 fn raster(bytes: &[u8], format: ImageFormat) -> Result<Grey, DecodeError> {
@@ -144,12 +177,12 @@ fn on_white(decoded: DynamicImage) -> image::GrayImage {
     image::GrayImage::from_raw(width, height, pixels).unwrap_or_default()
 }
 
-fn pdf(bytes: &[u8]) -> Result<Vec<Grey>, DecodeError> {
+fn pdf(bytes: &[u8], skipped: usize) -> Result<Pages, DecodeError> {
     let pdf = Pdf::new(Arc::new(bytes.to_vec())).map_err(|_| DecodeError::Damaged)?;
     let cache = RenderCache::new();
     let interpreter = InterpreterSettings::default();
-    let mut found = Vec::new();
-    for page in pdf.pages().iter().take(MOST_PAGES) {
+    let mut drawn = Vec::new();
+    for page in pdf.pages().iter().skip(skipped).take(MOST_PAGES) {
         let (width, height) = page.render_dimensions();
         let edge = width.max(height);
         if !edge.is_finite() || width < 1.0 || height < 1.0 {
@@ -158,17 +191,18 @@ fn pdf(bytes: &[u8]) -> Result<Vec<Grey>, DecodeError> {
         // A page of any size is drawn as large as can be read, and no larger.
         let scale = (DOTS / POINTS).min(MOST_EDGE as f32 / edge);
         let settings = PixmapSettings { x_scale: scale, y_scale: scale, bg_color: WHITE };
-        let drawn =
+        let pixels =
             hayro::render(page, &cache, &interpreter, &RenderSettings::default(), &settings);
-        let (width, height) = (usize::from(drawn.width()), usize::from(drawn.height()));
+        let (width, height) = (usize::from(pixels.width()), usize::from(pixels.height()));
         let grey = |pixel: &[u8]| {
             let [red, green, blue] = [0, 1, 2].map(|part| u32::from(pixel[part]));
             ((red * 299 + green * 587 + blue * 114) / 1000) as u8
         };
-        let pixels = drawn.data_as_u8_slice().chunks_exact(4).map(grey).collect();
-        found.push(Grey { width, height, pixels });
+        let pixels = pixels.data_as_u8_slice().chunks_exact(4).map(grey).collect();
+        drawn.push(Grey { width, height, pixels });
     }
-    if found.is_empty() { Err(DecodeError::Damaged) } else { Ok(found) }
+    let has_more = pdf.pages().len() > skipped.saturating_add(drawn.len());
+    if drawn.is_empty() { Err(DecodeError::Damaged) } else { Ok(Pages { drawn, has_more }) }
 }
 
 #[cfg(test)]
@@ -188,10 +222,10 @@ mod tests {
 
     #[test]
     fn a_picture_becomes_grey_and_what_shows_through_white() {
-        let pages = pages(&png(40, 30, false)).expect("is one");
-        assert_eq!(pages, [Grey::new(40, 30, 0)]);
-        let pages = super::pages(&png(40, 30, true)).expect("is one");
-        assert_eq!(pages, [Grey::new(40, 30, 255)]);
+        let one = |alpha| pages(&png(40, 30, alpha), 0).expect("is one");
+        let drawn = |shade| vec![Grey::new(40, 30, shade)];
+        assert_eq!(one(false), Pages { drawn: drawn(0), has_more: false });
+        assert_eq!(one(true), Pages { drawn: drawn(255), has_more: false });
     }
 
     #[test]
@@ -199,9 +233,29 @@ mod tests {
         let mut claims = png(8, 8, false);
         claims[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0x40, 0]);
         // The sum of the header is wrong now, too; either is reason enough.
-        assert!(pages(&claims).is_err());
+        assert!(pages(&claims, 0).is_err());
         for bytes in [&b""[..], b"text", b"\xff\xd8\xff", b"%PDF-1.4", b"II*\0", b"RIFF0000WEBP"] {
-            assert!(pages(bytes).is_err(), "{bytes:?}");
+            assert!(pages(bytes, 0).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_tiff_with_another_page_or_one_that_breaks_off_has_more_than_is_drawn() {
+        let mut file = Cursor::new(Vec::new());
+        DynamicImage::new_luma8(40, 30).write_to(&mut file, ImageFormat::Tiff).expect("is written");
+        let file = file.into_inner();
+        assert!(file.starts_with(b"II") && !pages(&file, 0).expect("is one").has_more);
+        let first = u32::from_le_bytes(file[4..8].try_into().expect("four")) as usize;
+        let entries = u16::from_le_bytes(file[first..first + 2].try_into().expect("two"));
+        let next = first + 2 + 12 * usize::from(entries);
+        let mut two = file.clone();
+        two[next] = 8;
+        assert!(pages(&two, 0).expect("is one").has_more);
+        // The other order of bytes, by hand: no entries, then where the next directory is.
+        let big = |next: u8| [b"MM\0*\0\0\0\x08\0\0\0\0\0".as_slice(), &[next]].concat();
+        assert!(has_second_directory(&big(9)) && !has_second_directory(&big(0)));
+        for length in 0..next + 4 {
+            assert!(has_second_directory(&file[..length]), "{length}: nobody knows");
         }
     }
 

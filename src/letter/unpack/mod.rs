@@ -132,6 +132,10 @@ impl Work {
             Packing::Zip => {
                 zip::take(content, &room, findings).map(|taken| files(taken, outer, findings))
             }
+            Packing::Office => zip::take(content, &room, findings).map(|mut taken| {
+                taken.retain(|one| magic::is_picture(magic::of(beginning(&one.content))));
+                files(taken, outer, findings)
+            }),
             Packing::Tnef => tnef::take(content, &room).map(|taken| files(taken, outer, findings)),
             Packing::Message => message(content, outer, &room, findings),
             Packing::None | Packing::Other => Err(Refused::Broken),
@@ -175,7 +179,7 @@ fn files(taken: Vec<Taken>, outer: Outer, findings: &mut Findings) -> Vec<(Conta
 
 fn file(taken: Taken, outer: Outer, findings: &mut Findings) -> (Contained, Packing) {
     let Taken { names, declared, role, text, content } = taken;
-    let look = &content[..content.len().min(magic::LOOK)];
+    let look = beginning(&content);
     let magic = magic::of(look);
     let by_name = names.first().and_then(|name| media_type::known(name.as_bytes()));
     let declared = declared.as_deref().or(by_name).or(magic).unwrap_or(media_type::BYTES);
@@ -211,6 +215,10 @@ fn file(taken: Taken, outer: Outer, findings: &mut Findings) -> (Contained, Pack
         sight: None,
     };
     (Contained { item, content }, packing)
+}
+
+fn beginning(content: &[u8]) -> &[u8] {
+    &content[..content.len().min(magic::LOOK)]
 }
 
 /// What stands for the transfer encoding of what came without one.

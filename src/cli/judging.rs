@@ -1,0 +1,289 @@
+//! Whether what somebody wants out of the vault is a copy of an identity document, and its mask: by what
+//! was seen when it came, by what a member said, else by looking now.
+//!
+//! What is a picture or a PDF by its first bytes is judged by its pixels, whatever it is called. What
+//! nobody could look at is not taken for something else.
+
+use indicatif::ProgressBar;
+use memchr::memmem;
+use zeroize::Zeroizing;
+
+use super::Error;
+use super::masking::{self, Masking};
+use crate::casebook::detail::ItemDetail;
+use crate::identity::document::Sight;
+use crate::identity::picture::decode::{DecodeError, Kind, MOST_PAGES};
+use crate::ids::ItemId;
+use crate::letter::{self, Finding, Inside, Item};
+use crate::sandbox::MAX_REQUEST;
+use crate::staff::client::{self, CaseView, Client, LetterView, SealedItem};
+
+/// What of a file is a copy.
+pub(super) enum Judged {
+    /// It is one, and its mask.
+    Copy(Masking),
+    /// It is one, and nothing of it can be shown.
+    Black,
+    /// It is none.
+    Other,
+    /// It is something that can hold one, in a way in which nobody looks; it is given, and that is said.
+    MayHold,
+    /// Nobody could look, and why.
+    NotSeen(String),
+}
+
+impl Judged {
+    fn unseen(why: &str) -> Self {
+        Self::NotSeen(why.to_owned())
+    }
+}
+
+/// Children that one command has look at something: each may take 20 seconds.
+const MOST_LOOKS: usize = 12;
+/// A picture of no kind that is read here, and no longer than so many bytes, is a logo: no line of a
+/// document could be read on it.
+const LOGO: u64 = 16_000;
+
+/// Who judges, for one command.
+pub(super) struct Judge<'a> {
+    client: &'a mut Client,
+    case: &'a CaseView,
+    looks: usize,
+}
+
+impl<'a> Judge<'a> {
+    /// Of items of this case.
+    pub(super) const fn new(client: &'a mut Client, case: &'a CaseView) -> Self {
+        Self { client, case, looks: MOST_LOOKS }
+    }
+
+    /// What speaks most against giving an item for what was taken out of it.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub(super) fn inside(&mut self, item: &SealedItem) -> Result<Judged, Error> {
+        let letter = self.case.letters.iter().find(|letter| letter.id() == item.letter);
+        let inside = letter.map(|letter| inside(letter, item.id)).unwrap_or_default();
+        self.all(&inside)
+    }
+
+    /// What speaks most against giving these items. Each that is asked about is a look.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub(super) fn all(&mut self, items: &[ItemId]) -> Result<Judged, Error> {
+        let mut worst = Judged::Other;
+        for id in items {
+            let item = match self.client.look_at(&[*id]) {
+                Ok(mut items) => items.pop(),
+                // It is not there, so it is not given either.
+                Err(client::Error::Forgotten) => None,
+                Err(client::Error::Vault(error)) => {
+                    worst = worse(worst, Judged::NotSeen(error.to_string()));
+                    None
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(item) = item {
+                worst = worse(worst, self.one(&item)?);
+            }
+            if matches!(worst, Judged::Copy(_) | Judged::Black) {
+                break;
+            }
+        }
+        Ok(worst)
+    }
+
+    /// What of an item is a copy, without what was taken out of it.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub(super) fn one(&mut self, item: &SealedItem) -> Result<Judged, Error> {
+        let ItemDetail::Leaf(leaf) = &item.detail else { return Ok(Judged::Other) };
+        let said = self.case.card.copies.iter().find(|copy| copy.item == item.id);
+        match said.map(|copy| copy.is_copy) {
+            // A member who looked knows better than the reader.
+            Some(false) => return Ok(Judged::Other),
+            Some(true) => return self.picture(item, leaf, true),
+            None => {}
+        }
+        let begun = beginning(self.client, item)?;
+        if Kind::of(&begun).is_some() {
+            return self.picture(item, leaf, false);
+        }
+        if item.media_type() == "text/html" {
+            let content = content(self.client, item)?;
+            let has_picture = memmem::find(&content, b"data:image/").is_some();
+            return Ok(if has_picture { Judged::MayHold } else { Judged::Other });
+        }
+        let letter = self.case.letters.iter().find(|letter| letter.id() == item.letter);
+        Ok(other(item, leaf, letter))
+    }
+
+    /// A picture or a PDF, or what somebody said is one.
+    fn picture(
+        &mut self,
+        item: &SealedItem,
+        leaf: &Item,
+        is_marked: bool,
+    ) -> Result<Judged, Error> {
+        let sight = Sight::of(leaf).filter(|sight| sight.refused.is_none());
+        let is_copy = is_marked || sight.as_ref().is_some_and(Sight::may_show_document);
+        let is_none = |sight: &Sight| !is_copy && !sight.is_cut && !sight.has_more;
+        if sight.as_ref().is_some_and(is_none) {
+            return Ok(Judged::Other);
+        }
+        // What somebody marked, and what was seen to be one, is never given for want of a mask.
+        let without = |why: &str| if is_copy { Judged::Black } else { Judged::unseen(why) };
+        if item.length() > MAX_REQUEST as u64 {
+            return Ok(without("it is too large"));
+        }
+        let content = content(self.client, item)?;
+        let sight = sight.filter(|sight| is_copy || !sight.is_cut);
+        if let Some(sight) = sight.as_ref().filter(|_| !is_copy) {
+            debug_assert!(sight.has_more, "all else was judged");
+            return self.behind(&content);
+        }
+        if self.looks == 0 {
+            return Ok(without(TOO_MANY));
+        }
+        self.looks -= 1;
+        Ok(match waiting(|| masking::mask(&content, sight.as_ref()))? {
+            None => without(NO_MODELS),
+            Some(masking) => match &masking.sight {
+                Sight { refused: Some(refused), .. } => without(&refused.to_string()),
+                seen if is_copy || seen.may_show_document() => Judged::Copy(masking),
+                Sight { is_cut: true, .. } => Judged::unseen(OUT_OF_TIME),
+                Sight { has_more: true, .. } => return self.behind(&content),
+                _ => Judged::Other,
+            },
+        })
+    }
+
+    /// A PDF of which the first pages show no copy: the pages behind them.
+    fn behind(&mut self, content: &[u8]) -> Result<Judged, Error> {
+        if Kind::of(content) != Some(Kind::Pdf) {
+            return Ok(Judged::unseen("nobody looks behind its first page"));
+        }
+        for skipped in (MOST_PAGES as u32..).step_by(MOST_PAGES) {
+            if self.looks == 0 {
+                return Ok(Judged::unseen(TOO_MANY));
+            }
+            self.looks -= 1;
+            let Some(masking) = waiting(|| masking::behind(content, skipped, None))? else {
+                return Ok(Judged::unseen(NO_MODELS));
+            };
+            match &masking.sight {
+                Sight { refused: Some(refused), .. } => {
+                    return Ok(Judged::NotSeen(refused.to_string()));
+                }
+                seen if seen.may_show_document() => return Ok(Judged::Copy(masking)),
+                Sight { is_cut: true, .. } => return Ok(Judged::unseen(OUT_OF_TIME)),
+                Sight { has_more: false, .. } => return Ok(Judged::Other),
+                _ => {}
+            }
+        }
+        Ok(Judged::unseen(TOO_MANY))
+    }
+}
+
+const NO_MODELS: &str = "the models are not there";
+const OUT_OF_TIME: &str = "the time for it was over before all of it was read";
+const TOO_MANY: &str = "there is more than is looked at in one go";
+
+/// What is neither a picture that is read here nor a PDF.
+fn other(item: &SealedItem, leaf: &Item, letter: Option<&LetterView>) -> Judged {
+    let has = |finding: Finding| {
+        let detail = letter.and_then(|letter| letter.detail.as_ref());
+        detail.is_none_or(|detail| detail.findings.contains(&finding))
+    };
+    let is_empty = letter.is_none_or(|letter| inside(letter, item.id).is_empty());
+    let types = [Some(item.media_type()), leaf.magic.as_deref()];
+    if types.iter().flatten().any(|word| word.starts_with("image/")) && item.length() > LOGO {
+        return Judged::unseen(&DecodeError::NoPicture.to_string());
+    }
+    match letter::inside(leaf) {
+        _ if has(Finding::Unparsed) => Judged::unseen("the letter could not be taken apart"),
+        Inside::Packed if is_empty && has(Finding::NotUnpacked) => {
+            Judged::unseen("it could not be unpacked")
+        }
+        Inside::Sealed => Judged::unseen("it is of a kind that is not unpacked"),
+        Inside::Office if is_empty && has(Finding::NotUnpacked) => Judged::MayHold,
+        Inside::Hidden => Judged::MayHold,
+        _ => Judged::Other,
+    }
+}
+
+/// What speaks more against giving something.
+pub(super) fn worse(a: Judged, b: Judged) -> Judged {
+    let weight = |judged: &Judged| match judged {
+        Judged::Copy(_) | Judged::Black => 3,
+        Judged::NotSeen(_) => 2,
+        Judged::MayHold => 1,
+        Judged::Other => 0,
+    };
+    if weight(&b) > weight(&a) { b } else { a }
+}
+
+/// Does what takes seconds, and shows on a terminal that something is done.
+fn waiting<T>(work: impl FnOnce() -> T) -> T {
+    let bar = ProgressBar::new_spinner().with_message("looking whether it is a copy");
+    bar.enable_steady_tick(std::time::Duration::from_millis(120));
+    let done = work();
+    bar.finish_and_clear();
+    done
+}
+
+/// What was taken out of an item, and out of that.
+fn inside(letter: &LetterView, item: ItemId) -> Vec<ItemId> {
+    let Some(detail) = &letter.detail else { return Vec::new() };
+    let mut holders = vec![item];
+    // A container comes before what it holds.
+    for card in &detail.items {
+        let holder = card.container.and_then(|nr| detail.items.get(nr as usize));
+        if holder.is_some_and(|holder| holders.contains(&holder.id)) {
+            holders.push(card.id);
+        }
+    }
+    holders.remove(0);
+    holders
+}
+
+/// First bytes that tell what a file is.
+const BEGINNING: usize = 1024;
+
+/// The first bytes of an item as a person gets it.
+fn beginning(client: &mut Client, item: &SealedItem) -> Result<Vec<u8>, Error> {
+    if !item.is_stored_as_content() {
+        let mut content = content(client, item)?;
+        content.truncate(BEGINNING);
+        return Ok(content.to_vec());
+    }
+    let mut begun = Vec::with_capacity(BEGINNING);
+    let fetched = client.fetch(item, &mut |part| {
+        begun.extend_from_slice(&part[..part.len().min(BEGINNING - begun.len())]);
+        // The rest is not asked for.
+        if begun.len() < BEGINNING { Ok(()) } else { Err(std::io::ErrorKind::WriteZero.into()) }
+    });
+    match fetched {
+        Err(client::Error::Sink(_)) if begun.len() == BEGINNING => Ok(begun),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(begun),
+    }
+}
+
+/// An item as a person gets it, in memory.
+fn content(client: &mut Client, item: &SealedItem) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let length = usize::try_from(item.length()).unwrap_or(0).min(MAX_REQUEST);
+    let mut stored = Zeroizing::new(Vec::with_capacity(length));
+    client.fetch(item, &mut |part| {
+        stored.extend_from_slice(part);
+        Ok(())
+    })?;
+    Ok(match &item.detail {
+        ItemDetail::Leaf(leaf) if !item.is_stored_as_content() => {
+            Zeroizing::new(letter::content(leaf, &stored))
+        }
+        _ => stored,
+    })
+}
