@@ -127,6 +127,8 @@ pub enum Reason {
     NotSaid,
     /// The front of the document says the same.
     Front,
+    /// The front of the document says nearly the same: a letter may have been misread.
+    NearFront,
     /// The front of the document says otherwise.
     OtherFront,
     /// It could not be read clearly.
@@ -155,6 +157,7 @@ impl Reason {
             Self::NoDate => "it is no date",
             Self::NotSaid => "the document does not say all of it",
             Self::Front => "the front of the document says the same",
+            Self::NearFront => "the front of the document says nearly the same",
             Self::OtherFront => "the front of the document says otherwise",
             Self::NotClear => "it could not be read clearly",
             Self::FrontOnly => "it stands on the front alone",
@@ -224,12 +227,18 @@ impl Verdict {
 }
 
 /// What is known besides the document.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Known<'a> {
     /// The day.
     pub today: Date,
     /// Names that the letter gives to its sender.
     pub names: &'a [&'a str],
+}
+
+impl std::fmt::Debug for Known<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Known").field("today", &self.today).finish_non_exhaustive()
+    }
 }
 
 /// What a document says and how that stands.

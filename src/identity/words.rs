@@ -121,6 +121,12 @@ pub const fn reason(reason: Reason, tongue: Tongue) -> &'static str {
             "die Vorderseite des Dokuments sagt dasselbe",
             reason.words(),
         ],
+        Reason::NearFront => [
+            "de voorkant van het document zegt bijna hetzelfde",
+            "le recto du document dit presque la même chose",
+            "die Vorderseite des Dokuments sagt fast dasselbe",
+            reason.words(),
+        ],
         Reason::OtherFront => [
             "de voorkant van het document zegt iets anders",
             "le recto du document dit autre chose",

@@ -208,7 +208,12 @@ fn judge(
     let Some(detail) = &letter.detail else { return Vec::new() };
     let names = detail.headers.from.iter().filter_map(|from| from.name.as_ref());
     let from: Vec<&str> = names.map(|name| name.expose().as_str()).collect();
-    let bodies = detail.items.iter().filter_map(|item| texts.get(&item.id));
+    // What is enclosed somebody else may have written; some programs put all of a letter into one file.
+    let is_own = |item: &&ItemCard| {
+        let holder = item.container.and_then(|nr| detail.items.get(nr as usize));
+        item.depth == 0 && holder.is_none_or(|holder| holder.media_type == "application/ms-tnef")
+    };
+    let bodies = detail.items.iter().filter(is_own).filter_map(|item| texts.get(&item.id));
     let texts: Vec<&str> = bodies.map(String::as_str).collect();
     let (seen, not): (Vec<&Found>, Vec<&Found>) = found.iter().partition(|one| one.sight.is_some());
     let sights: Vec<&Sight> = seen.iter().filter_map(|one| one.sight.as_ref()).collect();

@@ -333,6 +333,12 @@ fn of_nobody_who_is_named(desk: &Desk, paper: &Paper) {
         let (_, _, shown) = desk.read(&mail("privacy <x@example.org>", &text, &files));
         assert_eq!(first(&shown)["evidence"]["surname"]["standing"], "consistent", "{text}");
     }
+    // What somebody else wrote, and this letter encloses.
+    let enclosed =
+        format!("Subject: kaart\r\n\r\nMet vriendelijke groeten\r\n{}\r\n", paper.name());
+    let files = [files[0], ("brief.eml", "message/rfc822", enclosed.as_bytes())];
+    let (_, _, shown) = desk.read(&mail("privacy <x@example.org>", "Zie bijlagen.", &files));
+    assert_eq!(first(&shown)["evidence"]["surname"]["standing"], "unproven");
 }
 
 fn in_an_archive(desk: &Desk, paper: &Paper) {

@@ -72,9 +72,10 @@ pub fn conclude(sight: &Sight, known: Known<'_>) -> Conclusion {
         (fitting >= LEAST_FITTING.min(mrz.checks.len()) && is_issuer(&mrz.issuer))
             .then_some((mrz, how))
     };
-    let zones: Vec<(Mrz, How)> = sight.pages.iter().filter_map(read).collect();
-    let holders: Vec<(String, MrzDate)> = zones.iter().map(|(mrz, _)| holder(mrz)).collect();
-    let best = zones.into_iter().max_by_key(|(mrz, how)| (mrz.fits(), how.is_clear));
+    let zones: Vec<Option<(Mrz, How)>> = sight.pages.iter().map(read).collect();
+    let holders: Vec<Option<Holder>> =
+        zones.iter().map(|zone| zone.as_ref().map(|(mrz, _)| Holder::of(mrz))).collect();
+    let best = zones.into_iter().flatten().max_by_key(|(mrz, how)| (mrz.fits(), how.is_clear));
     let front = merged(sight);
     if let Some((mrz, how)) = best {
         let found = with_zone(mrz, how, &front, known);
@@ -100,6 +101,7 @@ pub fn conclude(sight: &Sight, known: Known<'_>) -> Conclusion {
 impl Conclusion {
     /// Whether front and zone are of one document: they say the same number and birth date, and nothing
     /// that was read surely is another; or the same name, or surname and birth date, and nothing at all is.
+    /// A name may have a letter that was misread.
     #[must_use]
     pub fn is_of_one(&self) -> bool {
         let fields = &self.evidence.fields;
@@ -118,17 +120,38 @@ impl Conclusion {
 }
 
 /// Whose document a zone is.
-fn holder(mrz: &Mrz) -> (String, MrzDate) {
-    (mrz.names.surname.clone(), mrz.birth)
+struct Holder {
+    surname: Vec<char>,
+    given: Vec<char>,
+    birth: MrzDate,
 }
 
-/// Whether the pages of a file may be of several documents: two zones, two surnames, or a front on
-/// another page than the zone that does not go with it.
-fn is_of_several(sight: &Sight, zones: &[(String, MrzDate)], found: &Conclusion) -> bool {
+impl Holder {
+    fn of(mrz: &Mrz) -> Self {
+        let (surname, given) = (letters(&mrz.names.surname), letters(&mrz.names.given));
+        Self { surname, given, birth: mrz.birth }
+    }
+
+    /// Whether they are the same person, as far as a reader that errs can tell. Twins have two given names.
+    fn is(&self, other: &Self) -> bool {
+        self.birth == other.birth
+            && is_near(&self.surname, &other.surname)
+            && is_near(&self.given, &other.given)
+    }
+}
+
+/// Whether two names may be one: a letter in four that is another is how a recogniser errs, and a second
+/// line is easily missed.
+fn is_near(one: &[char], other: &[char]) -> bool {
+    let longer = one.len().max(other.len());
+    distance(one, other) * 4 <= longer || one.starts_with(other) || other.starts_with(one)
+}
+
+/// Whether the pages of a file may be of several documents: zones of two people, two names, or a front on
+/// another page than the zone that does not go with it. `zones` are those that were taken for one, page by
+/// page.
+fn is_of_several(sight: &Sight, zones: &[Option<Holder>], found: &Conclusion) -> bool {
     let pages = &sight.pages;
-    let is_near = |one: &[char], other: &[char]| {
-        distance(one, other) * 4 <= other.len() || one.starts_with(other) || other.starts_with(one)
-    };
     let differ = |of: fn(&Front) -> &Option<Said>, is_same: &dyn Fn(&[char], &[char]) -> bool| {
         let said = pages.iter().filter_map(|page| of(&page.front).as_ref());
         let said: Vec<Vec<char>> = said.map(|said| letters(&said.value)).collect();
@@ -137,12 +160,12 @@ fn is_of_several(sight: &Sight, zones: &[(String, MrzDate)], found: &Conclusion)
     let two_fronts = differ(|front| &front.surname, &is_near)
         || differ(|front| &front.given, &is_near)
         || differ(|front| &front.birth, &|one, other| one == other);
-    let two_zones = zones.windows(2).any(|two| two[0] != two[1]);
-    let has_zone = |page: &Page| page.zone.is_some();
+    let holders: Vec<&Holder> = zones.iter().flatten().collect();
+    let two_zones = holders.windows(2).any(|two| !two[0].is(two[1]));
     let is_named = |page: &Page| page.front.surname.is_some() || page.front.given.is_some();
-    let is_apart = found.mrz.is_some()
-        && !pages.iter().any(|page| has_zone(page) && is_named(page))
-        && pages.iter().any(|page| !has_zone(page) && is_named(page));
+    let named = || pages.iter().zip(zones).filter(|(page, _)| is_named(page));
+    let is_apart =
+        found.mrz.is_some() && named().all(|(_, zone)| zone.is_none()) && named().next().is_some();
     two_fronts || two_zones || is_apart && !found.is_of_one()
 }
 
@@ -254,17 +277,12 @@ fn beside(field: &Field, mrz: &Mrz, names_agree: bool, front: &Front) -> Option<
             match field.standing {
                 // Its own check digit is better than a front that is read with a letter wrong.
                 Standing::Consistent(_) if near(&said.value) => return None,
+                _ if near(&said.value) => Standing::Unproven(Reason::NearFront),
                 _ => Standing::Unproven(Reason::OtherFront),
             }
         })
     };
-    // A letter in four that is another is how a recogniser errs, and a second line is easily missed.
-    let near = |value: &str| {
-        let (front, zone) = (letters(value), letters(&field.value));
-        distance(&front, &zone) * 4 <= zone.len()
-            || front.starts_with(&zone)
-            || zone.starts_with(&front)
-    };
+    let near = |value: &str| is_near(&letters(value), &letters(&field.value));
     let never = |_: &str| false;
     match field.name {
         FieldName::Surname => {
@@ -503,6 +521,71 @@ mod tests {
         let other: Vec<String> = other.map(ToOwned::to_owned).to_vec();
         zones.pages.extend(sight(&other, true, Front::default()).pages);
         assert_eq!(conclude(&zones, KNOWN).evidence.verdict, Verdict::Ambiguous);
+    }
+
+    #[test]
+    fn a_letter_that_was_misread_makes_no_second_person_and_proves_no_name() {
+        let two_zones = |names: &str, birth_line: &str| {
+            let mut file = sight(&card(), true, Front::default());
+            let lines = [CARD[0], birth_line, names].map(ToOwned::to_owned).to_vec();
+            file.pages.extend(sight(&lines, true, Front::default()).pages);
+            conclude(&file, KNOWN).evidence.verdict
+        };
+        assert_eq!(two_zones(CARD[2], CARD[1]), Verdict::Consistent);
+        assert_eq!(two_zones("DUPOMT<<JEAN<PIERRE<L<<<<<<<<<", CARD[1]), Verdict::Consistent);
+        // A twin, and somebody who is not as old.
+        assert_eq!(two_zones("DUPONT<<KAREL<<<<<<<<<<<<<<<<<", CARD[1]), Verdict::Ambiguous);
+        let other = "7801033M2807144BEL780102301236";
+        assert_eq!(two_zones(CARD[2], other), Verdict::Ambiguous);
+        // What looks like a zone and is none makes no page the side of another card.
+        let mut file = sight(&card(), true, Front::default());
+        let lotte = Front {
+            surname: said("Vermeulen", 0.96),
+            given: said("Lotte", 0.96),
+            ..Front::default()
+        };
+        let mut named = sight(&card(), true, lotte).pages;
+        named[0].zone.as_mut().expect("has one").lines.truncate(1);
+        file.pages.extend(named);
+        assert_eq!(conclude(&file, KNOWN).evidence.verdict, Verdict::Ambiguous);
+        // On two pages: surname and birth date are enough, and the given name is not borne out.
+        let front = |given: &str, birth: &str| Front {
+            surname: said("Dupont", 0.96),
+            given: said(given, 0.96),
+            birth: said(birth, 0.96),
+            ..Front::default()
+        };
+        let with = |front: Front| {
+            let mut file = sight(&card(), true, Front::default());
+            file.pages.push(Page { front, ..Page::default() });
+            conclude(&file, KNOWN)
+        };
+        let near = with(front("Jean-Piere L", "1978-01-02"));
+        assert_eq!(near.evidence.verdict, Verdict::Consistent);
+        assert_eq!(standing(&near, FieldName::Surname), Standing::Consistent(Reason::Front));
+        assert_eq!(standing(&near, FieldName::GivenNames), Standing::Unproven(Reason::NearFront));
+        let other = with(front("Jean-Piere L", "1978-01-03"));
+        assert_ne!(other.evidence.verdict, Verdict::Consistent);
+        assert_ne!(standing(&other, FieldName::Surname), Standing::Consistent(Reason::Front));
+    }
+
+    #[test]
+    fn names_are_near_by_their_length() {
+        for (one, other, near) in [
+            ("LI", "LI", true),
+            ("LI", "LO", false),
+            ("LIS", "LES", false),
+            ("JANS", "HANS", true),
+            ("JANS", "HANZ", false),
+            ("VERHEYEN", "VERHOYEM", true),
+            ("VERHEYEN", "VERMOYEM", false),
+            ("VANDENBROECKXXXX", "VANDENBR", true),
+            ("VANDENBROECKPEET", "WANDEMBRUECKPEED", true),
+            ("VANDENBROECKPEET", "WANDEMBRUECKREED", false),
+        ] {
+            let (one, other) = (letters(one), letters(other));
+            assert_eq!((is_near(&one, &other), is_near(&other, &one)), (near, near), "{one:?}");
+        }
     }
 
     #[test]
