@@ -4,7 +4,9 @@
 //! fixed clock makes a test's due dates the same on every day it runs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// Where the time comes from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +30,20 @@ impl Clock {
             }
             Clock::Fixed(seconds) => seconds,
             Clock::Moved(seconds) => seconds.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What a clock that nobody sets says: time since whenever, that of sleep included. A simulation moves
+    /// it with the other; beside a fixed time it goes on.
+    #[must_use]
+    pub fn steady(self) -> Duration {
+        match self {
+            Clock::System | Clock::Fixed(_) => {
+                let time = clock_gettime(ClockId::Boottime);
+                let part = |number: i64| u64::try_from(number).unwrap_or(0);
+                Duration::from_secs(part(time.tv_sec)) + Duration::from_nanos(part(time.tv_nsec))
+            }
+            Clock::Moved(seconds) => Duration::from_secs(seconds.load(Ordering::Relaxed)),
         }
     }
 

@@ -783,7 +783,7 @@ async fn keep_up(
         let here = Arc::clone(&casebook);
         let work = move || -> Result<(), casebook::Error> {
             here.store().keep_reserve(reserve);
-            here.tidy()?;
+            here.tidy_at(here.steady().saturating_mul(lab::hurry()))?;
             if here.rotation_is_due()
                 && let Err(error) = here.rotate_cabinet()
             {
@@ -804,7 +804,7 @@ async fn keep_up(
         tokio::select! {
             () = &mut stop => return,
             () = live.reloaded() => {}
-            () = tokio::time::sleep(TICK) => {}
+            () = tokio::time::sleep(TICK / lab::hurry()) => {}
         }
     }
 }

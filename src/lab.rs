@@ -16,6 +16,7 @@
 //! * `KLUIS_LAB_OPEN=<64 hexadecimal digits>`: the process leaves a core dump, and keeps these 32
 //!   bytes in ordinary memory: whoever looks into it must find them.
 //! * `KLUIS_LAB_TIME=<seconds>`: for the server and the doctor it is this long after 1970, and stays so.
+//! * `KLUIS_LAB_HURRY=<n>`: upkeep comes round so many times as often, and time goes by as quickly for it.
 //! * `KLUIS_LAB_ROOM=<bytes>`: letters may take so much memory, and not a part of the machine's.
 //! * `KLUIS_LAB_LINGER=1`: a command that is done waits for the end of its standard input.
 //! * `KLUIS_LAB_SECRETS=<file>`: append each secret that rests nowhere else, in hexadecimal.
@@ -70,6 +71,13 @@ pub(crate) fn clock() -> Clock {
     Clock::System
 }
 
+/// How many times as often upkeep comes round.
+#[cfg(not(kluis_lab))]
+#[inline(always)]
+pub(crate) fn hurry() -> u32 {
+    1
+}
+
 /// The memory that letters may take, where the lab says so.
 #[cfg(not(kluis_lab))]
 #[inline(always)]
@@ -86,7 +94,7 @@ pub(crate) fn tell(_secret: &[u8; 32]) {}
 pub const IS_LAB: bool = cfg!(kluis_lab);
 
 #[cfg(kluis_lab)]
-pub(crate) use on::{best_reach, clock, linger, room, stays_open, tell};
+pub(crate) use on::{best_reach, clock, hurry, linger, room, stays_open, tell};
 #[cfg(kluis_lab)]
 pub use on::{fails, sealed, skips, step};
 
@@ -152,6 +160,12 @@ mod on {
     pub(crate) fn clock() -> Clock {
         let wish = std::env::var("KLUIS_LAB_TIME").ok().and_then(|text| text.parse().ok());
         wish.map_or(Clock::System, Clock::Fixed)
+    }
+
+    /// How many times as often upkeep comes round.
+    pub(crate) fn hurry() -> u32 {
+        let times = std::env::var("KLUIS_LAB_HURRY").ok();
+        times.map_or(1, |times| times.parse().expect("how many times"))
     }
 
     /// Tells the lab a secret that rests nowhere else.

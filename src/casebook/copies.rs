@@ -2,11 +2,15 @@
 //!
 //! The confined reader says so of an item when it comes, or a member does, and a member can say that it is
 //! none: the newest counts. Once the case is decided the copy has the time of the policy left; then the
-//! server forgets it by itself, with what it was taken out of. A legal hold stops that. What stays is
-//! who checked it, and when.
+//! server forgets it by itself, with what it was taken out of, once `overdue` is sure of it. A legal hold
+//! stops that. What stays is who checked it, and when.
+
+use std::collections::HashSet;
+use std::time::Duration;
 
 use minicbor::{Decode, Encode};
 
+use super::overdue::{ClockSet, Moment};
 use super::record::Recording;
 use super::state::State;
 use super::{Act, Casebook, Error, lock};
@@ -16,6 +20,8 @@ use crate::ids::{CaseId, ItemId, LetterId, StaffId};
 use crate::ledger::entry::{Entry, Fact, NO_COPY};
 use crate::store::Batch;
 use crate::vault::seal::Kind;
+
+pub use super::overdue::SEEN_AGAIN;
 
 /// Minutes in which a vault that was made anew from a backup forgets no copy by itself.
 const AFTER_RESTORE: u64 = 24 * 60;
@@ -185,16 +191,33 @@ impl Casebook {
         *lock(&self.copy_time)
     }
 
-    /// Forgets copies whose time is over, each with what it was taken out of, and what was taken out of
-    /// it. Gives how many boxes. The turn is held.
+    /// Forgets copies whose time is surely over, each with what it was taken out of, and what was taken
+    /// out of it. Gives how many boxes. The turn is held.
     ///
     /// # Errors
     /// What the store says.
-    pub(super) fn forget_copies(&self) -> Result<usize, Error> {
+    pub(super) fn forget_copies(&self, steady: Duration) -> Result<usize, Error> {
         let approval = Approval::identity_checked();
-        let due = due(&self.state(), self.clock.minutes(), self.copy_time(), &approval);
+        let now = Moment { wall: self.clock.seconds(), steady };
+        let due = due(&self.state(), now.wall / 60, self.copy_time(), &approval);
+        let over: HashSet<ItemId> = due.iter().flat_map(|(_, items)| items).copied().collect();
+        let sure = match lock(&self.overdue).round(now, &over) {
+            Ok(sure) => sure,
+            Err(ClockSet { by, is_news }) => {
+                if is_news {
+                    let minutes = by.as_secs() / 60;
+                    tracing::warn!(
+                        minutes,
+                        "the clock was set: what it says of copies of identity documents is not \
+                         believed for half an hour"
+                    );
+                }
+                return Ok(0);
+            }
+        };
         let mut count = 0;
-        for (case, items) in due {
+        for (case, mut items) in due {
+            items.retain(|item| sure.contains(item));
             // One case that does not add up must not keep the copies of all others.
             let records = match self.to_forget(case, &approval, &items) {
                 Ok(records) => records,

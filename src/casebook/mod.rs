@@ -21,6 +21,7 @@ pub mod import;
 pub mod keyring;
 pub mod looking;
 mod outsiders;
+mod overdue;
 mod people;
 mod presence;
 pub mod protocol;
@@ -41,6 +42,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::time::Duration;
 
 use crate::case::{self, Approval};
 use crate::clock::Clock;
@@ -227,6 +229,8 @@ pub struct Casebook {
     stopping: AtomicBool,
     /// How long copies of identity documents are kept once their case is decided.
     copy_time: Mutex<CopyTime>,
+    /// The copies that earlier rounds saw are to go.
+    overdue: Mutex<overdue::Overdue>,
 }
 
 /// The window secret's base and when it ends. The secret itself is gone at once.
@@ -302,6 +306,7 @@ impl Casebook {
             rotation_failed: Mutex::default(),
             stopping: AtomicBool::new(false),
             copy_time: Mutex::default(),
+            overdue: Mutex::default(),
             store,
         };
         casebook.catch_up()?;
@@ -675,12 +680,26 @@ impl Casebook {
     /// Forgets what has served its time: a mail seven days after its delivery; once a case is closed
     /// its contacts and the mails that never left, as soon as they are seven days old (design §5).
     /// Nothing of a case under a legal hold. A list of people that a newer one replaced goes, too; and
-    /// copies of identity documents once their case is decided and the policy's time is over. Gives how
-    /// many boxes.
+    /// copies of identity documents once their case is decided and the policy's time is over, which an
+    /// earlier round must have seen, too. Gives how many boxes.
     ///
     /// # Errors
     /// What the store says.
     pub fn tidy(&self) -> Result<usize, Error> {
+        self.tidy_at(self.steady())
+    }
+
+    /// What the clock that nobody sets says.
+    #[must_use]
+    pub fn steady(&self) -> Duration {
+        self.clock.steady()
+    }
+
+    /// As [`tidy`](Self::tidy), when the clock that nobody sets says this.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn tidy_at(&self, steady: Duration) -> Result<usize, Error> {
         let _turn = lock(&self.acts);
         let approval = Approval::served_its_time();
         let oldest = self.clock.minutes().saturating_sub(WINDOW_MINUTES);
@@ -698,7 +717,7 @@ impl Casebook {
         if !records.is_empty() {
             self.drop_keys(&records, &approval)?;
         }
-        let copies = self.forget_copies()?;
+        let copies = self.forget_copies(steady)?;
         self.let_go();
         Ok(records.len() + copies)
     }

@@ -6,8 +6,12 @@
 #[path = "copies/by_the_clock.rs"]
 mod by_the_clock;
 
-use kluis::casebook::Act;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use kluis::casebook::copies::SEEN_AGAIN;
 use kluis::casebook::detail::{ItemDetail, NoteSubject, to_bytes};
+use kluis::casebook::{Act, Casebook};
 use kluis::identity::ladder;
 use kluis::ids::{CaseId, ItemId};
 use kluis::ledger::entry::Fact;
@@ -152,7 +156,7 @@ impl Agency {
         self.stop();
         self.world.set_time(START + hours * HOUR);
         let server = self.runtime.block_on(self.world.serve());
-        server.casebook.tidy().expect("tidies");
+        come_round(&server.casebook);
         self.server = Some(server);
     }
 
@@ -202,6 +206,14 @@ impl Agency {
     }
 }
 
+/// Upkeep comes round, and once more when what it saw is believed.
+fn come_round(casebook: &Casebook) {
+    let now = casebook.steady();
+    for steady in [now, now + SEEN_AGAIN] {
+        casebook.tidy_at(steady).expect("tidies");
+    }
+}
+
 /// Whether there is an item of this id, and not only a letter or a note.
 fn is_item(entries: &[kluis::ledger::entry::Entry], item: ItemId) -> bool {
     entries
@@ -232,6 +244,38 @@ fn a_copy_is_there_for_its_time_after_the_decision_and_then_it_and_nothing_else_
     assert_eq!(agency.forgotten(), [card]);
     agency.at_hour(10 + 200);
     assert_eq!(agency.forgotten(), [card], "once is enough");
+}
+
+#[test]
+fn a_clock_that_is_set_wrong_for_a_moment_and_a_time_that_is_mistyped_forget_nothing() {
+    let mut agency = Agency::new();
+    let case = agency.takes(&card_and_payslip("clock"));
+    let card = agency.item(case, "card.jpg");
+    agency.says(case, card, true);
+    agency.does(case, Act::Decide);
+    agency.stop();
+    let time: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(START)));
+    agency.world.moves_with(time);
+    let gateway = agency.world.open();
+    // How many boxes a round forgets, with so many hours on the clock, and minutes on one that nobody sets.
+    let round = |hours: u64, minutes: u64| {
+        time.store(START + hours * HOUR, Ordering::Relaxed);
+        gateway.casebook.tidy_at(Duration::from_secs(60 * minutes)).expect("tidies")
+    };
+    assert_eq!(round(1, 0), 0);
+    // A year ahead, once and again, and back.
+    assert_eq!([round(8_760, 1), round(8_760, 2), round(1, 3), round(1, 60)], [0; 4]);
+    // The policy's time, once and again, and put right.
+    let keep_for = |time: &str| gateway.casebook.keep_copies_for(time.parse().expect("a time"));
+    keep_for("1h");
+    assert_eq!([round(1, 61), round(1, 89)], [0; 2]);
+    keep_for("72h");
+    assert_eq!([round(1, 90), round(1, 119)], [0; 2]);
+    keep_for("1h");
+    assert_eq!([round(1, 120), round(1, 149), round(1, 150)], [0, 0, 1]);
+    drop(gateway);
+    agency.at_hour(2);
+    assert_eq!(agency.forgotten(), [card]);
 }
 
 #[test]
@@ -481,6 +525,8 @@ fn the_time_is_that_of_the_settings_and_nothing_at_all_is_a_time() {
     assert!(agency.is_there(card), "not before it is decided");
     agency.does(next, Act::Decide);
     agency.server().casebook.tidy().expect("tidies");
+    assert!(agency.is_there(card), "one round is not believed");
+    come_round(&agency.server().casebook);
     assert!(!agency.is_there(card));
     keep_for("31d");
     let refused = run_config(&settings);

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kluis::casebook::{Casebook, founding};
@@ -73,6 +73,11 @@ impl World {
     /// From the next start on it is this late.
     pub(crate) fn set_time(&mut self, time: u64) {
         self.clock = Clock::Fixed(time);
+    }
+
+    /// From the next start on in this process it is as late as stands there.
+    pub(crate) fn moves_with(&mut self, time: &'static AtomicU64) {
+        self.clock = Clock::Moved(time);
     }
 
     /// From the next start on mail goes to this port of loopback.
