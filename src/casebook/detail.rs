@@ -3,15 +3,17 @@
 //! Everything here is sealed before it rests. Personal fields are `Personal`, so none of this can
 //! be printed by accident.
 
+use std::collections::HashSet;
+
 use minicbor::{Decode, Encode};
 
-use super::looking::is_read;
+use super::looking::may_show;
 use crate::case::notice::Silence;
 use crate::identity::document::Sight;
 use crate::identity::evidence::Verdict;
 use crate::identity::origin::Origin;
 use crate::ids::{CaseId, Digest, ItemId, LetterId};
-use crate::letter::{Envelope, Finding, Headers, Item, Protection, Role, Scan};
+use crate::letter::{Envelope, Finding, Headers, Item, Protection, Role, Scan, may_hold_others};
 use crate::secret::Personal;
 
 /// The detail of a letter box: what the letter says about itself, and which items it has. No text,
@@ -98,7 +100,8 @@ impl Picture {
     #[must_use]
     pub fn of(item: &Item) -> Option<Self> {
         let Some(sight) = Sight::of(item) else {
-            let is_picture = item.magic.as_deref().is_some_and(is_read) && item.role != Role::Body;
+            let told = [item.magic.as_deref(), Some(item.media_type.as_str())];
+            let is_picture = told.into_iter().flatten().any(may_show) && item.role != Role::Body;
             return is_picture.then_some(Self::NotRead);
         };
         Some(match sight.verdict() {
@@ -117,6 +120,27 @@ impl ItemCard {
         let (role, media_type) = (item.role, item.media_type.clone());
         let picture = Picture::of(item);
         Self { id, role, media_type, depth: item.depth, container: item.container, picture }
+    }
+
+    /// Says of those items that hold other things, and of which nothing could be taken out, that nobody
+    /// looked at what they hold. `findings` are those of their letter.
+    pub fn note_closed<'a>(
+        cards: &mut [Self],
+        items: impl Iterator<Item = &'a Item>,
+        findings: &[Finding],
+    ) {
+        if ![Finding::NotUnpacked, Finding::Unparsed].iter().any(|why| findings.contains(why)) {
+            return;
+        }
+        let opened: HashSet<u32> = cards.iter().filter_map(|card| card.container).collect();
+        for (nr, (card, item)) in (0..).zip(cards.iter_mut().zip(items)) {
+            if item.role != Role::Body
+                && matches!(inside(item), Inside::Packed | Inside::Office | Inside::Sealed)
+                && !opened.contains(&nr)
+            {
+                card.picture.get_or_insert(Picture::NotRead);
+            }
+        }
     }
 }
 
@@ -231,4 +255,69 @@ pub fn from_bytes<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, crate::va
             crate::vault::Error::Tampered
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::letter::{Contained, Letter};
+
+    /// An attachment that is called this and begins so.
+    fn item(media_type: &str, magic: Option<&str>) -> Item {
+        let item = Letter::unparsed(b"").items.remove(0);
+        Item { media_type: media_type.into(), magic: magic.map(str::to_owned), ..item }
+    }
+
+    #[test]
+    fn what_nobody_can_read_was_not_read_and_what_shows_nothing_is_none() {
+        for (media_type, magic, picture) in [
+            ("image/jpeg", Some("image/jpeg"), Some(Picture::NotRead)),
+            ("application/octet-stream", Some("image/heic"), Some(Picture::NotRead)),
+            ("application/octet-stream", Some("image/gif"), Some(Picture::NotRead)),
+            ("image/avif", None, Some(Picture::NotRead)),
+            ("image/x-whatever", None, Some(Picture::NotRead)),
+            ("application/msword", Some("application/x-ole-storage"), None),
+            ("text/plain", None, None),
+        ] {
+            assert_eq!(Picture::of(&item(media_type, magic)), picture, "{media_type}");
+        }
+        let body = Item { role: Role::Body, ..item("text/html", Some("image/gif")) };
+        assert_eq!(Picture::of(&body), None);
+        let mut letter = Letter::unparsed(b"");
+        letter.items = vec![item("image/gif", Some("image/gif"))];
+        letter.looked(&[Some(Sight::default().to_bytes())]);
+        assert_eq!(Picture::of(&letter.items[0]), Some(Picture::Other), "tiny");
+    }
+
+    #[test]
+    fn an_archive_of_which_nothing_was_taken_out_was_not_read() {
+        let zip = || item("application/zip", Some("application/zip"));
+        let docx = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
+        let noted = |items: Vec<Item>, contained: Vec<Item>, finding: Option<Finding>| {
+            let contained = contained.into_iter();
+            let contained: Vec<Contained> =
+                contained.map(|item| Contained { item, content: Vec::new() }).collect();
+            let all = || items.iter().chain(contained.iter().map(|one| &one.item));
+            let mut cards: Vec<ItemCard> =
+                all().map(|item| ItemCard::of(ItemId::random(), item)).collect();
+            ItemCard::note_closed(&mut cards, all(), finding.as_slice());
+            cards.into_iter().map(|card| card.picture == Some(Picture::NotRead)).collect::<Vec<_>>()
+        };
+        let inside = Item { container: Some(0), ..item("text/plain", None) };
+        let locked = Some(Finding::NotUnpacked);
+        assert_eq!(noted(vec![zip()], vec![], locked), [true]);
+        assert_eq!(noted(vec![zip()], vec![], None), [false], "it was empty");
+        let two = noted(vec![zip(), zip()], vec![inside], locked);
+        assert_eq!(two, [false, true, false], "one of two");
+        let office = || vec![item(docx, zip().magic.as_deref())];
+        assert_eq!(noted(office(), vec![], None), [false], "it has no pictures");
+        assert_eq!(noted(office(), vec![], locked), [true]);
+        let deep = Item { container: Some(0), ..item("application/x", Some("application/gzip")) };
+        assert_eq!(noted(vec![zip()], vec![deep], locked), [false, true]);
+        assert_eq!(
+            noted(vec![item("message/rfc822", None)], vec![], Some(Finding::Unparsed)),
+            [true]
+        );
+        assert_eq!(noted(vec![item("message/delivery-status", None)], vec![], locked), [false]);
+    }
 }

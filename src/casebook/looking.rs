@@ -92,7 +92,9 @@ async fn ask(look: &AskReader, content: &[u8], end: Instant) -> Option<Sight> {
 
 /// What is known of each item without anybody looking: a tiny picture shows nothing.
 fn unseen(letter: &Letter, contents: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
-    let is_nothing = |item: &Item, stored: &[u8]| is_picture(item, stored) && is_tiny(stored);
+    let is_nothing = |item: &Item, stored: &[u8]| {
+        item.role != Role::Body && letter::is_stored_as_content(item) && is_tiny(stored)
+    };
     let nothing = |(item, stored)| is_nothing(item, stored).then(|| Sight::default().to_bytes());
     all(letter, contents).map(nothing).collect()
 }
@@ -137,11 +139,18 @@ pub fn is_read(media_type: &str) -> bool {
     read.contains(&media_type)
 }
 
+/// Whether items of this media type may show an identity document, read or not.
+#[must_use]
+pub fn may_show(media_type: &str) -> bool {
+    is_read(media_type) || media_type.starts_with("image/")
+}
+
 /// Whether a picture says of itself that it is tiny.
 fn is_tiny(content: &[u8]) -> bool {
     let sides = match Kind::of(content) {
         Some(Kind::Raster(_)) => png(content).or_else(|| jpeg(content)),
-        _ => None,
+        Some(_) => None,
+        None => gif(content),
     };
     sides.is_some_and(|(width, height)| width <= TINY && height <= TINY)
 }
@@ -150,6 +159,13 @@ fn is_tiny(content: &[u8]) -> bool {
 fn png(content: &[u8]) -> Option<(u32, u32)> {
     let side = |at: usize| Some(u32::from_be_bytes(content.get(at..at + 4)?.try_into().ok()?));
     content.starts_with(b"\x89PNG").then(|| Some((side(16)?, side(20)?))).flatten()
+}
+
+/// The sides that a GIF claims.
+fn gif(content: &[u8]) -> Option<(u32, u32)> {
+    let side =
+        |at: usize| Some(u32::from(u16::from_le_bytes(content.get(at..at + 2)?.try_into().ok()?)));
+    content.starts_with(b"GIF8").then(|| Some((side(6)?, side(8)?))).flatten()
 }
 
 /// The sides that a JPEG claims, in the first frame header.
@@ -222,10 +238,11 @@ mod tests {
         assert!(unseen(&letter_of_many, &contents).iter().all(Option::is_none));
         let (logo, sign) = (png_of(40, 40, 900), jpeg_of(120, 80));
         let (wide, high) = (png_of(40, 400, 900), jpeg_of(161, 80));
-        let (letter, contents) =
-            letter(&[(false, &logo), (false, &sign), (false, &wide), (false, &high)]);
+        let (dot, banner) = (b"GIF89a\x01\0\x01\0\x80", b"GIF89a\x58\x02\x50\0\x80");
+        let files: [&[u8]; 6] = [&logo, &sign, &wide, &high, dot, banner];
+        let (letter, contents) = letter(&files.map(|file| (false, file)));
         let known: Vec<bool> = unseen(&letter, &contents).iter().map(Option::is_some).collect();
-        assert_eq!(known, [true, true, false, false]);
+        assert_eq!(known, [true, true, false, false, true, false]);
         let mut wanted = pictures(&letter, &contents);
         wanted.sort_unstable();
         assert_eq!(wanted, [2, 3]);
@@ -236,7 +253,11 @@ mod tests {
         let whole = jpeg_of(40, 40);
         assert_eq!(jpeg(&whole), Some((40, 40)));
         for length in 0..whole.len() {
-            let _ = (jpeg(&whole[..length]), png(&whole[..length]));
+            let _ = (
+                jpeg(&whole[..length]),
+                png(&whole[..length]),
+                gif(&b"GIF89a\0\0\0\0"[..length.min(10)]),
+            );
         }
         // A segment of no length leads nowhere, and not for ever.
         let still = [&b"\xff\xd8"[..], &b"\xff\xe0\0\0".repeat(100)].concat();

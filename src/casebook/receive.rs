@@ -535,6 +535,9 @@ impl Sealing<'_> {
             }
             cards.push(ItemCard::of(id, item));
         }
+        let contained = cut.letter.contained.iter().map(|one| &one.item);
+        let items = cut.letter.items.iter().chain(contained);
+        ItemCard::note_closed(&mut cards, items, &cut.letter.findings);
         cards
     }
 

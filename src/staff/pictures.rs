@@ -12,7 +12,7 @@ use super::client::{CaseView, Client, Error, LetterView};
 use super::sealing::Sealing;
 use crate::casebook::Act;
 use crate::casebook::detail::{ItemCard, ItemDetail, Picture};
-use crate::casebook::looking::is_read;
+use crate::casebook::looking::may_show;
 use crate::identity::document::case::{self, Letter};
 use crate::identity::document::{Conclusion, Sight};
 use crate::identity::evidence::Verdict;
@@ -167,7 +167,7 @@ fn find(
 
 /// How far a picture was looked at, as its card says; of an older letter by its declared type.
 fn state(card: &ItemCard) -> Option<Picture> {
-    let is_picture = card.role != Role::Body && is_read(&card.media_type);
+    let is_picture = card.role != Role::Body && may_show(&card.media_type);
     card.picture.or_else(|| is_picture.then_some(Picture::NotRead))
 }
 

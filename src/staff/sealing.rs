@@ -107,6 +107,8 @@ impl Sealing {
             }
             cards.push(ItemCard::of(id, item));
         }
+        let items = inner.items.iter().chain(inner.contained.iter().map(|one| &one.item));
+        ItemCard::note_closed(&mut cards, items, &inner.findings);
         let id = ItemId::random();
         let detail = to_bytes(&ItemDetail::Skeleton(around));
         self.item((letter, id, container), "", b"", &skeleton.encode(), detail);

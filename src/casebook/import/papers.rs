@@ -157,9 +157,10 @@ impl Casebook {
         let mut detail = without_a_mail(&papers);
         for paper in papers {
             let id = ItemId::random();
-            let Paper { name, length, item, keys, chunks, staged, .. } = paper;
+            let Paper { name, length, item, findings, keys, chunks, staged } = paper;
             sealing.batch.staged.extend(staged);
-            let card = ItemCard::of(id, &item);
+            let mut card = ItemCard::of(id, &item);
+            ItemCard::note_closed(std::slice::from_mut(&mut card), [&item].into_iter(), &findings);
             let sealed = SealedItem {
                 media_type: &card.media_type,
                 name: &name,
