@@ -487,6 +487,10 @@ impl From<who::Error> for Error {
             who::Error::Enclosed => {
                 Self::usage(text).hint("`kluis show CASE` lists its parts: name the part")
             }
+            who::Error::Text => Self::usage(text).hint(
+                "name the picture, or the file that holds it; `kluis forget CASE ITEM` forgets a text that \
+                 tells too much",
+            ),
             who::Error::Unnamed => Self::usage(text).hint(
                 "--item ITEM says which one was checked, --elsewhere that it is none of them",
             ),

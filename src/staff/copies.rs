@@ -7,8 +7,10 @@
 use super::client::{CaseView, Client, Error as ClientError};
 use super::sealing::Sealing;
 use crate::casebook::Act;
-use crate::casebook::detail::NoteSubject;
+use crate::casebook::detail::{ItemDetail, NoteSubject};
+use crate::casebook::looking::may_show;
 use crate::identity::numbers::told::told;
+use crate::identity::picture::decode::Kind;
 use crate::ids::ItemId;
 use crate::letter::Role;
 use crate::staff::who::Error;
@@ -43,20 +45,41 @@ pub fn may_be_there(case: &CaseView) -> bool {
     attached.any(|card| !is_forgotten(case, card.id) && !is_none(card.id))
 }
 
-/// The items of the case that hold the same file as this one, itself first.
+/// Whether an item may be said to be a copy: the text of a letter, and what is around its parts, would be
+/// destroyed by it. A picture is one whatever it is declared as.
+fn may_be_copy(detail: &ItemDetail, content: &[u8]) -> bool {
+    match detail {
+        ItemDetail::Leaf(leaf) if leaf.role == Role::Body => {
+            let is_image = leaf.magic.as_deref().is_some_and(may_show);
+            is_image || Kind::of(content).is_some()
+        }
+        ItemDetail::Leaf(_) => true,
+        ItemDetail::Skeleton(_) => false,
+    }
+}
+
+/// The items of the case that hold the same file as this one, itself first, if `is_copy` or not may be
+/// said of it.
 ///
 /// # Errors
-/// See [`Error`]; [`Error::Enclosed`] if it holds nothing by itself.
-pub fn same_file(client: &mut Client, case: &CaseView, item: ItemId) -> Result<Vec<ItemId>, Error> {
-    let content = match client.look(&[item])?.pop() {
-        Some(view) => view.content(),
-        None => return Err(ClientError::Unexpected.into()),
-    };
+/// See [`Error`]; [`Error::Enclosed`] if it holds nothing by itself, [`Error::Text`] if it is what the
+/// letter says.
+pub fn same_file(
+    client: &mut Client,
+    case: &CaseView,
+    item: ItemId,
+    is_copy: bool,
+) -> Result<Vec<ItemId>, Error> {
+    let view = client.look(&[item])?.pop().ok_or(ClientError::Unexpected)?;
+    let content = view.content();
     if content.is_empty() {
         return Err(Error::Enclosed);
     }
+    if is_copy && !may_be_copy(&view.detail, &content) {
+        return Err(Error::Text);
+    }
     let digest = blake3::hash(&content);
-    drop(content);
+    drop((content, view));
     let mut same = vec![item];
     for other in candidates(case, item) {
         match client.look(&[other]) {
@@ -106,7 +129,7 @@ pub fn mark(
     if let Some(what) = told(words) {
         return Err(Error::Told(what));
     }
-    let items = same_file(client, case, item)?;
+    let items = same_file(client, case, item, is_copy)?;
     let mut sealing = Sealing::new(case.card.case, Act::Copy, client.sealing()?);
     sealing.marks(&items, is_copy);
     if !words.is_empty() {

@@ -36,6 +36,9 @@ pub enum Error {
     /// An item that holds nothing by itself is no copy of anything.
     #[error("an enclosed message is kept as its parts, and is no copy by itself")]
     Enclosed,
+    /// What a letter says is no copy, and would be forgotten like one.
+    #[error("that is the text of a letter, or what is around its parts, and no picture")]
+    Text,
     /// It is not said which item was checked, and there are some of which nobody said that it is none.
     #[error("the case has attachments, and none is known to be a copy of an identity document")]
     Unnamed,
@@ -345,7 +348,7 @@ pub fn record_id(
             || copies::is_forgotten(case, *item)
     };
     if let Some(item) = item.filter(|item| !is_known(item)) {
-        sealing.marks(&copies::same_file(client, case, item)?, true);
+        sealing.marks(&copies::same_file(client, case, item, true)?, true);
     }
     sealing.check(item);
     let position = client.record(sealing.finish())?;

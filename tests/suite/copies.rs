@@ -445,6 +445,37 @@ fn deliver_into(agency: &Agency, raw: &[u8]) {
 }
 
 #[test]
+fn what_a_letter_says_is_no_copy_unless_it_is_a_picture() {
+    let agency = Agency::new();
+    // A picture that its sender calls text, and a text that is one.
+    let mut raw = letter("body", &[]);
+    let end = raw.len() - b"--b--\r\n".len();
+    let coded = data_encoding::BASE64.encode(&card());
+    let picture = format!("--b\r\nContent-Transfer-Encoding: base64\r\n\r\n{coded}\r\n");
+    raw.splice(end..end, picture.into_bytes());
+    let case = agency.takes(&raw);
+    let view = agency.anna().case(case).expect("is there");
+    let detail = view.letters[0].detail.as_ref().expect("opens");
+    let [text, picture] = [0, 1].map(|nr| detail.items[nr].id.to_string());
+    let skeleton = detail.skeleton.expect("has one").to_string();
+    let who = |more: &[&str]| run(&agency.world, &[&["who", &case.to_string()][..], more].concat());
+    for item in [&text, &skeleton] {
+        for how in [&["--copy", item][..], &["--record", "id", "--item", item, "it", "agrees"]] {
+            let (code, said) = who(how);
+            assert_eq!(code, 2, "{how:?}: {said}");
+            assert!(
+                said["hint"].as_str().is_some_and(|hint| hint.contains("kluis forget")),
+                "{said}"
+            );
+        }
+    }
+    assert_eq!(who(&[]).1["copies"], serde_json::json!([]));
+    // A mark of before can be taken back.
+    assert_eq!(who(&["--no-copy", &text, "what", "they", "ask"]).0, 0);
+    assert_eq!(who(&["--copy", &picture]).0, 0);
+}
+
+#[test]
 fn a_member_takes_the_word_back_and_the_newest_word_counts() {
     let mut agency = Agency::new();
     let case = agency.takes(&card_and_payslip("mistaken"));
