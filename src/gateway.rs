@@ -152,6 +152,7 @@ impl Gateway {
         let key: Arc<OnceLock<Secret<[u8; 32]>>> = Arc::default();
         let mailbox = config.addresses.first().cloned().unwrap_or_default();
         let compose = MessageIds { key: Arc::clone(&key), domain: domain_of(&mailbox).to_owned() };
+        let (reader, tally) = looking::reader(program).unzip();
         let lent = Lent {
             clock,
             sandbox: parser(program, config.limits.parsers as usize),
@@ -161,7 +162,7 @@ impl Gateway {
                 Box::new(move |text| ids.case_of(text))
             },
             scanner: scanner(&config),
-            reader: looking::reader(program),
+            reader,
         };
         let (casebook, opening) = Casebook::open(dir, &config.cabinet_key, lent)?;
         casebook.store().keep_reserve(config.limits.reserve_bytes);
@@ -195,6 +196,7 @@ impl Gateway {
             hand_in: OnceLock::new(),
             canaries: OnceLock::new(),
             mailboxes: Box::new(move || fetching::standing(&watched.0, &watched.1)),
+            pictures: Box::new(move || tally.as_ref().map(|tally| tally.looked())),
             policy: config.identity.clone(),
         });
         desk.finish_key_changes()?;
@@ -565,14 +567,15 @@ fn deliver(casebook: Arc<Casebook>, origin: Checker) -> inbox::Deliver {
                 return Verdict::NoRoom;
             }
             let origin = origin.look(&delivery).await;
-            let Delivery { envelope, raw, fetched, share, .. } = delivery;
+            let Delivery { envelope, raw, trusted, fetched, share } = delivery;
+            let bringer = looking::bringer(&envelope, trusted, fetched.is_some());
             let (size, grown) = (raw.len(), share.clone());
             let room = move |parsed: usize, items: usize| match size.saturating_add(parsed) {
                 bytes if grown.cover_items(bytes, items) => Room::Made,
                 bytes if grown.fits_alone(bytes) => Room::Later,
                 _ => Room::Never,
             };
-            let mail = casebook::Mail { envelope, raw, origin, fetched };
+            let mail = casebook::Mail { envelope, raw, origin, fetched, bringer };
             // A task of its own: running out of time must not cut a commit in two. What is kept
             // all the same is recognised when the sender tries again.
             let here = Arc::clone(&casebook);

@@ -14,6 +14,7 @@ use super::receive::Cut;
 use super::{AskReader, Casebook, scanning};
 use crate::identity::document::Sight;
 use crate::identity::picture::decode::{DecodeError, Kind};
+use crate::ids::Digest;
 use crate::letter::{self, Item, Letter, Role, Scan};
 
 /// For looking at the pictures of one letter.
@@ -29,12 +30,30 @@ const TINY: u32 = 160;
 /// Segments of a JPEG that are passed over to find its sides.
 const MOST_SEGMENTS: usize = 64;
 
+/// Who brings a letter, as far as those mind whose pictures wait, too: letters of equal ones share their
+/// places. Who that is it does not tell.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Bringer(Digest);
+
+impl Bringer {
+    /// Whoever is known by these words.
+    #[must_use]
+    pub fn of(words: &[&str]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for word in words {
+            hasher.update(&(word.len() as u64).to_le_bytes());
+            hasher.update(word.as_bytes());
+        }
+        Self(Digest::new(*hasher.finalize().as_bytes()))
+    }
+}
+
 /// What looks at a picture on the spot: what it shows, or nothing if it could not look.
 pub type AskNow<'a> = dyn Fn(&[u8]) -> Option<Sight> + 'a;
 
 impl Casebook {
     /// Has the pictures of a letter looked at that came at `begun`, those that matter most first.
-    pub(super) async fn look_at(&self, cut: &mut Cut, begun: Instant) {
+    pub(super) async fn look_at(&self, cut: &mut Cut, bringer: Bringer, begun: Instant) {
         let Cut { letter, contents, .. } = cut;
         let mut seen = unseen(letter, contents);
         if let Some(look) = &self.reader {
@@ -43,11 +62,11 @@ impl Casebook {
                 let asked = match letter.items.get(at) {
                     Some(item) => {
                         let content = scanning::content(item, &mut contents[at]).await;
-                        ask(look, &content, end).await
+                        ask(look, bringer, &content, end).await
                     }
                     None => {
                         let content = &letter.contained[at - letter.items.len()].content;
-                        ask(look, content, end).await
+                        ask(look, bringer, content, end).await
                     }
                 };
                 let is_costly = asked.as_ref().is_none_or(|sight| {
@@ -86,8 +105,8 @@ pub fn look_with(
     seen
 }
 
-async fn ask(look: &AskReader, content: &[u8], end: Instant) -> Option<Sight> {
-    tokio::time::timeout_at(end, look(content)).await.ok().flatten()
+async fn ask(look: &AskReader, bringer: Bringer, content: &[u8], end: Instant) -> Option<Sight> {
+    tokio::time::timeout_at(end, look(bringer, content)).await.ok().flatten()
 }
 
 /// What is known of each item without anybody looking: a tiny picture shows nothing.

@@ -64,6 +64,7 @@ use crate::vault::seal::{self, SealedBox};
 
 pub use crate::store::PutError;
 use detail::ContactDetail;
+pub use looking::Bringer;
 pub use outsiders::Dispatch;
 pub use read::{CaseCard, Filter, LetterCard, Opened, Standing};
 pub use receive::{AskRoom, Mail, Receipt, Room};
@@ -159,10 +160,10 @@ pub type CaseOfMessageId = dyn Fn(&str) -> Option<CaseId> + Send + Sync;
 pub type AskScanner =
     dyn for<'a> Fn(&'a [u8]) -> Pin<Box<dyn Future<Output = Scan> + Send + 'a>> + Send + Sync;
 
-/// Has a picture looked at: what it shows, or nothing if nobody could look.
-pub type AskReader = dyn for<'a> Fn(&'a [u8]) -> Pin<Box<dyn Future<Output = Option<Sight>> + Send + 'a>>
-    + Send
-    + Sync;
+/// A look at a picture: what it shows, or nothing if nobody could look.
+pub type Look<'a> = Pin<Box<dyn Future<Output = Option<Sight>> + Send + 'a>>;
+/// Has a picture looked at that this one brought.
+pub type AskReader = dyn for<'a> Fn(Bringer, &'a [u8]) -> Look<'a> + Send + Sync;
 
 /// What the gateway lends the casebook.
 pub struct Lent {
@@ -670,6 +671,7 @@ impl Casebook {
             // Who takes them is the server's to know.
             outsiders: Vec::new(),
             mailboxes: Vec::new(),
+            pictures: None,
             backup: state.backup,
             drill: state.drill,
             people: state.people.last().map(|list| (list.minute, list.count)),

@@ -772,6 +772,27 @@ pub struct Status {
     /// Until when no notice goes out, in minutes since 1970, because too many did within an hour.
     #[n(60)]
     pub notices_stopped: Option<u64>,
+    /// How looking at pictures goes; none if the models were not there at the start.
+    #[n(61)]
+    pub pictures: Option<Looked>,
+}
+
+/// How looking at pictures went since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Looked {
+    /// Pictures that were looked at, readable or not.
+    #[n(0)]
+    pub read: u64,
+    /// Looks of which the child died or never came to an end, or for which none could be started.
+    #[n(1)]
+    pub failed: u64,
+    /// Pictures for which there was no place, or no time.
+    #[n(2)]
+    pub passed_over: u64,
+    /// Whether the last few all failed.
+    #[n(3)]
+    pub is_failing: bool,
 }
 
 /// How it stands with a mailbox that letters are fetched from.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::detail::{ContactDetail, ItemCard, ItemDetail, LetterDetail, to_bytes};
 use super::fetched::Fetched;
+use super::looking::Bringer;
 use super::state::{days, item_of};
 use super::telling::Telling;
 use super::{Casebook, Error, WINDOW_MINUTES, blocking, bucket, lock, same_address};
@@ -68,6 +69,8 @@ pub struct Mail {
     pub origin: Option<Origin>,
     /// From where it was fetched, if it was: the ledger says so in the same frame.
     pub fetched: Option<Fetched>,
+    /// Who brings it: those who bring many wait for each other.
+    pub bringer: Bringer,
 }
 
 /// How a letter came, as far as its sealing minds.
@@ -206,7 +209,7 @@ impl Casebook {
         // What lay in a mailbox for long is much, and nobody waits for it.
         let arrived = fetched.and_then(|fetched| fetched.arrived);
         if arrived.is_none_or(|at| self.clock.seconds() < at + WINDOW_MINUTES * 60) {
-            self.look_at(&mut cut, begun).await;
+            self.look_at(&mut cut, mail.bringer, begun).await;
         }
         blocking(move || here.seal_and_commit(mail, &cut, fingerprint, announced)).await
     }

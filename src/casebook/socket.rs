@@ -24,7 +24,8 @@ use super::keyring::MOST_RESEALED;
 pub use super::presence::Presence;
 use super::presence::Present;
 use super::protocol::{
-    Flaw, MAX_BEFORE_LOG_IN, MAX_MESSAGE, Mailbox, Request, Response, Status, Unproven, frame,
+    Flaw, Looked, MAX_BEFORE_LOG_IN, MAX_MESSAGE, Mailbox, Request, Response, Status, Unproven,
+    frame,
 };
 use super::record::Act;
 use super::recovery::Drills;
@@ -46,6 +47,8 @@ pub type NewMessageId = dyn Fn(CaseId) -> String + Send + Sync;
 /// When each outsider took a checkpoint last, in minutes since 1970, in the order of the settings;
 /// none if not since the start.
 pub type LastTaken = dyn Fn() -> Vec<Option<u64>> + Send + Sync;
+/// How looking at pictures goes; none if nobody looks.
+pub type Looking = dyn Fn() -> Option<Looked> + Send + Sync;
 /// How it stands with each mailbox that letters are fetched from.
 pub type Standing = dyn Fn() -> Vec<Mailbox> + Send + Sync;
 
@@ -83,6 +86,8 @@ pub struct Desk {
     pub canaries: OnceLock<Box<canary::Fly>>,
     /// How it stands with the mailboxes that letters are fetched from.
     pub mailboxes: Box<Standing>,
+    /// How looking at pictures goes.
+    pub pictures: Box<Looking>,
     /// What each right needs.
     pub policy: Policy,
 }
@@ -479,7 +484,9 @@ impl Desk {
             Request::Status => {
                 let outsiders = (self.outsiders)();
                 let mailboxes = (self.mailboxes)();
-                Response::Status { status: Status { outsiders, mailboxes, ..casebook.status() } }
+                let pictures = (self.pictures)();
+                let status = Status { outsiders, mailboxes, pictures, ..casebook.status() };
+                Response::Status { status }
             }
             Request::Check => {
                 let report = casebook.store().check(false, &|_, _| {})?;

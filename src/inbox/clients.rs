@@ -113,7 +113,8 @@ impl Ration {
 }
 
 /// What clients are told apart by.
-pub(super) fn key(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         v4 => v4,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use kluis::case::notice::Silence;
-use kluis::casebook::{Filter, Handed, Mail, Receipt};
+use kluis::casebook::{Bringer, Filter, Handed, Mail, Receipt};
 use kluis::gateway::Gateway;
 use kluis::identity::origin::{Origin, Outcome, Witness};
 use kluis::identity::people::table;
@@ -210,7 +210,13 @@ impl Quiet {
             source: Source::Smtp,
             tls: true,
         };
-        let mail = Mail { envelope, raw: raw.to_vec(), origin: Some(origin), fetched: None };
+        let mail = Mail {
+            envelope,
+            raw: raw.to_vec(),
+            origin: Some(origin),
+            fetched: None,
+            bringer: Bringer::of(&[]),
+        };
         let casebook = Arc::clone(&self.gateway.casebook);
         self.runtime.block_on(casebook.receive(mail)).expect("is kept")
     }

@@ -1,7 +1,7 @@
 //! Poison letters: whatever a letter is, it is taken, sealed, and comes out byte for byte; and a
 //! letter that is a bomb costs one child at most.
 
-use kluis::casebook::{Filter, Mail};
+use kluis::casebook::{Bringer, Filter, Mail};
 use kluis::letter::{Envelope, Finding, Letter, Source};
 use kluis::sandbox::{Limits, Sandbox};
 use kluis::secret::Personal;
@@ -176,7 +176,13 @@ fn whatever_a_letter_is_it_is_sealed_and_comes_out_byte_for_byte() {
             source: Source::Imap,
             tls: false,
         };
-        let mail = Mail { envelope, raw: raw.clone(), origin: None, fetched: None };
+        let mail = Mail {
+            envelope,
+            raw: raw.clone(),
+            origin: None,
+            fetched: None,
+            bringer: Bringer::of(&[]),
+        };
         let receipt = runtime.block_on(server.casebook.receive(mail));
         cases.push(receipt.unwrap_or_else(|error| panic!("{what}: {error}")).case);
     }

@@ -55,6 +55,7 @@ impl Status {
             ),
         ];
         rows.extend(notices_row(&status));
+        rows.push(("pictures", pictures_row(&status)));
         rows.extend(mailbox_rows(&status));
         rows.extend(checkpoint_rows(&status));
         rows.extend(backup_rows(&status));
@@ -96,6 +97,12 @@ impl Status {
                 "letters": status.letters,
                 "outgoing": { "due": due, "failed": failed, "held": held },
                 "notices_stopped_until": status.notices_stopped.map(print::timestamp),
+                "pictures": status.pictures.map(|looked| json!({
+                    "read": looked.read,
+                    "failed": looked.failed,
+                    "passed_over": looked.passed_over,
+                    "failing": looked.is_failing,
+                })),
                 "mailboxes": status
                     .mailboxes
                     .iter()
@@ -148,6 +155,20 @@ fn notices_row(status: &protocol::Status) -> Option<(&'static str, String)> {
     let why =
         "so many went out within an hour that something is wrong; `kluis queue` has the cases";
     Some(("notices", format!("stopped until {until}: {why}")))
+}
+
+/// How looking at the pictures that come in goes.
+fn pictures_row(status: &protocol::Status) -> String {
+    let Some(looked) = status.pictures else {
+        return "not looked at as they come: the models were not there at the start".into();
+    };
+    let protocol::Looked { read, failed, passed_over, is_failing } = looked;
+    let counts =
+        format!("{read} read, {failed} failed, {passed_over} without a place since the start");
+    match is_failing {
+        true => format!("{counts}; the last ones all failed: the server's log, and `kluis doctor`"),
+        false => counts,
+    }
 }
 
 /// How it stands with the mailboxes that letters are fetched from; what needs somebody is said with
