@@ -57,6 +57,8 @@ pub const RECOGNITION: Model = Model {
 pub const BUDGET: i64 = 10;
 /// What a child may take for one: its own budget, and decoding before it looks at a clock.
 pub const LONGEST: Duration = Duration::from_secs(20);
+/// By how much the child is more patient than whoever started it: letters come first.
+const PATIENCE: i32 = 10;
 /// Address space of the child: what it uses is less than half of it.
 pub const MEMORY: u64 = 1 << 30;
 
@@ -109,6 +111,8 @@ pub fn child(folder: &Path) -> ! {
             .unwrap_or_default();
         sight.to_bytes()
     }
+    // Threads that are started later on are as patient. One that cannot be is no reason to read nothing.
+    let _ = rustix::process::nice(PATIENCE);
     // The first look at this clock asks for more than a confined child may.
     let _ = spent();
     super::child_main_with(

@@ -321,3 +321,29 @@ fn every_thread_of_the_child_is_filtered_and_a_huge_picture_stays_within_its_mem
     drop(stdin);
     assert!(child.wait().expect("ends").success());
 }
+
+/// How patient a thread is with others, as the kernel tells in the 19th field of its `stat`.
+fn patience(stat: &std::path::Path) -> i32 {
+    let stat = fs::read_to_string(stat).expect("is read");
+    let (_, fields) = stat.rsplit_once(')').expect("behind the name");
+    fields.split_whitespace().nth(16).and_then(|nice| nice.parse().ok()).expect("a number")
+}
+
+#[test]
+fn every_thread_of_the_child_that_reads_pictures_leaves_the_processors_to_letters() {
+    let name = "every_thread_of_the_child_that_reads_pictures_leaves_the_processors_to_letters";
+    let Some(models) = models(name) else { return };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kluis"));
+    command.arg("confined-look").arg(models);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut hello = [0; 5];
+    child.stdout.as_mut().expect("is piped").read_exact(&mut hello).expect("is confined");
+    let own = patience("/proc/self/stat".as_ref());
+    let tasks = fs::read_dir(format!("/proc/{}/task", child.id())).expect("is listed");
+    let threads: Vec<i32> =
+        tasks.map(|task| patience(&task.expect("a thread").path().join("stat"))).collect();
+    drop(child.stdin.take());
+    child.wait().expect("ends");
+    assert!(threads.len() > 1, "{threads:?}");
+    assert!(threads.iter().all(|nice| *nice == (own + 10).min(19)), "{threads:?}, {own}");
+}
