@@ -17,7 +17,7 @@ use super::{Act, Casebook, Error, lock};
 use crate::case::{self, Approval, Case};
 use crate::identity::policy::CopyTime;
 use crate::ids::{CaseId, ItemId, LetterId, StaffId};
-use crate::ledger::entry::{Entry, Fact, NO_COPY};
+use crate::ledger::entry::{Entry, Fact, NO_COPY, READ_AT_DESK};
 use crate::store::Batch;
 use crate::vault::seal::Kind;
 
@@ -95,21 +95,22 @@ impl Copies {
     fn mark(&mut self, entry: &Entry, case: &Case) {
         let (Some(item), Some(letter)) = (entry.item, entry.letter) else { return };
         let is_copy = entry.count != Some(NO_COPY);
+        // Whose machine a reader was on says nothing of what that member saw.
+        let by = entry.staff.filter(|_| entry.count != Some(READ_AT_DESK));
         // An answer of before may have asked for it: only what is decided by now starts its time. And only
         // the word of a member, who saw it: what the reader marks waits for somebody.
-        let starts = is_copy && entry.staff.is_some() && is_decided(case);
+        let starts = is_copy && by.is_some() && is_decided(case);
         let since = starts.then_some(entry.minute);
         match self.items.iter_mut().find(|copy| copy.item == item) {
             // To say it again gives it no more time.
             Some(copy) if copy.is_copy && is_copy => {
-                copy.by = entry.staff.or(copy.by);
+                copy.by = by.or(copy.by);
                 copy.since = copy.since.or(since);
             }
             // Who has looked knows better than the reader.
-            Some(copy) if copy.by.is_some() && entry.staff.is_none() => {}
-            Some(copy) => (copy.is_copy, copy.by, copy.since) = (is_copy, entry.staff, since),
+            Some(copy) if copy.by.is_some() && by.is_none() => {}
+            Some(copy) => (copy.is_copy, copy.by, copy.since) = (is_copy, by, since),
             None => {
-                let by = entry.staff;
                 let forgotten = None;
                 self.items.push(CopyRecord { item, letter, is_copy, by, since, forgotten });
             }
@@ -131,6 +132,9 @@ pub struct Mark {
     /// Whether it is one.
     #[n(1)]
     pub is_copy: bool,
+    /// Whether that is the word of the reader of pictures, and not the member's.
+    #[cbor(n(2), default)]
+    pub by_reader: bool,
 }
 
 /// That a member checked a copy of an identity document: an item of the case, or one that never was in
@@ -296,7 +300,11 @@ impl Casebook {
         };
         let marks = recording.marks.iter();
         batch.entries.extend(marks.map(|mark| {
-            let count = (!mark.is_copy).then_some(NO_COPY);
+            let count = match (mark.is_copy, mark.by_reader) {
+                (false, _) => Some(NO_COPY),
+                (true, true) => Some(READ_AT_DESK),
+                (true, false) => None,
+            };
             entry(Fact::IdentityCopy, Some(mark.item), count)
         }));
         let check = recording.check.iter();
@@ -378,6 +386,11 @@ mod tests {
             self.entry(Fact::IdentityCopy, None, None)
         }
 
+        /// A reader on a member's machine says so.
+        fn seen_at_desk(self) -> Self {
+            self.entry(Fact::IdentityCopy, Some(StaffId(1)), Some(READ_AT_DESK))
+        }
+
         fn said(self, is_copy: bool) -> Self {
             let count = (!is_copy).then_some(NO_COPY);
             self.entry(Fact::IdentityCopy, Some(StaffId(1)), count)
@@ -419,6 +432,12 @@ mod tests {
         for kind in [Fact::IdentityChecked, Fact::Decided, Fact::Closed] {
             assert_eq!(unseen().happens(kind).stands(), Some((true, Some(30))), "{kind:?}");
         }
+        // Wherever it read.
+        let at_desk = || Story::new().happens(Fact::Decided).seen_at_desk();
+        assert_eq!(at_desk().stands(), Some((true, None)));
+        assert_eq!(at_desk().copies.items[0].by, None, "the member said nothing");
+        assert_eq!(at_desk().said(true).stands(), Some((true, Some(30))));
+        assert_eq!(Story::new().said(false).seen_at_desk().stands(), Some((false, None)));
         // And the reader does not overrule a member.
         assert_eq!(Story::new().said(false).seen().stands(), Some((false, None)));
         // What opens the case again waits for another decision; what was there before does not.

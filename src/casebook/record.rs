@@ -13,7 +13,7 @@ use super::state::{BoxRecord, Sending, item_of, letter_of};
 use super::{Casebook, Error, bucket, lock};
 use crate::case::{self, Intent};
 use crate::ids::{Address, CaseId, Digest, EpochId, ItemId, LetterId, StaffId};
-use crate::ledger::entry::{Entry, Fact};
+use crate::ledger::entry::{Entry, Fact, READ_AT_DESK};
 use crate::request::deadline;
 use crate::store::Batch;
 use crate::vault::chunk::SealedChunk;
@@ -354,7 +354,9 @@ impl Casebook {
         batch.boxes.push(sealed);
         if new.is_copy {
             let copy = self.copy_entry(case, new.letter, new.item);
-            batch.entries.push(Entry { staff: Some(staff), ..copy });
+            // Its reader saw that, when the member opened the letter.
+            let count = Some(READ_AT_DESK);
+            batch.entries.push(Entry { staff: Some(staff), count, ..copy });
         }
     }
 

@@ -219,6 +219,9 @@ pub enum Fact {
 
 /// `count` of a [`Fact::IdentityCopy`] entry: a member says that the item is none. Absent where it is one.
 pub const NO_COPY: u64 = 0;
+/// `count` of a [`Fact::IdentityCopy`] entry: the reader of pictures on a member's machine says that the item
+/// is one, and the member said nothing of it.
+pub const READ_AT_DESK: u64 = 1;
 
 /// `count` of a [`Fact::ServerKey`] entry: the key that signs checkpoints.
 pub const CHECKPOINT_KEY: u64 = 1;

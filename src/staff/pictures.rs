@@ -97,7 +97,7 @@ pub fn of(
     }
     if !copies.is_empty() {
         let mut sealing = Sealing::new(case.card.case, Act::Copy, client.sealing()?);
-        sealing.marks(&copies, true);
+        sealing.seen(&copies);
         pictures.is_noted = match client.record(sealing.finish()) {
             Ok(_) => Some(true),
             // Who may read and not answer.

@@ -58,7 +58,14 @@ impl Sealing {
 
     /// Says of items whether they are copies of identity documents.
     pub fn marks(&mut self, items: &[ItemId], is_copy: bool) {
-        self.recording.marks.extend(items.iter().map(|&item| Mark { item, is_copy }));
+        let by_reader = false;
+        self.recording.marks.extend(items.iter().map(|&item| Mark { item, is_copy, by_reader }));
+    }
+
+    /// Says of items that the reader of pictures on this machine takes them for copies.
+    pub fn seen(&mut self, items: &[ItemId]) {
+        let (is_copy, by_reader) = (true, true);
+        self.recording.marks.extend(items.iter().map(|&item| Mark { item, is_copy, by_reader }));
     }
 
     /// Says that a copy of an identity document was checked: this item, if it is one of the case.

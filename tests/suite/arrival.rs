@@ -181,8 +181,14 @@ impl Desk {
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
 
-    /// The entries that say that something of a case is a copy: of each whether a member said so.
+    /// The entries that say that something of a case is a copy: of each whether it names a member. None of
+    /// these members said so: a reader did, theirs or the server's.
     fn noted(&self, case: &str) -> Vec<bool> {
+        let copies = self.office.json(&["who", case])["copies"].clone();
+        assert!(
+            copies.as_array().expect("a list").iter().all(|copy| copy["by"].is_null()),
+            "{copies}"
+        );
         let log = self.text(&["audit", "log", "--json", "--case", case]);
         let entries = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
         let is_copy = |entry: &Value| {
