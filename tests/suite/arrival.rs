@@ -533,3 +533,159 @@ fn a_copy_in_an_encrypted_letter_is_read_by_who_opens_it() {
     assert_eq!(desk.noted(&case), [true], "by whoever opened it");
     desk.close(&[&paper]);
 }
+
+/// What stood on a card and is nobody's name: the lines of its zone, its number, the national number.
+#[cfg(kluis_lab)]
+fn numbers_on(paper: &Paper) -> Search {
+    let Truth { lines, document_number, .. } = &paper.truth;
+    // The national number stands in the second line, behind the letters of the state.
+    let national = lines[1].split_once("BEL").expect("a Belgian card").1[..11].to_owned();
+    let part = |from: usize, to: usize| &national[from..to];
+    let written =
+        format!("{}.{}.{}-{}.{}", part(0, 2), part(2, 4), part(4, 6), part(6, 9), part(9, 11));
+    // The third line is a name.
+    Search::for_words([
+        ("number", document_number.as_str()),
+        ("national number", &national),
+        ("national number, written", &written),
+        ("first line", &lines[0]),
+        ("second line", &lines[1]),
+    ])
+}
+
+#[cfg(kluis_lab)]
+#[test]
+fn what_a_machine_marked_is_nowhere_once_its_time_after_the_decision_is_over() {
+    use kluis::keys::passphrase::Passphrase;
+    use kluis::keys::staff::StaffKey;
+    use kluis::staff::agent::Opener;
+    use kluis::staff::client::Client;
+
+    let name = "what_a_machine_marked_is_nowhere_once_its_time_after_the_decision_is_over";
+    let Some(models) = models(name).filter(|_| fonts(name)) else { return };
+    let mut desk = Desk::new(Some(&models));
+    let paper = Paper::of(4);
+    let search = numbers_on(&paper);
+    // By itself and in an archive, with words beside it that stay.
+    let archive = zip(&[ZipEntry::new(b"kaart.jpg", &paper.back)]);
+    let files = [
+        ("kaart.jpg", "image/jpeg", &paper.back[..]),
+        ("kaart.zip", "application/zip", &archive[..]),
+    ];
+    let (case, _, shown) =
+        desk.read(&mail(&format!("{} <x@example.org>", paper.name()), "Graag inzage.", &files));
+    assert_eq!(shown["identity"]["verdict"], "consistent", "{}", shown["identity"]);
+    assert_eq!(desk.noted(&case), [false; 2], "a machine marked both, and no member");
+    desk.office.json(&["decide", &case, "inzage gegeven"]);
+
+    // Everything that a member of staff can have of it, as bytes: what is in the boxes, and what is printed.
+    let in_boxes = |desk: &Desk, search: &Search| {
+        let key = StaffKey::unlock(
+            &desk.office.path("keys/staff1.key"),
+            &Passphrase::new("four words are good".into()),
+        );
+        let opener = Opener::Key(key.expect("unlocks"));
+        let socket = desk.office.path("vault/kluis.sock");
+        let mut client = Client::connect(&socket, "staff1", opener, None).expect("logs in");
+        crate::copies::told(&mut client, search)
+    };
+    let printed = |desk: &Desk| {
+        let id = desk.id(&case, &[]).to_string();
+        let commands: [&[&str]; 5] = [
+            &["show", &case, "--json"],
+            &["show", &case, "--numbers", "--json"],
+            &["who", &case, "--json"],
+            &["queue", "--all", "--json"],
+            &["audit", "log", "--json"],
+        ];
+        commands.iter().map(|command| desk.text(command)).chain([id]).collect::<String>()
+    };
+    let in_files = |desk: &Desk| {
+        let folders = ["vault", "home"].map(|folder| desk.office.path(folder));
+        let files = folders.iter().flat_map(|folder| files(folder));
+        let all = files.map(|file| std::fs::read(file).expect("is read"));
+        all.flat_map(|bytes| search.find(&bytes).into_iter().map(str::to_owned).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    };
+
+    // The search finds each of them, as long as the copy is there.
+    let before = in_boxes(&desk, &search);
+    for word in ["national number", "first line", "second line"] {
+        assert!(
+            before.iter().any(|found| found.contains(&format!(": {word}: "))),
+            "{word}: {before:?}"
+        );
+    }
+    assert!(printed(&desk).contains(&paper.truth.birth_date), "what is read is shown");
+    let planted = desk.office.path("home/planted");
+    std::fs::write(&planted, paper.truth.lines.join("\n")).expect("is written");
+    assert!(!in_files(&desk).is_empty());
+    std::fs::remove_file(planted).expect("is removed");
+
+    let mut log = desk.server.take().expect("serves").stop();
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let later = (now.as_secs() + 73 * 3_600).to_string();
+    desk.office.with(&[
+        ("KLUIS_MODELS", models.to_str().expect("is text")),
+        ("KLUIS_LAB_TIME", &later),
+        ("KLUIS_LAB_HURRY", "300"),
+    ]);
+    desk.server = Some(desk.office.serve());
+    desk.office.with(&[]);
+    let end = Instant::now() + Duration::from_secs(90);
+    let is_gone = |desk: &Desk| {
+        let copies = desk.show(&case)["copies"].clone();
+        copies.as_array().expect("a list").iter().all(|copy| copy["forgotten"].is_string())
+    };
+    while !is_gone(&desk) {
+        assert!(Instant::now() < end, "its time is over");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert_eq!(in_boxes(&desk, &search), Vec::<String>::new());
+    // What the file was called stands in the header, which is to be forgotten by itself.
+    let name = Search::for_words([("name", "kaart.jpg")]);
+    let still = in_boxes(&desk, &name);
+    assert!(!still.is_empty() && still.iter().all(|place| place.starts_with("item ")), "{still:?}");
+    let skeleton = still[0].trim_start_matches("item ").split(':').next().expect("an id");
+    let shown = desk.show(&case).to_string();
+    assert!(!shown.contains(skeleton) && desk.text(&["audit", "log", "--json"]).contains(skeleton));
+    let dry = ["forget", &case, skeleton, "--reason", "een naam", "--dry-run"];
+    desk.office.json(&dry);
+    let said = printed(&desk);
+    assert_eq!(search.find(said.as_bytes()), [""; 0]);
+    assert!(!said.contains(&paper.truth.birth_date), "{said}");
+    assert!(desk.text(&["show", &case]).contains("Graag inzage."), "what they ask is there");
+    assert_eq!(in_files(&desk), Vec::<String>::new());
+    log += &desk.server.take().expect("serves").stop();
+    assert_eq!(search.find(log.as_bytes()), [""; 0]);
+}
+
+#[test]
+fn a_reader_that_fails_again_and_again_is_told_of_once_and_counted() {
+    let name = "a_reader_that_fails_again_and_again_is_told_of_once_and_counted";
+    let Some(models) = models(name) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let copies = ["ch_PP-OCRv4_det_infer.onnx", "ch_PP-OCRv4_rec_infer.onnx"];
+    for file in copies {
+        std::fs::copy(models.join(file), folder.path().join(file)).expect("is copied");
+    }
+    let mut desk = Desk::new(Some(folder.path()));
+    let looked = |desk: &Desk| desk.office.json(&["keys", "status"])["pictures"].clone();
+    let none = json!({ "read": 0, "failed": 0, "passed_over": 0, "failing": false });
+    assert_eq!(looked(&desk), none);
+    copies.iter().for_each(|file| std::fs::remove_file(folder.path().join(file)).expect("goes"));
+    let jpeg = degrade::jpeg(&canvas::Canvas::new(400, 300, [200; 3]), 80);
+    for nr in 1..=4 {
+        let text = format!("Zie bijlage {nr}.");
+        let files = [("foto.jpg", "image/jpeg", &jpeg[..])];
+        let (case, _) = desk.letter(&mail("Lotte Peeters <l@example.org>", &text, &files));
+        assert_eq!(desk.show(&case)["identity"]["verdict"], "not read");
+        let said = looked(&desk);
+        assert_eq!((&said["failed"], &said["failing"]), (&json!(nr), &json!(nr >= 3)), "{said}");
+    }
+    assert!(desk.text(&["keys", "status"]).contains("0 read, 4 failed"));
+    let log = desk.server.take().expect("serves").stop();
+    let told = log.lines().filter(|line| line.contains("one after another")).count();
+    assert_eq!(told, 1, "{log}");
+}

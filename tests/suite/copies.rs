@@ -65,7 +65,7 @@ fn search() -> Search {
 
 /// What a member sees that tells something of the card: in every box that opens, in what the program
 /// prints, and in the raw letters.
-fn told(client: &mut Client, search: &Search) -> Vec<String> {
+pub(crate) fn told(client: &mut Client, search: &Search) -> Vec<String> {
     let mut found = Vec::new();
     let mut look = |what: String, bytes: &[u8]| {
         let names = search.find(bytes);
