@@ -79,7 +79,7 @@ impl Front {
 
 /// A kind of label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Label {
+pub(super) enum Label {
     Given,
     Surname,
     Birth,
@@ -201,7 +201,7 @@ pub(super) fn read(seen: &[Seen]) -> Front {
     let mut kinds = Vec::new();
     for (nr, one) in seen.iter().enumerate() {
         let plain = plain(&one.text);
-        front.has_title |= TITLES.iter().any(|title| plain.contains(title));
+        front.has_title |= is_title(&one.text);
         front.is_specimen |= SPECIMENS.iter().any(|word| plain.contains(word));
         let Some(kind) = labels[nr] else { continue };
         if !kinds.contains(&kind) {
@@ -240,6 +240,17 @@ pub(super) fn value(text: &str) -> &str {
     }
 }
 
+/// The label that a line begins with, if a sign ends that.
+pub(super) fn own_label(text: &str) -> Option<Label> {
+    text.contains(END_OF_LABEL).then(|| label(text)).flatten()
+}
+
+/// Whether a line says what kind of document it is.
+pub(super) fn is_title(text: &str) -> bool {
+    let plain = plain(text);
+    TITLES.iter().any(|title| plain.contains(title))
+}
+
 /// Whether more than the number of a field stands before the sign that ends a label.
 pub(super) fn has_number_in_label(text: &str) -> bool {
     let label = text.split_once(END_OF_LABEL).map_or("", |(label, _)| label);
@@ -264,7 +275,7 @@ pub(super) fn plain(text: &str) -> String {
 }
 
 /// The label that a line is, if it is one.
-fn label(text: &str) -> Option<Label> {
+pub(super) fn label(text: &str) -> Option<Label> {
     // A value in capitals and digits is none, and neither is a sentence.
     if text.chars().count() > 60 {
         return None;
@@ -290,20 +301,23 @@ fn label(text: &str) -> Option<Label> {
 
 /// The line that stands below this one, nearest.
 fn nearest_below(seen: &[Seen], labels: &[Option<Label>], nr: usize) -> Option<usize> {
-    let quad = &seen[nr].quad;
-    let height = quad.height().max(1.0);
-    let (left, _) = quad.ends();
-    let (ux, uy) = quad.along();
-    let place = |other: &Seen| {
-        let (begin, _) = other.quad.ends();
-        let (dx, dy) = (begin.0 - left.0, begin.1 - left.1);
-        ((dx * ux + dy * uy) / height, (dy * ux - dx * uy) / height)
-    };
-    let near = |at: &usize| {
-        let (along, off) = place(&seen[*at]);
-        *at != nr && labels[*at].is_none() && along.abs() < ASIDE && BELOW.contains(&off)
-    };
-    (0..seen.len()).filter(near).min_by(|a, b| place(&seen[*a]).1.total_cmp(&place(&seen[*b]).1))
+    let off = |at: &usize| below(&seen[nr], &seen[*at]);
+    (0..seen.len())
+        .filter(|at| *at != nr && labels[*at].is_none())
+        .filter_map(|at| Some((off(&at)?, at)))
+        .min_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, at)| at)
+}
+
+/// How far below a label another line stands, in pixels, if it can be a value of it.
+pub(super) fn below(label: &Seen, other: &Seen) -> Option<f32> {
+    let height = label.quad.height().max(1.0);
+    let (left, _) = label.quad.ends();
+    let (ux, uy) = label.quad.along();
+    let (begin, _) = other.quad.ends();
+    let (dx, dy) = (begin.0 - left.0, begin.1 - left.1);
+    let (along, off) = ((dx * ux + dy * uy) / height, (dy * ux - dx * uy) / height);
+    (along.abs() < ASIDE && BELOW.contains(&off)).then_some(off * height)
 }
 
 /// The value of a label, if the text can be one.

@@ -322,7 +322,7 @@ fn letters(text: &str) -> Vec<char> {
 }
 
 /// Letters to change, put in or leave out to make one of the other.
-fn distance(a: &[char], b: &[char]) -> usize {
+pub(super) fn distance(a: &[char], b: &[char]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (nr, one) in a.iter().enumerate() {
         let mut before = row[0];

@@ -17,16 +17,25 @@ const SPECKS: f32 = 0.8;
 const ACCENT: f32 = 0.09;
 /// Between words, in heights of the letters.
 const WORDS_APART: f32 = 1.5;
-/// How wide a letter is at most on average, in heights of the letters, and how often ink begins and
-/// ends in it.
+/// How wide a letter is at most on average, in heights of the letters.
 const WIDEST_LETTER: f32 = 1.45;
-const STROKES: usize = 5;
+/// How often ink begins and ends on a row besides what its letters have: specks.
+const MORE_EDGES: usize = 4;
+/// Where strokes are followed from row to row, of the height of the letters, and how many may run
+/// straight on beside each other: bars do, and of letters only a few like `Ill`. In half of the height
+/// there are more of them.
+const FOLLOWED: [([f32; 3], usize); 3] =
+    [([0.15, 0.5, 0.85], 6), ([0.1, 0.25, 0.4], 12), ([0.6, 0.75, 0.9], 12)];
+/// How far off a stroke may be on the next of these rows, and how far all of them lean: in pixels.
+const WOBBLE: i32 = 2;
+const LEAN: i32 = 10;
 /// Around the letters, of their height.
 const MARGIN: f32 = 0.08;
 
-/// A line cut close to its letters; nothing if it holds more than those.
-pub(super) fn tight(grey: &Grey, quad: &Quad, letters: usize) -> Option<Quad> {
+/// A line that says this, cut close to its letters; nothing if it holds more than those.
+pub(super) fn tight(grey: &Grey, quad: &Quad, text: &str) -> Option<Quad> {
     let (length, height) = (quad.length(), quad.height());
+    let letters = text.chars().filter(|letter| !letter.is_whitespace()).count();
     if !(length.is_finite() && height >= 4.0 && letters > 0) {
         return None;
     }
@@ -56,19 +65,66 @@ pub(super) fn tight(grey: &Grey, quad: &Quad, letters: usize) -> Option<Quad> {
     let columns: Vec<usize> =
         (0..wide).filter(|x| (top..bottom).any(|y| ink[y * wide + x])).collect();
     let (left, right) = longest(&columns, (tall * WORDS_APART) as usize)?;
-    let strokes = |y: usize| row(y)[left..right].windows(2).filter(|two| two[0] != two[1]).count();
-    let most = (top..bottom).map(strokes).max()?;
+    let part = |y: usize| &row(y)[left..right];
+    let edges = |y: usize| part(y).windows(2).filter(|two| two[0] != two[1]).count();
+    let most: usize = text.chars().map(edges_of).sum::<usize>() + letters / 4 + MORE_EDGES;
     let is_longer = (right - left) as f32 > (letters as f32 + 0.5) * WIDEST_LETTER * tall;
-    if is_longer || most > letters * STROKES + 4 {
+    let inked = |y: &usize| part(*y).iter().filter(|is| **is).count() > quiet;
+    let own = ((top..bottom).find(inked)?, (top..bottom).rfind(inked)? + 1);
+    if is_longer || (top..bottom).any(|y| edges(y) > most) || has_bars(own, &part) {
         return None;
     }
     let margin = (tall * MARGIN).max(1.0);
-    let part = |at: f32, of: usize| (at / of as f32).clamp(0.0, 1.0);
-    let (x0, x1) = (part(left as f32 - margin, wide), part(right as f32 + margin, wide));
-    let (y0, y1) = (part(top as f32 - margin, high), part(bottom as f32 + margin, high));
+    let of = |at: f32, all: usize| (at / all as f32).clamp(0.0, 1.0);
+    let (x0, x1) = (of(left as f32 - margin, wide), of(right as f32 + margin, wide));
+    let (y0, y1) = (of(top as f32 - margin, high), of(bottom as f32 + margin, high));
     let [a, b, c, d] = quad.0;
     let at = |x: f32, y: f32| between(between(a, d, y), between(b, c, y), x);
     Some(Quad([at(x0, y0), at(x1, y0), at(x1, y1), at(x0, y1)]))
+}
+
+/// How often ink begins and ends on a row through a letter, at most.
+const fn edges_of(letter: char) -> usize {
+    match letter {
+        ' ' => 0,
+        'i' | 'I' | 'l' | 't' | 'f' | 'r' | 'T' | '.' | ',' | '-' | '\'' | '’' | '`' => 2,
+        'm' | 'N' => 6,
+        'M' | 'W' | 'w' => 8,
+        _ => 4,
+    }
+}
+
+/// Whether strokes run straight on from row to row, many beside each other and nothing between them.
+fn has_bars<'a>((top, bottom): (usize, usize), part: &dyn Fn(usize) -> &'a [bool]) -> bool {
+    let at = |of: f32| strokes(part(top + ((bottom - top - 1) as f32 * of) as usize));
+    FOLLOWED.iter().any(|(rows, most)| {
+        let [above, middle, below] = rows.map(at);
+        let is_on = |row: &[(i32, i32)], (from, to): (i32, i32), lean: i32| {
+            let is_near = |one: i32, other: i32| (one + lean - other).abs() <= WOBBLE;
+            row.iter().any(|stroke| is_near(from, stroke.0) && is_near(to, stroke.1))
+        };
+        (-LEAN..=LEAN).any(|lean| {
+            let mut run = 0;
+            middle.iter().any(|stroke| {
+                let goes_on = is_on(&above, *stroke, -lean) && is_on(&below, *stroke, lean);
+                run = if goes_on { run + 1 } else { 0 };
+                run > *most
+            })
+        })
+    })
+}
+
+/// Where strokes begin and end on a row.
+fn strokes(row: &[bool]) -> Vec<(i32, i32)> {
+    let mut found: Vec<(i32, i32)> = Vec::new();
+    for (x, _) in row.iter().enumerate().filter(|(_, is_ink)| **is_ink) {
+        let x = x as i32;
+        match found.last_mut() {
+            Some((_, end)) if *end == x => *end = x + 1,
+            _ => found.push((x, x + 1)),
+        }
+    }
+    found
 }
 
 /// Which pixels of a strip are ink, on paper that is lighter.
