@@ -10,7 +10,7 @@ use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder as _};
 use minicbor::{Decode, Encode};
 
-use super::document::{Page, Sight, What};
+use super::document::{Page, Sight, What, Window};
 use super::picture::decode::MOST_PAGES;
 use super::picture::{Grey, Quad};
 
@@ -67,7 +67,8 @@ pub fn pages(pages: &[Grey], sight: &Sight) -> Vec<Masked> {
 
 fn page(grey: &Grey, read: Option<&Page>) -> Masked {
     let size = (grey.width as u32, grey.height as u32);
-    let window = read.filter(|page| (page.width, page.height) == size).map(|page| &page.window);
+    // Whoever gave the sight, what is shown is no more than a reader shows, and is not near the zone.
+    let window = read.filter(|page| (page.width, page.height) == size).map(Window::believed);
     let mut black = Grey::new(grey.width, grey.height, 0);
     let mut shown = Vec::new();
     if let Some(window) = window {
@@ -154,7 +155,7 @@ pub fn png(pages: &[Masked]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::document::{Corners, Shown, Window};
+    use crate::identity::document::{Corners, Shown, Window, Zone};
 
     /// Grey pixels, none of them black.
     fn paper(width: usize, height: usize) -> Grey {
@@ -167,8 +168,10 @@ mod tests {
     }
 
     fn read(grey: &Grey, shown: &[Corners], hidden: &[Corners]) -> Page {
-        let one = |place: &Corners| Shown { what: What::Surname, place: *place };
-        let window = Window { shown: shown.iter().map(one).collect(), hidden: hidden.to_vec() };
+        const ALL: [What; 4] = [What::Surname, What::Given, What::Expiry, What::Issuer];
+        let one = |(nr, place): (usize, &Corners)| Shown { what: ALL[nr % 4], place: *place };
+        let shown = shown.iter().enumerate().map(one).collect();
+        let window = Window { shown, hidden: hidden.to_vec() };
         let (width, height) = (grey.width as u32, grey.height as u32);
         Page { width, height, window, ..Page::default() }
     }
@@ -221,16 +224,44 @@ mod tests {
         let nan = [(f32::NAN, 0.0), (60.0, 30.0), (60.0, 40.0), (20.0, 40.0)];
         assert!(is_black(&masked(&grey, read(&grey, &[nan], &[]))));
         assert!(is_black(&masked(&grey, read(&grey, &[place], &[nan]))));
-        // A line that is the page is no line, and neither are a hundred of them.
+        // A line that is the page is no line, and neither are five of them; four of them are too much.
         assert!(is_black(&masked(&grey, read(&grey, &[line(0.0, 0.0, 200.0, 100.0)], &[]))));
-        let many: Vec<Corners> =
-            (0..100).map(|nr| line(0.0, nr as f32, 200.0, nr as f32 + 1.0)).collect();
-        let most = masked(&grey, read(&grey, &many, &[]));
+        let lines = |count: usize| -> Vec<Corners> {
+            let at = |nr: usize| 20.0 * nr as f32;
+            (0..count).map(|nr| line(0.0, at(nr), 200.0, at(nr) + 9.0)).collect()
+        };
+        assert!(is_black(&masked(&grey, read(&grey, &lines(5), &[]))));
+        let most = masked(&grey, read(&grey, &lines(4), &[]));
         let lit = most.pixels.iter().filter(|pixel| **pixel > 0).count();
-        assert!(lit * 100 <= most.pixels.len() * MOST_SHOWN, "{lit} pixels");
+        assert!(lit > 0 && lit * 100 <= most.pixels.len() * MOST_SHOWN, "{lit} pixels");
         for far in [line(-9e9, -9e9, 9e9, 9e9), line(900.0, 900.0, 990.0, 910.0)] {
             assert!(is_black(&masked(&grey, read(&grey, &[far], &[]))));
         }
+    }
+
+    #[test]
+    fn what_a_sight_has_shown_over_its_own_zone_is_black_all_the_same() {
+        let grey = paper(400, 300);
+        let (name, of_zone) = (line(20.0, 30.0, 120.0, 50.0), line(20.0, 232.0, 380.0, 250.0));
+        let zone = |place: Corners| Zone {
+            lines: vec!["IDBEL592345678<9815<<<<<<<<<<<".into(); 3],
+            mended: Vec::new(),
+            is_clear: true,
+            fits: true,
+            score: -0.1,
+            place,
+            names_agree: true,
+        };
+        let shown = |page: Page| masked(&grey, page).shown;
+        let page = read(&grey, &[name, of_zone], &[]);
+        assert_eq!(shown(page.clone()), [What::Surname, What::Given], "where no zone is");
+        let zone = zone(line(10.0, 200.0, 390.0, 260.0));
+        let with = Page { zone: Some(zone), ..page };
+        assert_eq!(shown(with.clone()), [What::Surname]);
+        // The line above the zone may be one of it that was overlooked.
+        let mut above = with;
+        above.window.shown[1].place = line(20.0, 170.0, 380.0, 185.0);
+        assert_eq!(shown(above), [What::Surname]);
     }
 
     /// The kinds of the chunks of a PNG.

@@ -1,7 +1,7 @@
 //! A sight as it rests beside its picture, and whether what it shows is a copy of a document.
 
 use super::judge::LIKELY_SCORE;
-use super::{Front, Page, Said, Sight, Zone};
+use super::{Front, Page, Said, Sight, Window, Zone};
 use crate::identity::evidence::{Known, Verdict};
 use crate::identity::picture::decode::{DecodeError, MOST_PAGES};
 use crate::letter::{Item, MAX_SIGHT};
@@ -91,7 +91,9 @@ impl Sight {
 /// Leaves out what can be neither a zone nor a value. A reader errs, and one that was taken over says
 /// anything: all of it is judged, here and wherever the item is opened.
 fn tidy(page: &mut Page) {
-    page.zone.take_if(|zone| !is_zone(zone));
+    let no_zone = page.zone.take_if(|zone| !is_zone(zone));
+    // Where the zone is that was no zone, nobody knows.
+    page.window = if no_zone.is_some() { Window::default() } else { Window::believed(page) };
     let Front { surname, given, birth, expiry, sex, nationality, number, national, .. } =
         &mut page.front;
     // A number is no name: what stands there may be printed.
@@ -127,7 +129,7 @@ fn are_finite(place: &[(f32, f32)]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Mended;
+    use super::super::{Mended, Shown, What};
     use super::*;
 
     fn page(lines: &[&str], front: Front) -> Sight {
@@ -202,6 +204,43 @@ mod tests {
         assert!(!name(&"A".repeat(101), 0.9));
         let many = Sight { pages: vec![Page::default(); MOST_PAGES + 1], ..Sight::default() };
         assert!(Sight::from_bytes(&many.to_bytes()).is_none());
+    }
+
+    #[test]
+    fn a_window_that_no_reader_made_is_left_out_with_what_it_shows() {
+        let line = |top: f32| {
+            let bottom = top + 20.0;
+            [(40.0, top), (300.0, top), (300.0, bottom), (40.0, bottom)]
+        };
+        let mut honest = page(&CARD, Front::default());
+        let one = Shown { what: What::Surname, place: line(50.0) };
+        honest.pages[0] = Page {
+            width: 900,
+            height: 600,
+            window: Window { shown: vec![one.clone()], hidden: vec![line(90.0)] },
+            ..honest.pages[0].clone()
+        };
+        honest.pages[0].zone.as_mut().expect("has one").place = line(400.0);
+        let comes_back = |change: &dyn Fn(&mut Page)| {
+            let mut sight = honest.clone();
+            change(&mut sight.pages[0]);
+            let back = Sight::from_bytes(&sight.to_bytes()).expect("is a sight").pages.remove(0);
+            back.window.shown.len()
+        };
+        let zone = |change: fn(&mut Zone)| {
+            comes_back(&|page| change(page.zone.as_mut().expect("has one")))
+        };
+        assert_eq!(comes_back(&|_| ()), 1);
+        assert_eq!(comes_back(&|page| page.window.shown = vec![one.clone(); 9]), 0);
+        assert_eq!(comes_back(&|page| page.window.hidden = vec![line(90.0); 61]), 0);
+        assert_eq!(comes_back(&|page| page.window.shown[0].place[1].0 = f32::NAN), 0);
+        assert_eq!(comes_back(&|page| page.height = 100), 0, "it is as high as a page");
+        assert_eq!(
+            comes_back(&|page| page.window.shown[0].place = line(410.0)),
+            0,
+            "it lies in the zone"
+        );
+        assert_eq!(zone(|zone| zone.lines[0].push('?')), 0, "who knows where the zone is");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use minicbor::{Decode, Encode};
 use super::band::Band;
 use super::front::Front;
 use super::tight::tight;
-use super::{Seen, Zone};
+use super::{Page, Seen, Zone};
 use crate::identity::picture::{Grey, Point, Quad, between, distance};
 
 /// Four corners, as those of a [`Quad`].
@@ -74,11 +74,35 @@ pub struct Window {
     pub hidden: Vec<Corners>,
 }
 
+impl Window {
+    /// The window of a page, as far as [`of_page`] can have made it: one that it cannot have made shows
+    /// nothing, and nothing is shown near a zone. A reader that was taken over says anything.
+    pub(in crate::identity) fn believed(page: &Page) -> Self {
+        let Self { shown, hidden } = &page.window;
+        let is_twice = |nr: usize| shown[..nr].iter().any(|other| other.what == shown[nr].what);
+        let places = shown.iter().map(|one| &one.place).chain(hidden);
+        let is_sound = shown.len() <= MOST_LINES
+            && hidden.len() <= MOST_HIDDEN
+            && !(0..shown.len()).any(is_twice)
+            && places.flatten().all(|(x, y)| x.is_finite() && y.is_finite())
+            && shown.iter().all(|one| is_line(&Quad(one.place), (page.width, page.height)));
+        if !is_sound {
+            return Self::default();
+        }
+        let zone = page.zone.as_ref().and_then(around_zone);
+        let mut window = page.window.clone();
+        window.shown.retain(|one| zone.is_none_or(|zone| !zone.meets(&Quad(one.place))));
+        window
+    }
+}
+
 /// Whether it is no higher than a line of a page of this size.
 fn is_line(quad: &Quad, (width, height): (u32, u32)) -> bool {
     quad.height() * HIGHEST <= width.min(height) as f32
 }
 
+/// Lines that are shown: one of each kind.
+const MOST_LINES: usize = 4;
 /// How many lines of the height of one that is shown a page has room for, at least.
 const HIGHEST: f32 = 8.0;
 /// Other lines over those that are shown, at most: a page with more of them is not shown at all.

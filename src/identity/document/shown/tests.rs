@@ -319,6 +319,38 @@ fn bars_beside_a_long_name_are_not_in_what_is_shown() {
 }
 
 #[test]
+fn a_window_that_no_reader_can_have_made_shows_nothing() {
+    let line = |what, top: f32, height: f32| {
+        let bottom = top + height;
+        Shown { what, place: [(40.0, top), (300.0, top), (300.0, bottom), (40.0, bottom)] }
+    };
+    let all = [What::Surname, What::Given, What::Expiry, What::Issuer];
+    let shown: Vec<Shown> =
+        all.iter().enumerate().map(|(nr, what)| line(*what, 50.0 * nr as f32, 30.0)).collect();
+    let hidden = vec![shown[0].place; MOST_HIDDEN];
+    let window = Window { shown, hidden };
+    let page = |window: Window| Page { width: 900, height: 600, window, ..Page::default() };
+    let believed = |change: &dyn Fn(&mut Window)| {
+        let mut window = window.clone();
+        change(&mut window);
+        Window::believed(&page(window)).shown.len()
+    };
+    assert_eq!(Window::believed(&page(window.clone())), window);
+    assert_eq!(believed(&|window| window.shown.push(line(What::Issuer, 300.0, 30.0))), 0);
+    assert_eq!(believed(&|window| window.shown[1].what = What::Surname), 0, "two surnames");
+    assert_eq!(believed(&|window| window.hidden.push([(0.0, 0.0); 4])), 0);
+    assert_eq!(believed(&|window| window.hidden[3][1].0 = f32::NAN), 0);
+    assert_eq!(believed(&|window| window.shown[2].place[3].1 = f32::INFINITY), 0);
+    assert_eq!(believed(&|window| window.shown[3] = line(What::Issuer, 200.0, 80.0)), 0, "high");
+    // What lies near the zone is left out by itself.
+    let mut near = page(window.clone());
+    let place = [(40.0, 210.0), (800.0, 210.0), (800.0, 300.0), (40.0, 300.0)];
+    near.zone = Some(Zone { place, ..zone(&LINES) });
+    let left: Vec<What> = Window::believed(&near).shown.iter().map(|one| one.what).collect();
+    assert_eq!(left, all[..3]);
+}
+
+#[test]
 fn a_state_is_the_issuer_above_the_names_and_nowhere_else() {
     let on = |y: usize, text: &str, zone: Option<&Zone>| {
         let sheet =
