@@ -1,14 +1,17 @@
 //! Cards and pages of our own design: where things stand is like on real ones, how they look is not.
 
-use super::Truth;
 use super::canvas::{Canvas, Colour, Face};
 use super::chance::Chance;
 use super::codes;
 use super::person::{Person, folded};
 use super::zone::{self, Paper};
+use super::{Part, Truth};
 
 /// Pixels of a millimetre of what is drawn, before it is photographed.
 pub const SCALE: f32 = 16.0;
+
+/// Left, top, right, bottom, in millimetres.
+pub type Extent = [f32; 4];
 
 /// A side of a card, or a page.
 #[derive(Clone)]
@@ -16,8 +19,46 @@ pub struct Side {
     pub canvas: Canvas,
     /// Width and height in millimetres.
     pub size: (f32, f32),
-    /// Where the zone is, in millimetres: left, top, right, bottom; `None` without one.
-    pub zone: Option<[f32; 4]>,
+    /// Where the zone is; `None` without one.
+    pub zone: Option<Extent>,
+    /// Where what it says of its holder is, in print, in codes and in the photo.
+    pub parts: Vec<(Part, Extent)>,
+}
+
+impl Side {
+    fn new(chance: &mut Chance, size: (f32, f32)) -> Self {
+        Self { canvas: ground(chance, size), size, zone: None, parts: Vec::new() }
+    }
+
+    /// A value whose capitals are so high, on the line `y`.
+    fn value(&mut self, part: Part, size: f32, (x, y): (f32, f32), text: &str) {
+        let end = self.canvas.text(Face::SansBold, mm(size), (mm(x), mm(y)), INK, text);
+        let high = Face::SansBold.measures().0 * size;
+        self.parts.push((part, [x, y - high, end / SCALE, y]));
+    }
+
+    /// A label, small, and what it names, below it.
+    fn entry(&mut self, part: Part, (x, y): (f32, f32), label: &str, value: &str) {
+        self.canvas.text(Face::Sans, mm(1.9), (mm(x), mm(y)), [70, 76, 96], label);
+        self.value(part, 3.3, (x, y + 3.3), value);
+    }
+
+    fn photo(&mut self, chance: &mut Chance, (x, y): (f32, f32), (width, height): (f32, f32)) {
+        portrait(&mut self.canvas, chance, (x, y), (width, height));
+        self.parts.push((Part::Photo, [x, y, x + width, y + height]));
+    }
+
+    fn write_zone(&mut self, lines: &[String], at: (f32, f32), step: f32) {
+        let zone = write_zone(&mut self.canvas, lines, at, step);
+        self.zone = Some(zone);
+        self.parts.push((Part::Zone, zone));
+    }
+
+    fn bars(&mut self, (x, y): (f32, f32), height: f32, digits: &str) {
+        let at = (mm(x) as i32, mm(y) as i32);
+        let wide = codes::bars(&mut self.canvas, at, (4, mm(height) as i32), digits);
+        self.parts.push((Part::Code, [x, y, x + wide as f32 / SCALE, y + height]));
+    }
 }
 
 /// A document.
@@ -262,9 +303,11 @@ pub fn coded(chance: &mut Chance) -> (Card, String) {
     let mut front = front(chance, &person, &paper, expires, &labels, true);
     let mut back = back(chance, &lines, Some(&national), &labels);
     let digits = format!("0{national}");
-    codes::bars(&mut front.canvas, (mm(31.0) as i32, mm(14.9) as i32), (4, mm(1.4) as i32), &digits);
-    codes::bars(&mut back.canvas, (mm(4.0) as i32, mm(19.5) as i32), (4, mm(8.0) as i32), &digits);
-    codes::qr(&mut back.canvas, (mm(64.0) as i32, mm(17.0) as i32), 8, &national);
+    front.bars((31.0, 14.9), 1.4, &digits);
+    back.bars((4.0, 19.5), 8.0, &digits);
+    let edge = codes::qr(&mut back.canvas, (mm(64.0) as i32, mm(17.0) as i32), 8, &national);
+    let edge = edge as f32 / SCALE;
+    back.parts.push((Part::Code, [64.0, 17.0, 64.0 + edge, 17.0 + edge]));
     let truth = truth(&person, &paper, Some(expires), lines, (30, 0));
     let card = Card { kind: "coded, both sides", truth, sides: vec![front, back], altered: None };
     (card, national)
@@ -540,12 +583,6 @@ fn portrait(
     }
 }
 
-/// A label, small, and what it names, below it.
-fn entry(canvas: &mut Canvas, (x, y): (f32, f32), label: &str, value: &str) {
-    canvas.text(Face::Sans, mm(1.9), (mm(x), mm(y)), [70, 76, 96], label);
-    canvas.text(Face::SansBold, mm(3.3), (mm(x), mm(y + 3.3)), INK, value);
-}
-
 fn label(labels: &[Labels; 2], nr: usize) -> String {
     if labels[0][nr] == labels[1][nr] {
         labels[0][nr].to_owned()
@@ -579,35 +616,34 @@ fn front(
     labels: &[Labels; 2],
     is_new: bool,
 ) -> Side {
-    let size = (85.6, 54.0);
-    let mut canvas = ground(chance, size);
+    let mut side = Side::new(chance, (85.6, 54.0));
     let title = match labels[0][0] {
         "Naam" => "IDENTITEITSKAART",
         "Nom" => "CARTE D'IDENTITE",
         "Name" => "PERSONALAUSWEIS",
         _ => "IDENTITY CARD",
     };
-    canvas.text(Face::SansBold, mm(3.6), (mm(4.0), mm(5.6)), [40, 60, 120], title);
-    canvas.text(Face::Sans, mm(2.6), (mm(52.0), mm(5.4)), [40, 60, 120], "IDENTITY CARD");
+    side.canvas.text(Face::SansBold, mm(3.6), (mm(4.0), mm(5.6)), [40, 60, 120], title);
+    side.canvas.text(Face::Sans, mm(2.6), (mm(52.0), mm(5.4)), [40, 60, 120], "IDENTITY CARD");
     let (photo, text) = if is_new { (4.0, 31.0) } else { (59.0, 5.0) };
-    portrait(&mut canvas, chance, (photo, 10.0), (22.5, 29.0));
-    entry(&mut canvas, (text, 11.0), &label(labels, 0), &person.surname);
-    entry(&mut canvas, (text, 18.0), &label(labels, 1), &person.given);
-    entry(&mut canvas, (text, 25.0), &label(labels, 2), &person.sex.to_string());
-    entry(&mut canvas, (text + 22.0, 25.0), &label(labels, 3), person.nationality);
+    side.photo(chance, (photo, 10.0), (22.5, 29.0));
+    side.entry(Part::Surname, (text, 11.0), &label(labels, 0), &person.surname);
+    side.entry(Part::Given, (text, 18.0), &label(labels, 1), &person.given);
+    side.entry(Part::Sex, (text, 25.0), &label(labels, 2), &person.sex.to_string());
+    side.entry(Part::Nationality, (text + 22.0, 25.0), &label(labels, 3), person.nationality);
     let born = printed(chance, person.birth);
-    entry(&mut canvas, (text, 32.0), &label(labels, 4), &born);
+    side.entry(Part::Birth, (text, 32.0), &label(labels, 4), &born);
     let until = printed(chance, expires);
-    entry(&mut canvas, (text, 39.0), &label(labels, 5), &until);
+    side.entry(Part::Expiry, (text, 39.0), &label(labels, 5), &until);
     let number = match paper.number.len() {
         12 if paper.issuer == "BEL" => {
             format!("{}-{}-{}", &paper.number[..3], &paper.number[3..10], &paper.number[10..])
         }
         _ => paper.number.clone(),
     };
-    entry(&mut canvas, (text, 46.0), &label(labels, 6), &number);
-    specimen(&mut canvas, (photo, 45.5), 4.2);
-    Side { canvas, size, zone: None }
+    side.entry(Part::Number, (text, 46.0), &label(labels, 6), &number);
+    specimen(&mut side.canvas, (photo, 45.5), 4.2);
+    side
 }
 
 /// Where the first letter of a zone stands, and how its lines follow: a tenth of an inch a letter.
@@ -650,15 +686,14 @@ fn back(
     national: Option<&str>,
     labels: &[Labels; 2],
 ) -> Side {
-    let size = (85.6, 54.0);
-    let mut canvas = ground(chance, size);
+    let mut side = Side::new(chance, (85.6, 54.0));
     let place = chance.pick(&["Genk", "Liège", "Gent", "Eupen", "Antwerpen", "Namur"]);
     let word = if labels[0][0] == "Nom" {
         "Lieu de naissance / Place of birth"
     } else {
         "Geboorteplaats / Place of birth"
     };
-    entry(&mut canvas, (5.0, 6.0), word, place);
+    side.entry(Part::Birthplace, (5.0, 6.0), word, place);
     if let Some(national) = national {
         let shown = format!(
             "{}.{}.{}-{}.{}",
@@ -668,10 +703,10 @@ fn back(
             &national[6..9],
             &national[9..]
         );
-        entry(&mut canvas, (5.0, 14.0), &label(labels, 7), &shown);
+        side.entry(Part::National, (5.0, 14.0), &label(labels, 7), &shown);
     }
     // A chip, or what stands for one.
-    canvas.rectangle(
+    side.canvas.rectangle(
         mm(62.0) as i32,
         mm(6.0) as i32,
         mm(12.0) as i32,
@@ -679,7 +714,7 @@ fn back(
         [204, 180, 110],
     );
     for line in 1..4 {
-        canvas.rectangle(
+        side.canvas.rectangle(
             mm(62.0) as i32,
             mm(6.0 + 2.5 * line as f32) as i32,
             mm(12.0) as i32,
@@ -687,9 +722,9 @@ fn back(
             [120, 100, 60],
         );
     }
-    specimen(&mut canvas, (34.0, 27.0), 5.0);
-    let zone = write_zone(&mut canvas, lines, (4.7, 37.2), 5.6);
-    Side { canvas, size, zone: Some(zone) }
+    specimen(&mut side.canvas, (34.0, 27.0), 5.0);
+    side.write_zone(lines, (4.7, 37.2), 5.6);
+    side
 }
 
 fn page(
@@ -701,7 +736,7 @@ fn page(
     lines: &[String],
     size: (f32, f32),
 ) -> Side {
-    let mut canvas = ground(chance, size);
+    let mut side = Side::new(chance, size);
     let is_large = size.0 > 110.0;
     let title = match (is_large, labels[0][0]) {
         (true, "Naam") => "PASPOORT",
@@ -712,12 +747,11 @@ fn page(
         (false, "Nom") => "CARTE NATIONALE D'IDENTITE",
         (false, _) => "IDENTITY CARD",
     };
-    canvas.text(Face::SansBold, mm(3.8), (mm(4.0), mm(6.0)), [40, 60, 120], title);
-    let issuer = if paper.issuer == "D" { "D" } else { paper.issuer };
-    canvas.text(Face::SansBold, mm(3.4), (mm(size.0 * 0.66), mm(6.0)), INK, issuer);
-    canvas.text(Face::SansBold, mm(3.4), (mm(size.0 * 0.76), mm(6.0)), INK, &paper.number);
+    side.canvas.text(Face::SansBold, mm(3.8), (mm(4.0), mm(6.0)), [40, 60, 120], title);
+    side.value(Part::Issuer, 3.4, (size.0 * 0.66, 6.0), paper.issuer);
+    side.value(Part::Number, 3.4, (size.0 * 0.76, 6.0), &paper.number);
     let photo = if is_large { (33.0, 41.0) } else { (25.0, 32.0) };
-    portrait(&mut canvas, chance, (4.0, 10.0), photo);
+    side.photo(chance, (4.0, 10.0), photo);
     let text = photo.0 + 8.0;
     let shout = chance.percent(50);
     let written = |text: &str| if shout { text.to_uppercase() } else { text.to_owned() };
@@ -726,24 +760,24 @@ fn page(
     let born = printed(chance, person.birth);
     let sex = person.sex.to_string();
     let rows = [
-        (0, written(&person.surname)),
-        (1, written(&person.given)),
-        (3, person.nationality.to_owned()),
-        (4, born),
-        (2, sex),
+        (Part::Surname, 0, written(&person.surname)),
+        (Part::Given, 1, written(&person.given)),
+        (Part::Nationality, 3, person.nationality.to_owned()),
+        (Part::Birth, 4, born),
+        (Part::Sex, 2, sex),
     ];
-    for (nr, value) in rows {
-        entry(&mut canvas, (text, y), &label(labels, nr), &value);
+    for (part, nr, value) in rows {
+        side.entry(part, (text, y), &label(labels, nr), &value);
         y += step;
     }
     if let Some(expires) = expires {
         let until = printed(chance, expires);
-        entry(&mut canvas, (text + 30.0, y - step), &label(labels, 5), &until);
+        side.entry(Part::Expiry, (text + 30.0, y - step), &label(labels, 5), &until);
     }
-    specimen(&mut canvas, (size.0 * 0.72, if is_large { 40.0 } else { 30.0 }), 4.6);
+    specimen(&mut side.canvas, (size.0 * 0.72, if is_large { 40.0 } else { 30.0 }), 4.6);
     let left = (size.0 - PITCH * lines[0].len() as f32) / 2.0;
-    let zone = write_zone(&mut canvas, lines, (left, size.1 - 13.0), 6.4);
-    Side { canvas, size, zone: Some(zone) }
+    side.write_zone(lines, (left, size.1 - 13.0), 6.4);
+    side
 }
 
 /// As a name is written in a zone.

@@ -8,8 +8,8 @@ const INK: Colour = [20, 20, 24];
 const PAPER: Colour = [250, 250, 250];
 
 /// A QR code of this text whose upper left corner is here, each of its squares so many pixels wide,
-/// with the quiet border that readers want.
-pub fn qr(canvas: &mut Canvas, (x, y): (i32, i32), square: i32, text: &str) {
+/// with the quiet border that readers want; how wide all of it is.
+pub fn qr(canvas: &mut Canvas, (x, y): (i32, i32), square: i32, text: &str) -> i32 {
     let code = QrCode::with_error_correction_level(text, EcLevel::M).expect("fits");
     let count = code.width() as i32;
     let edge = (count + 8) * square;
@@ -21,12 +21,12 @@ pub fn qr(canvas: &mut Canvas, (x, y): (i32, i32), square: i32, text: &str) {
             canvas.rectangle(place.0, place.1, square, square, INK);
         }
     }
+    edge
 }
 
 /// Which of the five lines of a digit are wide.
-const WIDE: [&str; 10] = [
-    "nnwwn", "wnnnw", "nwnnw", "wwnnn", "nnwnw", "wnwnn", "nwwnn", "nnnww", "wnnwn", "nwnwn",
-];
+const WIDE: [&str; 10] =
+    ["nnwwn", "wnnnw", "nwnnw", "wwnnn", "nnwnw", "wnwnn", "nwwnn", "nnnww", "wnnwn", "nwnwn"];
 
 /// Bars for an even number of digits, the narrow ones so many pixels wide; how wide all of it is.
 pub fn bars(

@@ -8,10 +8,12 @@ use image::{ExtendedColorType, ImageEncoder as _};
 use super::canvas::{Canvas, Colour};
 use super::card::{Card, SCALE, Side, letter_height};
 use super::chance::Chance;
-use super::{Picture, Third};
+use super::{Part, Picture, Place, Third};
 
 /// Space between two sides, in millimetres.
 const GAP: f32 = 6.0;
+/// Around a part of a document, in millimetres.
+const AROUND: f32 = 1.0;
 /// A page, in millimetres.
 const A4: (f32, f32) = (210.0, 297.0);
 
@@ -25,6 +27,8 @@ struct Scene {
     desk: Desk,
     /// The corners of the zone.
     zone: [(f32, f32); 4],
+    /// Where the parts of the document are.
+    parts: Vec<(Part, [f32; 4])>,
     size: (f32, f32),
 }
 
@@ -108,6 +112,7 @@ impl Scene {
             y = chance.between(15.0, 60.0);
         }
         let mut zone = [(0.0, 0.0); 4];
+        let mut parts = Vec::new();
         let gap = if on_page { chance.between(8.0, 60.0) } else { GAP };
         for side in &card.sides {
             let (canvas, scale) = shrunk(side);
@@ -115,12 +120,14 @@ impl Scene {
                 zone = [(left, top), (right, top), (right, bottom), (left, bottom)]
                     .map(|(a, b)| (a + x, b + y));
             }
+            let moved = |[a, b, c, d]: [f32; 4]| [a + x, b + y, c + x, d + y];
+            parts.extend(side.parts.iter().map(|(part, place)| (*part, moved(*place))));
             sides.push((canvas, scale, (x, y)));
             y += side.size.1 + gap;
         }
         let size = if on_page { A4 } else { (widest, y - gap) };
         let desk = Desk::any(chance);
-        Self { sides, sheet: on_page.then_some(A4), desk, zone, size }
+        Self { sides, sheet: on_page.then_some(A4), desk, zone, parts, size }
     }
 
     fn at(&self, x: f32, y: f32) -> [f32; 3] {
@@ -151,7 +158,8 @@ impl Scene {
         }
     }
 
-    fn seen(&self, view: &View) -> Canvas {
+    /// What is seen of it, and where.
+    fn seen(&self, view: &View) -> (Canvas, Vec<Place>) {
         let (cx, cy) = (self.size.0 / 2.0, self.size.1 / 2.0);
         let [ax, ay, turn] = [view.aslant.0, view.aslant.1, view.turned].map(f32::to_radians);
         let far = 3.2 * self.size.0.max(self.size.1);
@@ -202,7 +210,24 @@ impl Scene {
                 }
             }
         }
-        out
+        let places = self.places(&m, (out.width as f32, out.height as f32));
+        (out, places)
+    }
+
+    fn places(&self, m: &Nine, (width, height): (f32, f32)) -> Vec<Place> {
+        let corners = |[left, top, right, bottom]: [f32; 4], by: f32| {
+            let (left, top, right, bottom) = (left - by, top - by, right + by, bottom + by);
+            [(left, top), (right, top), (right, bottom), (left, bottom)].map(|at| {
+                let (x, y) = through(m, at);
+                (x / width, y / height)
+            })
+        };
+        let place = |(part, at): &(Part, [f32; 4])| Place {
+            part: *part,
+            corners: corners(*at, 0.0),
+            around: corners(*at, AROUND),
+        };
+        self.parts.iter().map(place).collect()
     }
 }
 
@@ -351,17 +376,26 @@ fn photocopy(canvas: &mut Canvas, chance: &mut Chance) {
 
 /// A photograph of it, as hard to read as this third says.
 pub fn photographed(chance: &mut Chance, third: Third, card: Card) -> Picture {
-    let (canvas, how, quality) = match third {
+    let Shot { canvas, places, how, quality } = match third {
         Third::Easy => easy(chance, &card),
         Third::Middle => middle(chance, &card),
         Third::Hard => hard(chance, &card),
     };
     let (bytes, extension) = filed(chance, third, &canvas, quality, how);
     let kind = format!("{}, {how}", card.kind);
-    Picture { bytes, extension, kind, truth: card.truth, altered: card.altered }
+    Picture { bytes, extension, kind, truth: card.truth, places, altered: card.altered }
 }
 
-fn easy(chance: &mut Chance, card: &Card) -> (Canvas, &'static str, u8) {
+/// A photograph before it is a file.
+struct Shot {
+    canvas: Canvas,
+    places: Vec<Place>,
+    how: &'static str,
+    /// Of the JPEG.
+    quality: u8,
+}
+
+fn easy(chance: &mut Chance, card: &Card) -> Shot {
     let view = View {
         aslant: (chance.between(-2.0, 2.0), chance.between(-2.0, 2.0)),
         turned: chance.between(-2.0, 2.0),
@@ -369,12 +403,12 @@ fn easy(chance: &mut Chance, card: &Card) -> (Canvas, &'static str, u8) {
         margin: chance.between(0.02, 0.12),
     };
     let scene = Scene::of(card, chance, view.letter / letter_height(), false);
-    let mut canvas = scene.seen(&view);
+    let (mut canvas, places) = scene.seen(&view);
     noise(&mut canvas, chance, 2.0);
-    (canvas, "straight", 80 + chance.below(16) as u8)
+    Shot { canvas, places, how: "straight", quality: 80 + chance.below(16) as u8 }
 }
 
-fn middle(chance: &mut Chance, card: &Card) -> (Canvas, &'static str, u8) {
+fn middle(chance: &mut Chance, card: &Card) -> Shot {
     let quarter = chance.below(4) as f32 * 90.0;
     let view = View {
         aslant: (chance.between(-15.0, 15.0), chance.between(-15.0, 15.0)),
@@ -383,15 +417,15 @@ fn middle(chance: &mut Chance, card: &Card) -> (Canvas, &'static str, u8) {
         margin: chance.between(0.05, 0.25),
     };
     let scene = Scene::of(card, chance, view.letter / letter_height(), false);
-    let mut canvas = scene.seen(&view);
+    let (mut canvas, places) = scene.seen(&view);
     uneven(&mut canvas, chance, 0.5);
     let softness = chance.between(0.3, 1.1);
     blur(&mut canvas, softness);
     noise(&mut canvas, chance, 4.0);
-    (canvas, "on a desk", 60 + chance.below(31) as u8)
+    Shot { canvas, places, how: "on a desk", quality: 60 + chance.below(31) as u8 }
 }
 
-fn hard(chance: &mut Chance, card: &Card) -> (Canvas, &'static str, u8) {
+fn hard(chance: &mut Chance, card: &Card) -> Shot {
     let quality = 30 + chance.below(51) as u8;
     let letter = chance.between(12.0, 22.0);
     let quarter = chance.below(4) as f32 * 90.0;
@@ -404,7 +438,7 @@ fn hard(chance: &mut Chance, card: &Card) -> (Canvas, &'static str, u8) {
                 margin: chance.between(0.05, 0.3),
             };
             let scene = Scene::of(card, chance, letter / letter_height(), false);
-            let mut canvas = scene.seen(&view);
+            let (mut canvas, places) = scene.seen(&view);
             uneven(&mut canvas, chance, 0.6);
             let how = if chance.percent(55) {
                 let strength = chance.between(0.5, 0.85);
@@ -419,7 +453,7 @@ fn hard(chance: &mut Chance, card: &Card) -> (Canvas, &'static str, u8) {
             let softness = chance.between(0.3, 0.9);
             blur(&mut canvas, softness);
             noise(&mut canvas, chance, 6.0);
-            (canvas, how, quality)
+            Shot { canvas, places, how, quality }
         }
         60..75 => {
             let view = View {
@@ -430,10 +464,10 @@ fn hard(chance: &mut Chance, card: &Card) -> (Canvas, &'static str, u8) {
             };
             let mut scene = Scene::of(card, chance, letter / letter_height(), false);
             scene.desk = Desk { colour: [240; 3], grain: 2.0, turn: 0.0 };
-            let mut canvas = scene.seen(&view);
+            let (mut canvas, places) = scene.seen(&view);
             blur(&mut canvas, 0.6);
             photocopy(&mut canvas, chance);
-            (canvas, "photocopy", quality)
+            Shot { canvas, places, how: "photocopy", quality }
         }
         nr => {
             // A page from a scanner: 150 to 200 dots an inch.
@@ -446,12 +480,13 @@ fn hard(chance: &mut Chance, card: &Card) -> (Canvas, &'static str, u8) {
             };
             let mut scene = Scene::of(card, chance, dots, true);
             scene.desk = Desk { colour: [250; 3], grain: 0.0, turn: 0.0 };
-            let mut canvas = scene.seen(&view);
+            let (mut canvas, places) = scene.seen(&view);
             if chance.percent(40) {
                 photocopy(&mut canvas, chance);
             }
             noise(&mut canvas, chance, 3.0);
-            (canvas, if nr < 88 { "page" } else { "PDF scan" }, quality.max(40))
+            let how = if nr < 88 { "page" } else { "PDF scan" };
+            Shot { canvas, places, how, quality: quality.max(40) }
         }
     }
 }

@@ -104,6 +104,44 @@ impl Truth {
     }
 }
 
+/// What a document says of its holder, by where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Surname,
+    Given,
+    Expiry,
+    Issuer,
+    Birth,
+    Birthplace,
+    Sex,
+    Nationality,
+    Number,
+    National,
+    Photo,
+    Zone,
+    Code,
+}
+
+impl Part {
+    /// Whether a mask may show it.
+    pub const fn may_be_shown(self) -> bool {
+        matches!(self, Self::Surname | Self::Given | Self::Expiry | Self::Issuer)
+    }
+}
+
+/// Four corners, in parts of the width and the height of the picture as it is seen.
+pub type Corners = [(f32, f32); 4];
+
+/// Where a part of a document is in the picture.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub part: Part,
+    /// From the top of its capitals to the line on which they stand.
+    pub corners: Corners,
+    /// The same with a millimetre around it: accents, what hangs below the line.
+    pub around: Corners,
+}
+
 /// A picture, and what is on it.
 #[derive(Clone)]
 pub struct Picture {
@@ -115,6 +153,8 @@ pub struct Picture {
     pub kind: String,
     /// What was drawn.
     pub truth: Truth,
+    /// Where it was drawn.
+    pub places: Vec<Place>,
     /// Of an altered card, the field that is not what its check digit or its other side says.
     pub altered: Option<&'static str>,
 }
