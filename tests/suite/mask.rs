@@ -427,6 +427,43 @@ fn a_pdf_gives_its_first_three_pages_and_a_file_that_is_there_is_kept() {
 }
 
 #[test]
+fn a_driving_licence_is_not_taken_for_another_picture_and_is_all_black() {
+    let test = "a_driving_licence_is_not_taken_for_another_picture_and_is_all_black";
+    if !can_run(test) {
+        return;
+    }
+    let rows = [
+        "1. Peeters",
+        "2. Lotte",
+        "3. 30.07.1985 Genk",
+        "4a. 14.07.2021   4c. Stad Genk",
+        "4b. 14.07.2031",
+        "5. 1234567890",
+    ];
+    let drawn = |rows: &[&str]| {
+        let mut page = canvas::Canvas::new(1000, 620, [236, 222, 226]);
+        page.text(canvas::Face::SansBold, 44.0, (340.0, 70.0), [40, 60, 120], "RIJBEWIJS");
+        for (nr, row) in rows.iter().enumerate() {
+            let at = (340.0, 150.0 + 66.0 * nr as f32);
+            page.text(canvas::Face::Sans, 36.0, at, [20; 3], row);
+        }
+        masked(&degrade::jpeg(&page, 90))
+    };
+    let of = drawn(&rows);
+    assert_eq!(
+        (of.said["verdict"].as_str(), of.shown()),
+        (Some("unreadable"), vec![]),
+        "{}",
+        of.said
+    );
+    let png = image::open(&of.mask).expect("is a picture").into_luma8();
+    assert!(png.pixels().all(|pixel| pixel.0 == [0]));
+    // The word alone makes no licence: a CV has it.
+    let of = drawn(&rows[..2]);
+    assert_eq!(of.said["verdict"], "not a document", "{}", of.said);
+}
+
+#[test]
 fn what_nobody_read_is_all_black() {
     let nowhere = TempDir::new().expect("a folder");
     let file = nowhere.path().join("card.jpg");

@@ -3,6 +3,8 @@
 //!
 //! None of it has check digits. It is a second source: what the zone says too is borne out by it.
 
+mod licence;
+
 use jiff::civil::Date;
 use minicbor::{Decode, Encode};
 
@@ -60,7 +62,7 @@ pub struct Front {
     /// Whether it says that it is a specimen.
     #[n(8)]
     pub is_specimen: bool,
-    /// Whether it says what kind of document it is.
+    /// Whether it says what kind of document it is, or has the numbers of a driving licence.
     #[n(9)]
     pub has_title: bool,
     /// Labels of different kinds that were found.
@@ -229,6 +231,7 @@ pub(super) fn read(seen: &[Seen]) -> Front {
         }
     }
     front.labels = kinds.len() as u8;
+    front.has_title |= licence::is_one(seen);
     front
 }
 

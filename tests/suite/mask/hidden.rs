@@ -26,7 +26,7 @@ pub(super) fn lines(path: &Path) -> Vec<[String; 2]> {
         let detector = Detector::new(load(models::DETECTION)).expect("is a model");
         (detector, Recogniser::new(load(models::RECOGNITION)).expect("is a model"))
     });
-    let pages = decode::pages(&fs::read(path).expect("is there")).expect("is a picture");
+    let pages = decode::pages(&fs::read(path).expect("is there"), 0).expect("is a picture");
     let read = |page: &Grey, quad: &Quad| {
         recogniser.read(page, quad).map(|heard| heard.text).unwrap_or_default()
     };
@@ -34,7 +34,7 @@ pub(super) fn lines(path: &Path) -> Vec<[String; 2]> {
         let quads = detector.lines(page);
         quads.iter().map(|quad| [read(page, quad), read(page, &quad.turned())]).collect()
     };
-    pages.iter().flat_map(of_page).collect()
+    pages.drawn.iter().flat_map(of_page).collect()
 }
 
 /// Every line that another reader reads.
@@ -128,7 +128,7 @@ pub(super) fn lit(picture: &Picture, mask: &GrayImage) -> (Vec<Part>, usize) {
 
 /// How much darker the ink in the place of each part is than what is around it.
 pub(super) fn contrasts(picture: &Picture) -> Vec<(Part, i32)> {
-    let page = decode::pages(&picture.bytes).expect("is a picture").remove(0);
+    let page = decode::pages(&picture.bytes, 0).expect("is a picture").drawn.remove(0);
     let (width, height) = (page.width as f32, page.height as f32);
     let shades = |corners: pictures::Corners| -> Vec<u8> {
         let reach = |of: fn(&(f32, f32)) -> f32, end: usize| {
