@@ -13,7 +13,7 @@ use crate::identity::document::Sight;
 use crate::identity::evidence::Verdict;
 use crate::identity::origin::Origin;
 use crate::ids::{CaseId, Digest, ItemId, LetterId};
-use crate::letter::{Envelope, Finding, Headers, Item, Protection, Role, Scan, may_hold_others};
+use crate::letter::{Envelope, Finding, Headers, Inside, Item, Protection, Role, Scan, inside};
 use crate::secret::Personal;
 
 /// The detail of a letter box: what the letter says about itself, and which items it has. No text,
