@@ -21,6 +21,9 @@ const TODAY: jiff::civil::Date = jiff::civil::date(2026, 11, 30);
 /// Of how many pictures one is shown to tesseract.
 const TESSERACT: u64 = 10;
 
+/// What a picture comes to, and how long it took unless it was read before.
+type Look<'a> = dyn Fn(&[u8]) -> (Conclusion, Option<Duration>) + 'a;
+
 /// What came of a set of pictures.
 #[derive(Default)]
 struct Tally {
@@ -121,12 +124,7 @@ fn main() {
 }
 
 impl Tally {
-    fn add(
-        &mut self,
-        picture: &Picture,
-        look: &dyn Fn(&[u8]) -> (Conclusion, Option<Duration>),
-        name: &str,
-    ) {
+    fn add(&mut self, picture: &Picture, look: &Look<'_>, name: &str) {
         let (found, took) = look(&picture.bytes);
         self.times.extend(took);
         self.pictures += 1;
