@@ -2,7 +2,7 @@
 //! names, as the last day of validity and as who issued it.
 //!
 //! Nothing of the file is kept but those pixels, and of them only grey ones, made smaller. Which lines
-//! they are was settled when the document was read ([`Window`](super::document::Window)); what was not
+//! they are was settled when the document was read ([`Window`]); what was not
 //! read is black. [`pages`] runs in a confined child, for it decodes; [`png`] runs outside, so that
 //! whatever the child gives, it gives pixels and no metadata.
 
