@@ -145,3 +145,29 @@ fn a_refresh_token_that_died_is_told_of_once() {
     assert_eq!(std::fs::read_to_string(world.state().join("refresh")).expect("is read"), "dead\n");
     drop(process);
 }
+
+#[test]
+fn which_letters_stay_in_clear_on_a_mail_server_is_told_at_the_start() {
+    let world = World::found();
+    let servers = [(); 3].map(|()| ImapServer::start(as_usual));
+    let settings =
+        ["after = \"delete\"\n", "after = \"keep\"\n", "after = \"move\"\nmove_to = \"Done\"\n"];
+    for ((name, there), more) in ["gone", "kept", "moved"].iter().zip(&servers).zip(settings) {
+        add_account(&world, name, there.port, more);
+    }
+    let process = world.spawn(&[]);
+    let log = || std::fs::read_to_string(world.log()).unwrap_or_default();
+    let told = |words: &str| -> Vec<String> {
+        let log = log();
+        log.lines().filter(|line| line.contains(words)).map(ToOwned::to_owned).collect()
+    };
+    eventually("both are told", || told("what is forgotten here is there in clear").len() == 2);
+    let all = told("what is forgotten here is there in clear");
+    let of =
+        |words: &str| -> Vec<&String> { all.iter().filter(|line| line.contains(words)).collect() };
+    let [kept] = of("letters stay on the mail server")[..] else { panic!("{all:?}") };
+    let [moved] = of("letters stay in another folder")[..] else { panic!("{all:?}") };
+    assert!(kept.contains("kept") && moved.contains("moved"), "{all:?}");
+    assert!(!all.iter().any(|line| line.contains("gone")), "{all:?}");
+    drop(process);
+}

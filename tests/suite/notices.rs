@@ -98,6 +98,34 @@ fn whoever_opens_a_case_is_told_its_number_and_its_date_once_and_in_their_langua
 }
 
 #[test]
+fn whoever_writes_to_another_address_of_ours_is_told_too() {
+    const OTHER: &str = "privacy@jobexpert.be";
+    let (world, runtime) = (World::found(), runtime());
+    believe(&world);
+    let file = world.state().join("kluis.toml");
+    let text = std::fs::read_to_string(&file).expect("is read");
+    let (one, both) = (
+        format!("addresses = [\"{MAILBOX}\"]"),
+        format!("addresses = [\"{MAILBOX}\", \"{OTHER}\"]"),
+    );
+    assert!(text.contains(&one), "{text}");
+    std::fs::write(&file, text.replace(&one, &both)).expect("is written");
+    let server = runtime.block_on(world.serve());
+    let raw = letter_from(LOTTE, "1", "", "Goedemorgen, ik wil mijn gegevens inzien.");
+    let raw = String::from_utf8(raw).expect("is text").replace(MAILBOX, OTHER).into_bytes();
+    let mut sender = Sender::greet(server.smtp(), false).expect("greets");
+    let answers = sender.send(LOTTE, &[OTHER], &raw).expect("answers");
+    assert_eq!(answers.iter().map(|answer| answer.code).collect::<Vec<_>>(), [250]);
+    wait_for("it is told", || count(&server, Fact::NoticeEnded) == 1);
+    let [(to, mail)] = &sent(&world)[..] else { panic!("one mail") };
+    assert_eq!(to, LOTTE);
+    // From where answers come from, whichever address it was.
+    assert!(mail.contains(MAILBOX) && !mail.contains(OTHER), "{mail}");
+    assert!(mail.contains("\r\nIn-Reply-To: <1@example.net>\r\n"), "{mail}");
+    runtime.block_on(server.stop());
+}
+
+#[test]
 fn an_odd_message_id_is_not_repeated_and_an_address_no_mail_can_be_written_to_is_said() {
     let (world, runtime) = (World::found(), runtime());
     believe(&world);
