@@ -3,6 +3,7 @@
 use kluis::casebook::Filter;
 use kluis::casebook::fetched::MailId;
 use kluis::ledger::Fact;
+use kluis::staff::client::CaseView;
 
 use crate::dovecot_server::TokenServer;
 use crate::imap::{
@@ -170,4 +171,38 @@ fn which_letters_stay_in_clear_on_a_mail_server_is_told_at_the_start() {
     assert!(kept.contains("kept") && moved.contains("moved"), "{all:?}");
     assert!(!all.iter().any(|line| line.contains("gone")), "{all:?}");
     drop(process);
+}
+
+#[test]
+fn a_letter_with_two_hundred_documents_comes_whole_and_holds_up_no_other() {
+    const DOCUMENTS: usize = 200;
+    let part = |nr: usize| {
+        let document = format!("%PDF-1.4\n% loonbrief {nr}\n{}", "0 0 m ".repeat(2_000));
+        let coded = data_encoding::BASE64_MIME.encode(document.as_bytes());
+        format!(
+            "--b\r\nContent-Type: application/pdf; name=\"{nr}.pdf\"\r\n\
+             Content-Transfer-Encoding: base64\r\n\r\n{coded}\r\n"
+        )
+    };
+    let raw = format!(
+        "From: <a@client.example>\r\nTo: <backoffice@jobexpert.be>\r\nSubject: alles\r\n\
+         Message-ID: <many@client.example>\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/mixed; boundary=\"b\"\r\n\r\n\
+         --b\r\nContent-Type: text/plain\r\n\r\nGraag mijn gegevens.\r\n{}--b--\r\n",
+        (0..DOCUMENTS).map(part).collect::<String>()
+    );
+    let (world, runtime) = (World::found(), runtime());
+    let there = ImapServer::start(as_usual);
+    there.mailbox().add(raw.clone().into_bytes());
+    there.mailbox().add(mail("after it", 2));
+    add_account(&world, "office", there.port, "after = \"delete\"\n");
+    let server = runtime.block_on(world.serve());
+    eventually("both are sealed and gone", || there.mailbox().mails.is_empty());
+    assert_eq!(fetched(&entries(&server), place("office", there.port)).0, [1, 2]);
+    let mut anna = world.log_in("anna").expect("logs in");
+    let cases = anna.queue(Filter::All).expect("lists");
+    let of = |case: &CaseView| case.letters[0].detail.as_ref().expect("opens").items.len();
+    let case = cases.iter().find(|case| of(case) == DOCUMENTS + 1).expect("all are there");
+    assert!(crate::way::raw(&mut anna, case) == raw.into_bytes(), "byte for byte");
+    runtime.block_on(server.stop());
 }

@@ -15,6 +15,7 @@ use kluis::reply::Outgoing;
 use kluis::secret::Personal;
 use tokio::runtime::Runtime;
 
+use crate::mail_client::Client as Sender;
 use crate::way::{count, deliver_from, runtime};
 use crate::world::{MAILBOX, World};
 
