@@ -16,6 +16,9 @@ use crate::world::free_port;
 const PROGRAMS: &str = "/usr/sbin";
 const DAEMONS: &str = "/usr/lib/postfix/sbin";
 
+/// What starting or stopping it may take.
+const START_TIME: Duration = Duration::from_secs(30);
+
 /// Why no Postfix can be started here, if none can. In CI one can.
 pub(crate) fn missing() -> Option<&'static str> {
     let why = if !Path::new(PROGRAMS).join("postfix").exists() {
@@ -97,14 +100,43 @@ impl Postfix {
         Self { dir, addr }
     }
 
-    /// Starts it.
+    /// Starts it. Its first process may say so much that the queue of its log is full before it has
+    /// started who reads that, and then waits for ever: it is started again.
     pub(crate) fn begin(&self) {
-        let started = self.command("start");
-        assert!(started.status.success(), "{}\n{}", shown_of(&started), self.log());
+        let is_up = || self.log().matches("daemon started").count();
+        let before = is_up();
+        for _ in 0..3 {
+            let started = self.command("start");
+            assert!(started.status.success(), "{}\n{}", shown_of(&started), self.log());
+            let end = Instant::now() + START_TIME;
+            while is_up() == before && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            if is_up() > before {
+                return;
+            }
+            self.kill();
+        }
+        panic!("postfix does not start\n{}", self.log());
+    }
+
+    /// The number of its first process, which all others of its group have, too.
+    fn first(&self) -> Option<rustix::process::Pid> {
+        let pid = std::fs::read_to_string(self.dir.path().join("queue/pid/master.pid")).ok()?;
+        rustix::process::Pid::from_raw(pid.trim().parse().ok()?)
+    }
+
+    /// Ends all of it at once.
+    fn kill(&self) {
+        if let Some(first) = self.first() {
+            let _ = rustix::process::kill_process_group(first, rustix::process::Signal::KILL);
+        }
     }
 
     fn command(&self, verb: &str) -> Output {
-        Command::new(Path::new(PROGRAMS).join("postfix"))
+        Command::new("timeout")
+            .arg(START_TIME.as_secs().to_string())
+            .arg(Path::new(PROGRAMS).join("postfix"))
             .arg("-c")
             .arg(self.dir.path().join("etc"))
             .arg(verb)
@@ -157,15 +189,19 @@ impl Postfix {
 
 impl Drop for Postfix {
     fn drop(&mut self) {
-        let pid = std::fs::read_to_string(self.dir.path().join("queue/pid/master.pid"));
+        let first = self.first();
         let stopped = self.command("stop");
-        let Ok(pid) = pid else { return };
-        let process = Path::new("/proc").join(pid.trim());
+        let Some(first) = first else { return };
+        let process = Path::new("/proc").join(first.as_raw_nonzero().to_string());
         let end = Instant::now() + Duration::from_secs(20);
         while process.exists() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(20));
         }
-        if process.exists() && !std::thread::panicking() {
+        if !process.exists() {
+            return;
+        }
+        let _ = rustix::process::kill_process_group(first, rustix::process::Signal::KILL);
+        if !std::thread::panicking() {
             panic!("postfix does not end: {}", shown_of(&stopped));
         }
     }
