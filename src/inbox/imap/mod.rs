@@ -288,12 +288,13 @@ async fn keep_fetching<C: Connect>(dialer: &C, mut poller: Poller<'_>) {
             Ok(source) => in_session(source, &mut poller, &mut probed).await,
             Err(fault) => fault,
         };
-        if begun.elapsed() >= a_while {
-            renewed = false;
-            pauses.reset();
-        }
         if poller.hands.polls() != polls {
             (in_a_row, told) = (0, None);
+            // What only hangs holds as long, too.
+            if begun.elapsed() >= a_while {
+                renewed = false;
+                pauses.reset();
+            }
         }
         if matches!(fault, Fault::Expired | Fault::Denied) {
             dialer.forget_token();

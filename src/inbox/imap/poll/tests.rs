@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::super::source::{Listing, Opened, Sealed};
-use super::super::{Login, Pace, Security, Task};
+use super::super::source::{Connect, Listing, Opened, Sealed};
+use super::super::{Login, Pace, Security, Task, keep_fetching};
 use super::*;
 use crate::casebook::fetched::Place;
 
@@ -663,5 +663,55 @@ fn a_reverse_path_is_what_the_last_server_wrote() {
         ("", None),
     ] {
         assert_eq!(return_path(raw.as_bytes()).as_deref(), wanted, "{raw}");
+    }
+}
+
+/// A server that hangs for longer than the time from one poll to the next, and is gone then.
+struct Hanging(Mutex<Vec<std::time::Instant>>);
+
+impl Connect for Hanging {
+    type Source = Fake;
+
+    async fn connect(&self) -> Result<Fake, Fault> {
+        self.0.lock().expect("no holder panics").push(std::time::Instant::now());
+        tokio::time::sleep(Duration::from_millis(25)).await;
+        Err(Fault::Slow)
+    }
+
+    fn forget_token(&self) {}
+}
+
+#[tokio::test]
+async fn what_only_hangs_is_tried_at_growing_pauses_however_long_it_hangs() {
+    const TRIES: usize = 7;
+    let first_pause = Duration::from_millis(10);
+    let longest_pause = first_pause * 32;
+    let pace = Pace { first_pause, longest_pause, ..Pace::default() };
+    let every = Duration::from_millis(20);
+    let account = Account { every, pace, ..account(After::Keep) };
+    let (room, watch, book) = (Budget::new(64 << 20), Watch::default(), Book::default());
+    let (dialer, mut hands) = (Hanging(Mutex::default()), Hands::default());
+    let poller = Poller {
+        account: &account,
+        mailbox: MAILBOX,
+        keeper: &book,
+        room: &room,
+        watch: &watch,
+        hands: &mut hands,
+    };
+    let tries = || dialer.0.lock().expect("no holder panics").clone();
+    let enough = async {
+        while tries().len() < TRIES {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = keep_fetching(&dialer, poller) => unreachable!("it never ends"),
+        () = enough => {}
+    }
+    // Each pause is a quarter shorter than it says at most, and the times between tries have it in them.
+    for (nr, two) in tries().windows(2).take(TRIES - 1).enumerate() {
+        let pause = first_pause * (1 << nr) * 3 / 4;
+        assert!(two[1] - two[0] >= pause, "{nr}: {:?}", two[1] - two[0]);
     }
 }
