@@ -3,6 +3,7 @@
 //! A front that came as one file and a zone that came as another belong together only if there is just
 //! one of each in the letter, and they agree. Two people's papers are never put together.
 
+use super::judge::{are_any_two, is_near, letters};
 use super::{Conclusion, Sight, conclude, sender};
 use crate::identity::evidence::{Field, FieldName, Known, Reason, Standing, Verdict};
 use crate::identity::mrz::Names;
@@ -158,10 +159,11 @@ fn holder(found: &Conclusion) -> Option<(&str, &str)> {
 pub fn summed(found: &[&Conclusion], not_read: bool) -> Verdict {
     let verdicts = found.iter().map(|one| &one.evidence.verdict);
     // Papers of two people, of whom at most one asks.
-    let mut holders: Vec<(&str, &str)> = found.iter().filter_map(|one| holder(one)).collect();
-    holders.sort_unstable();
-    holders.dedup();
-    let several = (holders.len() > 1).then_some(&Verdict::Ambiguous);
+    let holders: Vec<(&str, &str)> = found.iter().filter_map(|one| holder(one)).collect();
+    let are_two = |one: &(&str, &str), other: &(&str, &str)| {
+        one.1 != other.1 || !is_near(&letters(one.0), &letters(other.0))
+    };
+    let several = are_any_two(&holders, are_two).then_some(&Verdict::Ambiguous);
     let weight = |verdict: &Verdict| match verdict {
         Verdict::Inconsistent(_) => 7,
         Verdict::Ambiguous => 6,
@@ -310,5 +312,8 @@ mod tests {
         assert_eq!(other.evidence.verdict, Verdict::Consistent);
         assert_eq!(summed(&[&own, &own], false), Verdict::Consistent);
         assert_eq!(summed(&[&own, &other], false), Verdict::Ambiguous);
+        // The same card twice, a letter of it misread.
+        let again = alone(&zone_of("DUPOMT<<JEAN<PIERRE<L<<<<<<<<<"), &letter);
+        assert_eq!(summed(&[&own, &again], false), Verdict::Consistent);
     }
 }

@@ -140,9 +140,14 @@ impl Holder {
     }
 }
 
+/// Whether this is so of any two: what is near to a third need not be near to each other.
+pub(super) fn are_any_two<T>(all: &[T], is_so: impl Fn(&T, &T) -> bool) -> bool {
+    all.iter().enumerate().any(|(nr, one)| all[nr + 1..].iter().any(|other| is_so(one, other)))
+}
+
 /// Whether two names may be one: a letter in four that is another is how a recogniser errs, and a second
 /// line is easily missed.
-fn is_near(one: &[char], other: &[char]) -> bool {
+pub(super) fn is_near(one: &[char], other: &[char]) -> bool {
     let longer = one.len().max(other.len());
     distance(one, other) * 4 <= longer || one.starts_with(other) || other.starts_with(one)
 }
@@ -155,13 +160,13 @@ fn is_of_several(sight: &Sight, zones: &[Option<Holder>], found: &Conclusion) ->
     let differ = |of: fn(&Front) -> &Option<Said>, is_same: &dyn Fn(&[char], &[char]) -> bool| {
         let said = pages.iter().filter_map(|page| of(&page.front).as_ref());
         let said: Vec<Vec<char>> = said.map(|said| letters(&said.value)).collect();
-        said.windows(2).any(|two| !is_same(&two[0], &two[1]))
+        are_any_two(&said, |one, other| !is_same(one, other))
     };
     let two_fronts = differ(|front| &front.surname, &is_near)
         || differ(|front| &front.given, &is_near)
         || differ(|front| &front.birth, &|one, other| one == other);
     let holders: Vec<&Holder> = zones.iter().flatten().collect();
-    let two_zones = holders.windows(2).any(|two| !two[0].is(two[1]));
+    let two_zones = are_any_two(&holders, |one, other| !one.is(other));
     let is_named = |page: &Page| page.front.surname.is_some() || page.front.given.is_some();
     let named = || pages.iter().zip(zones).filter(|(page, _)| is_named(page));
     let is_apart =
@@ -317,7 +322,7 @@ fn whole(zone: &str, front: &str, mrz: &Mrz) -> bool {
         && (mrz.names.may_be_cut || words(front) <= words(zone))
 }
 
-fn letters(text: &str) -> Vec<char> {
+pub(super) fn letters(text: &str) -> Vec<char> {
     text.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_uppercase).collect()
 }
 
@@ -537,6 +542,13 @@ mod tests {
         assert_eq!(two_zones("DUPONT<<KAREL<<<<<<<<<<<<<<<<<", CARD[1]), Verdict::Ambiguous);
         let other = "7801033M2807144BEL780102301236";
         assert_eq!(two_zones(CARD[2], other), Verdict::Ambiguous);
+        // What is near to a page between them is not for that near to each other.
+        let mut three = sight(&card(), true, Front::default());
+        for names in ["DUPOMT<<JEAN<PIERRE<L<<<<<<<<<", "DUMOMT<<JEAN<PIERRE<L<<<<<<<<<"] {
+            let lines = [CARD[0], CARD[1], names].map(ToOwned::to_owned).to_vec();
+            three.pages.extend(sight(&lines, true, Front::default()).pages);
+        }
+        assert_eq!(conclude(&three, KNOWN).evidence.verdict, Verdict::Ambiguous);
         // What looks like a zone and is none makes no page the side of another card.
         let mut file = sight(&card(), true, Front::default());
         let lotte = Front {
