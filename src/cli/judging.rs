@@ -63,7 +63,7 @@ impl<'a> Judge<'a> {
     /// What the server says.
     pub(super) fn inside(&mut self, item: &SealedItem) -> Result<Judged, Error> {
         let letter = self.case.letters.iter().find(|letter| letter.id() == item.letter);
-        let inside = letter.map(|letter| inside(letter, item.id)).unwrap_or_default();
+        let inside = letter.map(|letter| letter.inside(item.id)).unwrap_or_default();
         self.all(&inside)
     }
 
@@ -111,13 +111,19 @@ impl<'a> Judge<'a> {
         if Kind::of(&begun).is_some() {
             return self.picture(item, leaf, false);
         }
-        if item.media_type() == "text/html" {
-            let content = content(self.client, item)?;
-            let has_picture = memmem::find(&content, b"data:image/").is_some();
-            return Ok(if has_picture { Judged::MayHold } else { Judged::Other });
-        }
         let letter = self.case.letters.iter().find(|letter| letter.id() == item.letter);
-        Ok(other(item, leaf, letter))
+        let other = other(item, leaf, letter);
+        if item.media_type() != "text/html" || !matches!(other, Judged::Other) {
+            return Ok(other);
+        }
+        if item.length() > MAX_REQUEST as u64 {
+            return Ok(Judged::MayHold);
+        }
+        let content = content(self.client, item)?.to_ascii_lowercase();
+        let has_picture = [&b"data:image/"[..], b"data:application/"]
+            .iter()
+            .any(|it| memmem::find(&content, it).is_some());
+        Ok(if has_picture { Judged::MayHold } else { Judged::Other })
     }
 
     /// A picture or a PDF, or what somebody said is one.
@@ -197,7 +203,7 @@ fn other(item: &SealedItem, leaf: &Item, letter: Option<&LetterView>) -> Judged 
         let detail = letter.and_then(|letter| letter.detail.as_ref());
         detail.is_none_or(|detail| detail.findings.contains(&finding))
     };
-    let is_empty = letter.is_none_or(|letter| inside(letter, item.id).is_empty());
+    let is_empty = letter.is_none_or(|letter| letter.inside(item.id).is_empty());
     let types = [Some(item.media_type()), leaf.magic.as_deref()];
     if types.iter().flatten().any(|word| word.starts_with("image/")) && item.length() > LOGO {
         return Judged::unseen(&DecodeError::NoPicture.to_string());
@@ -232,21 +238,6 @@ fn waiting<T>(work: impl FnOnce() -> T) -> T {
     let done = work();
     bar.finish_and_clear();
     done
-}
-
-/// What was taken out of an item, and out of that.
-fn inside(letter: &LetterView, item: ItemId) -> Vec<ItemId> {
-    let Some(detail) = &letter.detail else { return Vec::new() };
-    let mut holders = vec![item];
-    // A container comes before what it holds.
-    for card in &detail.items {
-        let holder = card.container.and_then(|nr| detail.items.get(nr as usize));
-        if holder.is_some_and(|holder| holders.contains(&holder.id)) {
-            holders.push(card.id);
-        }
-    }
-    holders.remove(0);
-    holders
 }
 
 /// First bytes that tell what a file is.

@@ -195,9 +195,15 @@ fn gather(client: &mut Client, draft: &Draft, now: u64) -> Result<Answer, Error>
     let message_id = client.message_id(draft.case)?;
     let mut attachments = draft.files.clone();
     if !draft.items.is_empty() {
-        let copies = client.case(draft.case)?.card.copies;
-        let is_copy = |item: &ItemId| copies.iter().any(|c| c.item == *item && c.is_copy);
-        if draft.items.iter().any(is_copy) {
+        let case = client.case(draft.case)?;
+        let copies = &case.card.copies;
+        let is_copy = |item: ItemId| copies.iter().any(|c| c.item == item && c.is_copy);
+        // What a copy was taken out of holds it still.
+        let holds = |item: ItemId| {
+            let inside = case.letters.iter().flat_map(|letter| letter.inside(item));
+            std::iter::once(item).chain(inside).any(is_copy)
+        };
+        if draft.items.iter().any(|item| holds(*item)) {
             return Err(Error::Copy);
         }
         for item in client.look(&draft.items)? {

@@ -103,6 +103,22 @@ impl LetterView {
     pub fn id(&self) -> LetterId {
         self.card.boxed.place.letter
     }
+
+    /// What was taken out of an item, and out of that.
+    #[must_use]
+    pub fn inside(&self, item: ItemId) -> Vec<ItemId> {
+        let Some(detail) = &self.detail else { return Vec::new() };
+        let mut holders = vec![item];
+        // A container comes before what it holds.
+        for card in &detail.items {
+            let holder = card.container.and_then(|nr| detail.items.get(nr as usize));
+            if holder.is_some_and(|holder| holders.contains(&holder.id)) {
+                holders.push(card.id);
+            }
+        }
+        holders.remove(0);
+        holders
+    }
 }
 
 /// A case as staff see it.
