@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::session::{self, Connection};
-use super::{Error, Report, case};
+use super::{Error, Report, case, unmask};
 use crate::identity::ladder::Kind;
 use crate::ids::CaseId;
 use crate::letter::media_type;
@@ -36,7 +36,8 @@ pub(super) struct Answer {
     /// The subject, which only who opens the answer sees
     #[arg(long, value_name = "WORDS")]
     subject: Option<String>,
-    /// An item of the case that goes with it: the first digits of its id are enough
+    /// An item of the case that goes with it: the first digits of its id are enough. No copy of an
+    /// identity document, nor what nobody could look at
     #[arg(long = "item", value_name = "ITEM")]
     items: Vec<String>,
     /// A file that goes with it
@@ -98,6 +99,7 @@ impl Answer {
             for start in &self.items {
                 items.push(session::item_of(&view, start)?);
             }
+            unmask::may_be_sent(&mut client, &view, &items)?;
         }
         let draft = Draft {
             case: self.case,

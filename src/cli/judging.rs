@@ -112,7 +112,7 @@ impl<'a> Judge<'a> {
             return self.picture(item, leaf, false);
         }
         let letter = self.case.letters.iter().find(|letter| letter.id() == item.letter);
-        let other = other(item, leaf, letter);
+        let other = other((item, &begun), leaf, letter);
         if item.media_type() != "text/html" || !matches!(other, Judged::Other) {
             return Ok(other);
         }
@@ -198,7 +198,7 @@ const OUT_OF_TIME: &str = "the time for it was over before all of it was read";
 const TOO_MANY: &str = "there is more than is looked at in one go";
 
 /// What is neither a picture that is read here nor a PDF.
-fn other(item: &SealedItem, leaf: &Item, letter: Option<&LetterView>) -> Judged {
+fn other((item, begun): (&SealedItem, &[u8]), leaf: &Item, letter: Option<&LetterView>) -> Judged {
     let has = |finding: Finding| {
         let detail = letter.and_then(|letter| letter.detail.as_ref());
         detail.is_none_or(|detail| detail.findings.contains(&finding))
@@ -208,7 +208,11 @@ fn other(item: &SealedItem, leaf: &Item, letter: Option<&LetterView>) -> Judged 
     if types.iter().flatten().any(|word| word.starts_with("image/")) && item.length() > LOGO {
         return Judged::unseen(&DecodeError::NoPicture.to_string());
     }
-    match letter::inside(leaf) {
+    let inside = match letter::inside(leaf) {
+        Inside::Office if is_locked(begun) => Inside::Packed,
+        inside => inside,
+    };
+    match inside {
         _ if has(Finding::Unparsed) => Judged::unseen("the letter could not be taken apart"),
         Inside::Packed if is_empty && has(Finding::NotUnpacked) => {
             Judged::unseen("it could not be unpacked")
@@ -218,6 +222,11 @@ fn other(item: &SealedItem, leaf: &Item, letter: Option<&LetterView>) -> Judged 
         Inside::Hidden => Judged::MayHold,
         _ => Judged::Other,
     }
+}
+
+/// Whether the first entry of a zip file is locked (APPNOTE 4.4.4): no office program writes that.
+fn is_locked(begun: &[u8]) -> bool {
+    begun.starts_with(b"PK\x03\x04") && begun.get(6).is_some_and(|flags| flags & 1 != 0)
 }
 
 /// What speaks more against giving something.

@@ -68,7 +68,8 @@ pub(super) struct Show {
 /// may not hold: then the exit code says so.
 ///
 /// Instead of a copy of an identity document you get a picture that is black but for names, validity
-/// and issuer; --unmasked with a reason gives the copy itself, and the ledger says so.
+/// and issuer; --unmasked with a reason gives the copy itself, and the ledger says so. What nobody could
+/// look at needs that, too.
 ///
 /// With --verify-all nothing is taken out: everything that you may read is opened and held against
 /// the ledger, which gets a look for each item. Exit code 1 if something does not verify.

@@ -2,6 +2,8 @@
 //! nothing of it is left if this program is killed; where a file system knows no such file, one of ours.
 
 use std::fs::{File, OpenOptions};
+use std::io::Seek as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +31,7 @@ impl Unfinished {
     /// It cannot be made.
     pub(super) fn new(wanted: &Path) -> Result<Self, Error> {
         let folder = wanted.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let nameless = open(folder.unwrap_or(Path::new(".")), flags, Mode::RUSR | Mode::WUSR);
         match nameless {
             Ok(file) if Path::new(OPEN_FILES).exists() => {
@@ -47,16 +49,30 @@ impl Unfinished {
         Ok(Self { file, path: Some(path) })
     }
 
+    /// The same in a file with a name of ours.
+    fn copied(&self, wanted: &Path) -> Result<Self, Error> {
+        let mut named = Self::named(wanted)?;
+        let mut whole = &self.file;
+        let copied = whole.rewind().and_then(|()| std::io::copy(&mut whole, &mut named.file));
+        copied.map_err(|error| Error::io(wanted.display(), &error))?;
+        Ok(named)
+    }
+
     /// Gives it its name, which must be free.
     ///
     /// # Errors
     /// It is not, or the file system does not do it.
     pub(super) fn finish(self, wanted: &Path) -> Result<(), Error> {
-        use std::os::fd::AsRawFd as _;
         let named = match &self.path {
             None => {
                 let open = format!("{OPEN_FILES}/{}", self.file.as_raw_fd());
-                linkat(CWD, open, CWD, wanted, AtFlags::SYMLINK_FOLLOW)
+                match linkat(CWD, open, CWD, wanted, AtFlags::SYMLINK_FOLLOW) {
+                    // A file system that knows such files and cannot name them.
+                    Err(errno) if errno != Errno::EXIST => {
+                        return self.copied(wanted)?.finish(wanted);
+                    }
+                    linked => linked,
+                }
             }
             Some(path) => match renameat_with(CWD, path, CWD, wanted, RenameFlags::NOREPLACE) {
                 // A file system that cannot do both at once.
@@ -103,6 +119,14 @@ mod tests {
             std::fs::remove_file(&wanted).expect("is removed");
             assert_eq!(there(), 0);
         }
+        // What cannot be named is copied into what can.
+        let mut file = Unfinished::new(&wanted).expect("is made");
+        file.file.write_all(b"whole").expect("is written");
+        file.copied(&wanted).expect("is copied").finish(&wanted).expect("is named");
+        drop(file);
+        assert_eq!(std::fs::read(&wanted).expect("is there"), b"whole");
+        std::fs::remove_file(&wanted).expect("is removed");
+        assert_eq!(there(), 0);
         // Without a name nothing is to be seen meanwhile, whoever kills this program.
         let unfinished = Unfinished::new(&wanted).expect("is made");
         assert_eq!(there(), usize::from(unfinished.path.is_some()));

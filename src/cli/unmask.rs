@@ -13,15 +13,17 @@ use super::{Error, case};
 use crate::identity::mask;
 use crate::ids::{CaseId, ItemId, LetterId};
 use crate::letter::Role;
+use crate::staff::answers;
 use crate::staff::client::{CaseView, Client, LetterView, SealedItem};
 
 /// How a copy of an identity document is taken out as it came.
 #[derive(Args)]
 pub(super) struct Unmasking {
-    /// Give copies of identity documents as they came, not masked: the ledger says so
+    /// Give copies of identity documents, and what nobody could look at, as they came and not masked: the
+    /// ledger says so
     #[arg(long, requires = "reason")]
     unmasked: bool,
-    /// Why a copy is needed unmasked, in your own words: a note of the case
+    /// Why it is needed so, in your own words: a note of the case
     #[arg(long, value_name = "WORDS", requires = "unmasked")]
     reason: Option<String>,
 }
@@ -111,6 +113,30 @@ pub(super) fn given(
         Judged::NotSeen(why) => return Err(not_seen(&why)),
         itself => Given::AsItCame(may_pass(worse(itself, judge.inside(item)?), "this item")?),
     })
+}
+
+/// Whether items of a case may go into an answer: none of them is a copy of an identity document, nor
+/// holds one, and somebody could look. Each is a look.
+///
+/// # Errors
+/// One may not; what the server says.
+pub(super) fn may_be_sent(
+    client: &mut Client,
+    case: &CaseView,
+    items: &[ItemId],
+) -> Result<(), Error> {
+    let inside =
+        |item: &ItemId| case.letters.iter().flat_map(|letter| letter.inside(*item)).collect();
+    let inside: Vec<Vec<ItemId>> = items.iter().map(inside).collect();
+    let all = [items.to_vec(), inside.concat()].concat();
+    match Judge::new(client, case).all(&all)? {
+        Judged::Other | Judged::MayHold => Ok(()),
+        Judged::NotSeen(why) => Err(not_seen(&why).hint(
+            "`kluis who CASE --no-copy ITEM WORDS` says that it is none, and then it goes; `kluis doctor` \
+             says whether this machine can read pictures",
+        )),
+        Judged::Copy(_) | Judged::Black => Err(answers::Error::Copy.into()),
+    }
 }
 
 /// What is to be said of something that is given as it came, if it may be.

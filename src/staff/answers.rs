@@ -60,8 +60,8 @@ pub enum Error {
     /// A copy of an identity document is to be accepted, and no check of one was recorded.
     #[error("nobody recorded yet that a copy of an identity document was checked")]
     NotChecked,
-    /// An item that is to go with it is a copy of an identity document.
-    #[error("an item that is to go with it is a copy of an identity document")]
+    /// An item that is to go with it is a copy of an identity document, or holds one.
+    #[error("an item that is to go with it is a copy of an identity document, or holds one")]
     Copy,
     /// The words of the evidence tell what is forgotten with a copy of an identity document.
     #[error("the words of --proof hold {0}: they stay when the copy is forgotten")]

@@ -603,6 +603,7 @@ fn what_a_machine_marked_is_nowhere_once_its_time_after_the_decision_is_over() {
     let in_files = |desk: &Desk| {
         let folders = ["vault", "home"].map(|folder| desk.office.path(folder));
         let files = folders.iter().flat_map(|folder| files(folder));
+        // The server tidies meanwhile: what goes in between is nowhere.
         let all = files.map(|file| std::fs::read(file).unwrap_or_default());
         all.flat_map(|bytes| search.find(&bytes).into_iter().map(str::to_owned).collect::<Vec<_>>())
             .collect::<Vec<_>>()

@@ -379,6 +379,21 @@ fn what_a_copy_was_taken_out_of_goes_with_it_and_what_lay_beside_it_stays() {
     let [card, outer, between, slip, beside] =
         ["card.jpg", "all.zip", "in.zip", "slip.pdf", "note.txt"].map(|n| agency.item(case, n));
     agency.says(case, card, true);
+    // Nothing that holds it goes into an answer.
+    for item in [card, between, outer] {
+        let draft = Draft {
+            case,
+            subject: "inzage".into(),
+            text: "Beste, hierbij.".into(),
+            items: vec![item],
+            files: Vec::new(),
+            language: Language::Nl,
+            proof: Some((ladder::Kind::InPerson, "was hier".into())),
+            with_code: true,
+        };
+        let sent = answers::send(&mut agency.anna(), draft, START);
+        assert!(matches!(sent, Err(answers::Error::Copy)), "{item}");
+    }
     agency.does(case, Act::Decide);
     agency.at_hour(72);
     for (item, is_there) in

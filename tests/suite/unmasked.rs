@@ -260,8 +260,11 @@ fn a_copy_that_lies_deeper_is_found_and_what_cannot_be_looked_into_is_told() {
     let next = first + 2 + 12 * usize::from(u16::from_le_bytes([scan[first], scan[first + 1]]));
     scan[next] = 8;
     let with_card = zip(&[parts(b"<Types/>"), Entry::new(b"word/media/image1.jpeg", &copy)]);
-    let mut locked = Entry::new(b"kaart.jpg", &copy);
-    locked.flags |= 1;
+    let locked = || {
+        let mut entry = Entry::new(b"kaart.jpg", &copy);
+        entry.flags |= 1;
+        zip(&[entry])
+    };
     let letter = with_parts(
         "<p>Beste</p><img src='data:image/png;base64,iVBORw0KGgo='>",
         &[
@@ -276,7 +279,8 @@ fn a_copy_that_lies_deeper_is_found_and_what_cannot_be_looked_into_is_told() {
             ("scan.tiff", "image/tiff", scan),
             ("oud.doc", "application/msword", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 oud".to_vec()),
             ("a.rar", "application/vnd.rar", b"Rar!\x1a\x07\0 kaart".to_vec()),
-            ("dicht.zip", "application/zip", zip(&[locked])),
+            ("dicht.zip", "application/zip", locked()),
+            ("dicht.docx", word, locked()),
             ("logo.gif", "image/gif", b"GIF89a logo".to_vec()),
             ("kaart.gif", "image/gif", [b"GIF89a".to_vec(), vec![7; 40_000]].concat()),
             ("lijst.csv", "text/csv", b"a;b\n".to_vec()),
@@ -294,7 +298,8 @@ fn a_copy_that_lies_deeper_is_found_and_what_cannot_be_looked_into_is_told() {
     let items = shown["letters"][0]["items"].as_array().expect("items").clone();
     // In the order in which they stand; what was taken out of them follows.
     let names = ["body", "kaart.docx", "cv.docx", "contract.pdf", "bundel.pdf", "scan.tiff"];
-    let more = ["oud.doc", "a.rar", "dicht.zip", "logo.gif", "kaart.gif", "lijst.csv"];
+    let more =
+        ["oud.doc", "a.rar", "dicht.zip", "dicht.docx", "logo.gif", "kaart.gif", "lijst.csv"];
     let names = [&names[..], &more, &["image1.jpeg"]].concat();
     assert_eq!(items.len(), names.len(), "{items:?}");
     let id = |name: &str| {
@@ -341,6 +346,7 @@ fn a_copy_that_lies_deeper_is_found_and_what_cannot_be_looked_into_is_told() {
     refused("scan.tiff", "nobody looks behind its first page");
     refused("a.rar", "a kind that is not unpacked");
     refused("dicht.zip", "could not be unpacked");
+    refused("dicht.docx", "could not be unpacked");
     refused("kaart.gif", "it is no JPEG");
     // That of two office documents one was not taken apart the letter does not say.
     for name in ["oud.doc", "body", "cv.docx"] {
@@ -349,6 +355,20 @@ fn a_copy_that_lies_deeper_is_found_and_what_cannot_be_looked_into_is_told() {
     for name in ["contract.pdf", "logo.gif", "lijst.csv"] {
         given(name, None);
     }
+    // Nor does any of it go into an answer.
+    fs::write(office.path("answer.txt"), "Beste, hierbij.").expect("is written");
+    let answer =
+        ["answer", &case, "--text", "answer.txt", "--code", "--proof", "in-person:was hier"];
+    for (name, why) in [
+        ("kaart.docx", "a copy of an identity document"),
+        ("image1.jpeg", "a copy of an identity document"),
+        ("scan.tiff", "nobody looked"),
+        ("a.rar", "nobody looked"),
+    ] {
+        let (error, _) = office.fails(&[&answer[..], &["--item", &id(name)]].concat(), 1);
+        assert!(error.contains(why), "{name}: {error}");
+    }
+    office.json(&[&answer[..], &["--item", &id("lijst.csv")]].concat());
     office.run(&["lock"]);
 }
 

@@ -14,6 +14,8 @@ mod shown;
 mod tight;
 mod zone;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use minicbor::{Decode, Encode};
 use rayon::prelude::*;
 
@@ -127,14 +129,21 @@ pub fn look(eyes: &Eyes, bytes: &[u8], may_go_on: &(dyn Fn() -> bool + Sync)) ->
 /// Reads pages that are decoded.
 #[must_use]
 pub fn look_at(eyes: &Eyes, pages: &Pages, may_go_on: &(dyn Fn() -> bool + Sync)) -> Sight {
+    // Whoever asks has more to read, and leaves it.
+    let is_cut = AtomicBool::new(false);
+    let may_go_on = || {
+        let is_time = may_go_on();
+        is_cut.fetch_or(!is_time, Ordering::Relaxed);
+        is_time
+    };
     let mut found = Vec::new();
     for grey in &pages.drawn {
         if !found.is_empty() && !may_go_on() {
             break;
         }
-        found.push(page(eyes, grey, may_go_on));
+        found.push(page(eyes, grey, &may_go_on));
     }
-    let is_cut = !may_go_on();
+    let is_cut = is_cut.load(Ordering::Relaxed);
     Sight { pages: found, refused: None, is_cut, has_more: pages.has_more }
 }
 

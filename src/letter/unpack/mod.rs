@@ -107,6 +107,7 @@ struct Work {
     contained: Vec<Contained>,
     /// Of each of them what it is made of, and how many containers are around it.
     more: Vec<(Packing, u8)>,
+    /// What was unpacked so far, also what no item was made of.
     bytes: usize,
     /// Containers that were not opened, which cost time all the same.
     refused: usize,
@@ -123,7 +124,8 @@ struct Outer {
 impl Work {
     fn open(&mut self, content: &[u8], packing: Packing, outer: Outer, findings: &mut Findings) {
         let room = Room {
-            bytes: (MAX_UNPACKED - self.bytes)
+            bytes: MAX_UNPACKED
+                .saturating_sub(self.bytes)
                 .min(content.len().saturating_mul(MAX_RATIO).max(FREE_CONTENT)),
             items: MAX_CONTAINED - self.contained.len(),
         };
@@ -133,7 +135,10 @@ impl Work {
                 zip::take(content, &room, findings).map(|taken| files(taken, outer, findings))
             }
             Packing::Office => zip::take(content, &room, findings).map(|mut taken| {
+                // What is unpacked and left took its time, too.
+                let all: usize = taken.iter().map(|one| one.content.len()).sum();
                 taken.retain(|one| magic::is_picture(magic::of(beginning(&one.content))));
+                self.bytes += all - taken.iter().map(|one| one.content.len()).sum::<usize>();
                 files(taken, outer, findings)
             }),
             Packing::Tnef => tnef::take(content, &room).map(|taken| files(taken, outer, findings)),
