@@ -40,8 +40,7 @@ impl Judged {
 
 /// Children that one command has look at something: each may take 20 seconds.
 const MOST_LOOKS: usize = 12;
-/// A picture of no kind that is read here, and no longer than so many bytes, is a logo: no line of a
-/// document could be read on it.
+/// A GIF no longer than so many bytes is a logo: hardly a line of a document could be read on it.
 const LOGO: u64 = 16_000;
 
 /// Who judges, for one command.
@@ -205,7 +204,8 @@ fn other((item, begun): (&SealedItem, &[u8]), leaf: &Item, letter: Option<&Lette
     };
     let is_empty = letter.is_none_or(|letter| letter.inside(item.id).is_empty());
     let types = [Some(item.media_type()), leaf.magic.as_deref()];
-    if types.iter().flatten().any(|word| word.starts_with("image/")) && item.length() > LOGO {
+    let is_logo = leaf.magic.as_deref() == Some("image/gif") && item.length() <= LOGO;
+    if types.iter().flatten().any(|word| word.starts_with("image/")) && !is_logo {
         return Judged::unseen(&DecodeError::NoPicture.to_string());
     }
     let inside = match letter::inside(leaf) {

@@ -108,9 +108,7 @@ impl Desk {
         }
         let server = office.serve();
         office.with(&[]);
-        let unlock = ["unlock", "--server", "vault/kluis.sock", "--member", "staff1"];
-        let key = ["--key-file", "keys/staff1.key", "--passphrase-file", "words"];
-        office.json(&[&unlock[..], &key].concat());
+        office.unlock();
         Self { office, server: Some(server) }
     }
 

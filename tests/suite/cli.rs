@@ -94,6 +94,13 @@ impl Office {
         (error, hint)
     }
 
+    /// The first member unlocks the key; the server must be there.
+    pub(crate) fn unlock(&self) {
+        let unlock = ["unlock", "--server", "vault/kluis.sock", "--member", "staff1"];
+        let key = ["--key-file", "keys/staff1.key", "--passphrase-file", "words"];
+        self.json(&[&unlock[..], &key].concat());
+    }
+
     /// Founds a vault with every key made, one passphrase for all; SMTP on a port of the kernel's.
     pub(crate) fn found(&self) -> Value {
         let made = self.json(&[
@@ -563,9 +570,7 @@ fn what_was_in_an_archive_is_read_taken_out_and_forgotten() {
     let office = Office::new();
     office.found();
     let server = office.serve();
-    let unlock = ["unlock", "--server", "vault/kluis.sock", "--member", "staff1"];
-    let key = ["--key-file", "keys/staff1.key", "--passphrase-file", "words"];
-    office.json(&[&unlock[..], &key].concat());
+    office.unlock();
     let archive = zip(&[
         Entry::new(b"../../\x1b[2J\x9b31m.pdf", b"%PDF-1.4 x"),
         Entry::new("a\u{202e}gpj.exe".as_bytes(), b"MZ"),

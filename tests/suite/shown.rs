@@ -120,9 +120,7 @@ fn whatever_a_letter_is_called_no_command_shows_it_or_writes_it_as_it_is() {
     let office = Office::new();
     office.found();
     let server = office.serve();
-    let unlock = ["unlock", "--server", "vault/kluis.sock", "--member", "staff1"];
-    let key = ["--key-file", "keys/staff1.key", "--passphrase-file", "words"];
-    office.json(&[&unlock[..], &key].concat());
+    office.unlock();
     for hostile in HOSTILE {
         send(server.smtp(), &letter(hostile));
     }

@@ -51,9 +51,7 @@ impl Desk {
         }
         office.found();
         let server = office.serve();
-        let unlock = ["unlock", "--server", "vault/kluis.sock", "--member", "staff1"];
-        let key = ["--key-file", "keys/staff1.key", "--passphrase-file", "words"];
-        office.json(&[&unlock[..], &key].concat());
+        office.unlock();
         let copy = pictures::picture(Third::Easy, 13).bytes;
         let mut page = canvas::Canvas::new(1240, 1754, [255; 3]);
         for (nr, line) in ["LOONBRIEF", "Bakkerij De Korenaar", "Netto 1.812,40"].iter().enumerate()
@@ -283,23 +281,30 @@ fn a_copy_that_lies_deeper_is_found_and_what_cannot_be_looked_into_is_told() {
             ("dicht.docx", word, locked()),
             ("logo.gif", "image/gif", b"GIF89a logo".to_vec()),
             ("kaart.gif", "image/gif", [b"GIF89a".to_vec(), vec![7; 40_000]].concat()),
+            ("logo.bmp", "image/bmp", b"BM logo".to_vec()),
             ("lijst.csv", "text/csv", b"a;b\n".to_vec()),
         ],
     );
     let office = Office::new();
     office.found();
     let server = office.serve();
-    let unlock = ["unlock", "--server", "vault/kluis.sock", "--member", "staff1"];
-    let key = ["--key-file", "keys/staff1.key", "--passphrase-file", "words"];
-    office.json(&[&unlock[..], &key].concat());
+    office.unlock();
     send(server.smtp(), &letter);
     let case = office.json(&["queue"])["cases"][0]["case"].as_str().expect("a case").to_owned();
     let shown = office.json(&["show", &case]);
     let items = shown["letters"][0]["items"].as_array().expect("items").clone();
     // In the order in which they stand; what was taken out of them follows.
     let names = ["body", "kaart.docx", "cv.docx", "contract.pdf", "bundel.pdf", "scan.tiff"];
-    let more =
-        ["oud.doc", "a.rar", "dicht.zip", "dicht.docx", "logo.gif", "kaart.gif", "lijst.csv"];
+    let more = [
+        "oud.doc",
+        "a.rar",
+        "dicht.zip",
+        "dicht.docx",
+        "logo.gif",
+        "kaart.gif",
+        "logo.bmp",
+        "lijst.csv",
+    ];
     let names = [&names[..], &more, &["image1.jpeg"]].concat();
     assert_eq!(items.len(), names.len(), "{items:?}");
     let id = |name: &str| {
@@ -348,6 +353,7 @@ fn a_copy_that_lies_deeper_is_found_and_what_cannot_be_looked_into_is_told() {
     refused("dicht.zip", "could not be unpacked");
     refused("dicht.docx", "could not be unpacked");
     refused("kaart.gif", "it is no JPEG");
+    refused("logo.bmp", "it is no JPEG");
     // That of two office documents one was not taken apart the letter does not say.
     for name in ["oud.doc", "body", "cv.docx"] {
         given(name, Some("nobody looked into all of this item"));

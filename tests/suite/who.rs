@@ -43,9 +43,7 @@ impl Desk {
         let text = text.replace("upstream = \"\"", "upstream = \"mx.front.example\"");
         std::fs::write(&file, text).expect("written");
         let server = office.serve();
-        let unlock = ["unlock", "--server", "vault/kluis.sock", "--member", "staff1"];
-        let key = ["--key-file", "keys/staff1.key", "--passphrase-file", "words"];
-        office.json(&[&unlock[..], &key].concat());
+        office.unlock();
         Self { office, server }
     }
 

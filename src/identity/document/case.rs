@@ -200,15 +200,7 @@ mod tests {
     }
 
     fn zone_of(names: &str) -> Sight {
-        let zone = Zone {
-            lines: [CARD[0], CARD[1], names].map(ToOwned::to_owned).to_vec(),
-            mended: Vec::new(),
-            is_clear: true,
-            fits: true,
-            score: -0.1,
-            place: [(0.0, 0.0); 4],
-            names_agree: true,
-        };
+        let zone = Zone::clear(&[CARD[0], CARD[1], names]);
         Sight { pages: vec![Page { zone: Some(zone), ..Page::default() }], ..Sight::default() }
     }
 

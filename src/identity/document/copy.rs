@@ -133,16 +133,7 @@ mod tests {
     use super::*;
 
     fn page(lines: &[&str], front: Front) -> Sight {
-        let zone = Zone {
-            lines: lines.iter().map(ToString::to_string).collect(),
-            mended: Vec::new(),
-            is_clear: true,
-            fits: true,
-            score: -0.1,
-            place: [(0.0, 0.0); 4],
-            names_agree: true,
-        };
-        let zone = Some(zone).filter(|_| !lines.is_empty());
+        let zone = Some(Zone::clear(lines)).filter(|_| !lines.is_empty());
         Sight { pages: vec![Page { zone, front, ..Page::default() }], ..Sight::default() }
     }
 

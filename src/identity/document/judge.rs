@@ -415,15 +415,8 @@ mod tests {
 
     fn sight(lines: &[String], is_clear: bool, front: Front) -> Sight {
         let fits = mrz::read(&lines.join("\n"), TODAY).is_ok_and(|mrz| mrz.fits());
-        let zone = Zone {
-            lines: lines.to_vec(),
-            mended: Vec::new(),
-            is_clear,
-            fits,
-            score: -0.1,
-            place: [(0.0, 0.0); 4],
-            names_agree: true,
-        };
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let zone = Zone { is_clear, fits, ..Zone::clear(&lines) };
         let page = Page { zone: Some(zone), front, ..Page::default() };
         Sight { pages: vec![page], ..Sight::default() }
     }

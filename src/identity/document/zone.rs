@@ -43,6 +43,22 @@ pub struct Zone {
     pub names_agree: bool,
 }
 
+#[cfg(test)]
+impl Zone {
+    /// One that was read clearly and fits, with these lines.
+    pub(super) fn clear(lines: &[&str]) -> Self {
+        Self {
+            lines: lines.iter().map(ToString::to_string).collect(),
+            mended: Vec::new(),
+            is_clear: true,
+            fits: true,
+            score: -0.1,
+            place: [(0.0, 0.0); 4],
+            names_agree: true,
+        }
+    }
+}
+
 impl std::fmt::Debug for Zone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Zone").field("fits", &self.fits).finish_non_exhaustive()

@@ -74,18 +74,6 @@ fn born() -> Sheet {
     Sheet::new().with((40, 260), "Geboortedatum").with((40, 296), "02.01.1978")
 }
 
-fn zone(lines: &[&str]) -> Zone {
-    Zone {
-        lines: lines.iter().map(ToString::to_string).collect(),
-        mended: Vec::new(),
-        is_clear: true,
-        fits: true,
-        score: -0.1,
-        place: [(0.0, 0.0); 4],
-        names_agree: true,
-    }
-}
-
 const LINES: [&str; 3] = [
     "IDBEL592345678<9815<<<<<<<<<<<",
     "7801022M2807144BEL780102301237",
@@ -94,7 +82,7 @@ const LINES: [&str; 3] = [
 
 #[test]
 fn names_validity_and_issuer_are_shown_close_to_their_letters() {
-    let window = card().window(&[], Some(&zone(&LINES)));
+    let window = card().window(&[], Some(&Zone::clear(&LINES)));
     let shown: Vec<What> = window.shown.iter().map(|one| one.what).collect();
     assert_eq!(shown, [What::Surname, What::Given, What::Expiry, What::Issuer]);
     let Quad([a, _, c, _]) = Quad(window.shown[0].place);
@@ -150,10 +138,10 @@ fn a_date_that_is_or_may_be_the_birth_date_is_not_shown() {
         !sheet.window(&[], zone).shown.is_empty()
     };
     let young = ["IDBEL592345678<9815<<<<<<<<<<<", "1801027M2807144BEL180102301236", LINES[2]];
-    assert!(of("14.07.2028", Some(&zone(&young))));
-    assert!(!of("02.01.2018", Some(&zone(&young))), "it is the birth date in the zone");
-    assert!(!of("14.07.2029", Some(&zone(&young))), "the zone has another");
-    assert!(!of("14.07.2028", Some(&zone(&["IDBEL", "78"]))), "who knows what the zone has");
+    assert!(of("14.07.2028", Some(&Zone::clear(&young))));
+    assert!(!of("02.01.2018", Some(&Zone::clear(&young))), "it is the birth date in the zone");
+    assert!(!of("14.07.2029", Some(&Zone::clear(&young))), "the zone has another");
+    assert!(!of("14.07.2028", Some(&Zone::clear(&["IDBEL", "78"]))), "who knows what the zone has");
     assert!(!of("14.07.2028", None), "nobody read when they were born");
     // Of the same day, or before it.
     let both = |born: &str| {
@@ -180,7 +168,7 @@ fn a_date_that_is_or_may_be_the_birth_date_is_not_shown() {
     }
     // Old French cards have no last day in their zone.
     let old = ["IDFRAROUSSEAU<<<<<<<<<<<<<<<<<<<<<<<", "9409923102854CORINNE<<<<<<<6512068F0"];
-    let old = zone(&old);
+    let old = Zone::clear(&old);
     assert!(of("14.07.2028", Some(&old)));
     assert!(!of("06.12.2065", Some(&old)), "the zone has those six digits");
 }
@@ -204,7 +192,7 @@ fn a_word_below_the_label_of_a_name_that_can_be_something_else_is_not_shown() {
         ("BELG<<MARIE<<<<<<<<<<<<<<<<<<<", &["Belg"]),
         ("PAPANDROPOULOUS<<JONATHON<ALEC", &["Jonathon Alecsander", "Papandropoulous"]),
     ] {
-        let zone = zone(&[LINES[0], LINES[1], line]);
+        let zone = Zone::clear(&[LINES[0], LINES[1], line]);
         for name in names {
             assert!(of(name, Some(&zone)), "{name} {line}");
         }
@@ -345,7 +333,7 @@ fn a_window_that_no_reader_can_have_made_shows_nothing() {
     // What lies near the zone is left out by itself.
     let mut near = page(window.clone());
     let place = [(40.0, 210.0), (800.0, 210.0), (800.0, 300.0), (40.0, 300.0)];
-    near.zone = Some(Zone { place, ..zone(&LINES) });
+    near.zone = Some(Zone { place, ..Zone::clear(&LINES) });
     let left: Vec<What> = Window::believed(&near).shown.iter().map(|one| one.what).collect();
     assert_eq!(left, all[..3]);
 }
@@ -358,7 +346,7 @@ fn a_state_is_the_issuer_above_the_names_and_nowhere_else() {
         let window = sheet.window(&[], zone);
         window.shown.iter().any(|one| one.what == What::Issuer)
     };
-    let of = |y: usize, text: &str| on(y, text, Some(&zone(&LINES)));
+    let of = |y: usize, text: &str| on(y, text, Some(&Zone::clear(&LINES)));
     assert!(of(20, "BEL") && of(20, "Royaume de Belgique") && on(20, "FRANCE", None));
     assert!(!of(300, "BEL") && !of(400, "BELGIUM"), "a nationality stands there");
     assert!(!on(300, "FRANCE", None) && !on(216, "Belgique", None), "or where they were born");
