@@ -5,6 +5,7 @@
 //! nothing of where the zone is. `KLUIS_SIGHTS=FOLDER` keeps what was read there, and what it finds there it
 //! does not read again: an hour that broke off goes on, and what only judges is measured in seconds.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,8 @@ fn main() {
     let sandbox = Sandbox::new(env!("CARGO_BIN_EXE_kluis").into(), args, 1, limits);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runs");
     let kept = std::env::var_os("KLUIS_SIGHTS").map(PathBuf::from);
+    // The child lives on for many pictures, and another one takes its place.
+    let most = Cell::new(0u64);
     let look = |bytes: &[u8]| -> (Conclusion, Option<Duration>) {
         let judged = |cbor: &[u8]| {
             let sight = Sight::from_bytes(cbor).expect("is a sight");
@@ -65,6 +68,7 @@ fn main() {
         match runtime.block_on(sandbox.run(bytes)) {
             Ok(cbor) => {
                 let took = begun.elapsed();
+                most.set(most.get().max(peak().unwrap_or(0)));
                 path.iter().for_each(|path| std::fs::write(path, &cbor).expect("is kept"));
                 (judged(&cbor), Some(took))
             }
@@ -114,7 +118,7 @@ fn main() {
     println!("{taken} of {others} other pictures and pages were called documents");
     let specimens: u64 = tallies.iter().map(|(_, tally)| tally.specimens).sum();
     println!("{specimens} of the documents were seen to be specimens; all are");
-    println!("peak memory of the child: {} MB", peak().unwrap_or(0));
+    println!("peak memory of the child: {} MB", most.get());
     for (word, tally) in &tallies {
         for (cause, count) in &tally.causes {
             println!("failures, {word}: {count} {cause}");
@@ -159,6 +163,11 @@ impl Tally {
                 "check digits".to_owned()
             };
             println!("{name} ({}): {what}", picture.kind);
+            for (field, truth) in picture.truth.fields() {
+                if wrong.contains(&field) && found.mrz.is_some() {
+                    println!("    {field}: {:?} was read {:?}", truth, value(field));
+                }
+            }
             *self.causes.entry(format!("{}: {what}", picture.kind)).or_default() += 1;
         }
     }

@@ -816,6 +816,16 @@ mod tests {
     const ADDRESSES: &str = "addresses = [\"privacy@agency.example\"]\n";
 
     #[test]
+    fn a_copy_of_an_identity_document_is_no_rule() {
+        let rule = |level: &str| {
+            format!("addresses = [\"privacy@agency.example\"]\n[identity]\naccess = \"{level}\"\n")
+        };
+        assert!(parse(&rule("L3")).is_ok());
+        let error = parse(&rule("L4")).expect_err("is refused").to_string();
+        assert!(error.contains("asks for a copy of an identity document"), "{error}");
+    }
+
+    #[test]
     fn the_sample_parses_and_says_what_holds_without_it() {
         let sample = parse(Config::sample()).expect("parses");
         assert_eq!(sample, parse(ADDRESSES).expect("parses"));

@@ -37,7 +37,8 @@ pub struct CopyRecord {
     pub is_copy: bool,
     /// Whose word that is; none if it is the confined reader's.
     pub by: Option<StaffId>,
-    /// When its time began, in minutes since 1970: once it was there and the case was decided.
+    /// When its time began, in minutes since 1970, as the clock then said: once it was there and the case
+    /// was decided.
     pub since: Option<u64>,
     /// When it was forgotten.
     pub forgotten: Option<u64>,
@@ -244,13 +245,20 @@ impl Casebook {
     /// The copies of a case and the checks of them, as a listing has them.
     pub(super) fn copy_cards(&self, copies: &Copies) -> (Vec<CopyCard>, Vec<CheckCard>) {
         let minutes = self.copy_time().minutes();
-        let cards = copies.items.iter().map(|copy| CopyCard {
-            item: copy.item,
-            is_copy: copy.is_copy,
-            by: copy.by,
-            due: copy.since.map(|since| since.saturating_add(minutes)),
-            forgotten: copy.forgotten,
-        });
+        let (state, now) = (self.state(), self.clock.minutes());
+        let card = |copy: &CopyRecord| {
+            let record = state.boxed(Kind::Item, copy.item);
+            let came = record.map(|record| record.minute);
+            let from = copy.since.map(|since| begun(since, came, now));
+            CopyCard {
+                item: copy.item,
+                is_copy: copy.is_copy,
+                by: copy.by,
+                due: from.map(|from| from.saturating_add(minutes)),
+                forgotten: copy.forgotten,
+            }
+        };
+        let cards = copies.items.iter().map(card);
         let checks = copies.checks.iter();
         let checks =
             checks.map(|&CheckRecord { staff, minute, item }| CheckCard { staff, minute, item });
@@ -312,6 +320,12 @@ impl Casebook {
     }
 }
 
+/// When the time of a copy began: by a clock that was slow at the decision, not before it came; that it came
+/// later than now says a clock that was fast.
+fn begun(since: u64, came: Option<u64>, now: u64) -> u64 {
+    since.max(came.filter(|came| *came <= now).unwrap_or(0))
+}
+
 /// The copies whose time is over, by case; none of a case under a legal hold.
 fn due(state: &State, now: u64, time: CopyTime, approval: &Approval) -> Vec<(CaseId, Vec<ItemId>)> {
     let mut due = Vec::new();
@@ -321,9 +335,10 @@ fn due(state: &State, now: u64, time: CopyTime, approval: &Approval) -> Vec<(Cas
     }
     for (&case, known) in &state.cases {
         let is_due = |copy: &&CopyRecord| {
-            let is_over =
-                copy.since.is_some_and(|since| now >= since.saturating_add(time.minutes()));
             let record = state.boxed(Kind::Item, copy.item);
+            let came = record.map(|record| record.minute);
+            let from = copy.since.map(|since| begun(since, came, now));
+            let is_over = from.is_some_and(|from| now >= from.saturating_add(time.minutes()));
             copy.is_copy && is_over && record.is_some_and(|r| r.case == case && !r.forgotten)
         };
         let items: Vec<ItemId> =
@@ -445,6 +460,14 @@ mod tests {
         assert_eq!(closed.happens(Fact::LetterReceived).seen().stands(), Some((true, None)));
         let before = one().happens(Fact::Closed).happens(Fact::LetterReceived);
         assert_eq!(before.stands(), Some((true, Some(20))));
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_at_the_decision_does_not_end_its_time_before_it_came() {
+        assert_eq!(begun(500, Some(400), 900), 500, "as it should be");
+        assert_eq!(begun(0, Some(400), 900), 400, "slow at the decision");
+        assert_eq!(begun(500, Some(99_000), 900), 500, "fast when it came");
+        assert_eq!(begun(500, None, 900), 500);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::identity::document::Sight;
 use crate::identity::picture::decode::{DecodeError, Kind};
 use crate::ids::Digest;
 use crate::letter::{self, Item, Letter, Role, Scan};
+use crate::sandbox::heif;
 
 /// For looking at the pictures of one letter.
 pub(super) const LOOK_TIME: Duration = Duration::from_secs(20);
@@ -59,23 +60,23 @@ impl Casebook {
         if let Some(look) = &self.reader {
             let end = (Instant::now() + LOOK_TIME).min(begun + LOOKED_BY);
             for at in pictures(letter, contents) {
-                let asked = match letter.items.get(at) {
+                let (is_phones, asked) = match letter.items.get(at) {
                     Some(item) => {
                         let content = scanning::content(item, &mut contents[at]).await;
-                        ask(look, bringer, &content, end).await
+                        (is_phones(&content), ask(look, bringer, &content, end).await)
                     }
                     None => {
                         let content = &letter.contained[at - letter.items.len()].content;
-                        ask(look, bringer, content, end).await
+                        (is_phones(content), ask(look, bringer, content, end).await)
                     }
                 };
                 let is_costly = asked.as_ref().is_none_or(|sight| {
                     matches!(sight.refused, Some(DecodeError::Crashed | DecodeError::TimedOut))
                 });
                 seen[at] = asked.map(|sight| sight.to_bytes());
-                // What ends children, or takes all of their time, has them for one picture. And a look that
-                // cannot be over in time is not begun.
-                if is_costly || Instant::now() >= end {
+                // What ends children, or takes all of their time, has them for one picture; that of a phone
+                // ends another program first. And a look that cannot be over in time is not begun.
+                if is_costly && !is_phones || Instant::now() >= end {
                     break;
                 }
             }
@@ -109,6 +110,10 @@ async fn ask(look: &AskReader, bringer: Bringer, content: &[u8], end: Instant) -
     tokio::time::timeout_at(end, look(bringer, content)).await.ok().flatten()
 }
 
+fn is_phones(content: &[u8]) -> bool {
+    Kind::of(content) == Some(Kind::Heif)
+}
+
 /// What is known of each item without anybody looking: a tiny picture shows nothing.
 fn unseen(letter: &Letter, contents: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
     let is_nothing = |item: &Item, stored: &[u8]| {
@@ -138,16 +143,17 @@ fn all<'a>(
     leaves.chain(letter.contained.iter().map(|one| (&one.item, one.content.as_slice())))
 }
 
-/// Whether an item is a picture that can be read, by its first bytes; where those are not at hand
+/// Whether an item is a picture that can be read here, by its first bytes; where those are not at hand
 /// decoded, by what the parser said of them. A text that a person wrote is none.
 fn is_picture(item: &Item, stored: &[u8]) -> bool {
     if item.role == Role::Body {
         return false;
     }
     if letter::is_stored_as_content(item) {
-        return Kind::of(stored).is_some_and(|kind| kind != Kind::Heif);
+        return Kind::of(stored).is_some_and(|kind| kind != Kind::Heif || heif::is_there());
     }
-    item.magic.as_deref().is_some_and(is_read)
+    let magic = item.magic.as_deref();
+    magic.is_some_and(|magic| is_read(magic) || magic == "image/heic" && heif::is_there())
 }
 
 /// Whether pictures of this media type are read.
@@ -242,10 +248,14 @@ mod tests {
             (false, b"\0\0\0\x18ftypheic"),
         ];
         let (mut letter, contents) = letter(&files);
-        assert_eq!(pictures(&letter, &contents), [4, 2, 3, 0]);
+        // What a phone makes, where the program is that reads it.
+        let phone = Some(6).filter(|_| heif::is_there());
+        let found: Vec<usize> = [4, 2, 3].into_iter().chain(phone).chain([0]).collect();
+        assert_eq!(pictures(&letter, &contents), found);
         letter.items[4].scan = Some(Scan::Infected);
         letter.items[2].role = Role::Body;
-        assert_eq!(pictures(&letter, &contents), [3, 0]);
+        let left: Vec<usize> = found.into_iter().filter(|nr| ![4, 2].contains(nr)).collect();
+        assert_eq!(pictures(&letter, &contents), left);
     }
 
     #[test]

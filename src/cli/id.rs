@@ -145,9 +145,13 @@ fn picture(path: &Path, output: Option<&Path>, tongue: Tongue) -> Result<Report,
     let today = deadline::received_on(session::now());
     let known = Known { today, names: &[] };
     let (looked, masking) = match output {
-        None => (models::look(&file)?, None),
+        None => {
+            let mut looks = masking::MOST_LOOKS;
+            let whole = |first| masking::whole(&file, first, &mut looks);
+            (models::look(&file)?.map(whole), None)
+        }
         Some(_) => {
-            let masking = masking::mask(&file, None)?;
+            let masking = masking::mask_whole(&file)?;
             (masking.as_ref().map(|masking| masking.sight.clone()), masking)
         }
     };
@@ -161,7 +165,11 @@ fn picture(path: &Path, output: Option<&Path>, tongue: Tongue) -> Result<Report,
         }
         Some(sight) => {
             let conclusion = document::conclude(&sight, known);
-            let why = conclusion.refused.map(|refused| refused.to_string());
+            let is_part = matches!(conclusion.evidence.verdict, Verdict::NotRead);
+            let why = match conclusion.refused {
+                Some(refused) => Some(refused.to_string()),
+                None => is_part.then(|| "nobody looked at all of it".to_owned()),
+            };
             (conclusion, why)
         }
     };

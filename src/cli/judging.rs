@@ -8,15 +8,16 @@ use indicatif::ProgressBar;
 use memchr::memmem;
 use zeroize::Zeroizing;
 
-use super::Error;
-use super::masking::{self, Masking};
+use super::masking::{self, Behind, MOST_LOOKS, Masking, NO_MODELS, OUT_OF_TIME, TOO_MANY};
+use super::{Error, unmask};
 use crate::casebook::detail::ItemDetail;
 use crate::identity::document::Sight;
-use crate::identity::picture::decode::{DecodeError, Kind, MOST_PAGES};
+use crate::identity::picture::decode::{DecodeError, Kind};
 use crate::ids::ItemId;
 use crate::letter::{self, Finding, Inside, Item};
 use crate::sandbox::MAX_REQUEST;
 use crate::staff::client::{self, CaseView, Client, LetterView, SealedItem};
+use crate::staff::pictures;
 
 /// What of a file is a copy.
 pub(super) enum Judged {
@@ -38,8 +39,6 @@ impl Judged {
     }
 }
 
-/// Children that one command has look at something: each may take 20 seconds.
-const MOST_LOOKS: usize = 12;
 /// A GIF no longer than so many bytes is a logo: hardly a line of a document could be read on it.
 const LOGO: u64 = 16_000;
 
@@ -145,9 +144,17 @@ impl<'a> Judge<'a> {
         }
         let content = content(self.client, item)?;
         let sight = sight.filter(|sight| is_copy || !sight.is_cut);
-        if let Some(sight) = sight.as_ref().filter(|_| !is_copy) {
-            debug_assert!(sight.has_more, "all else was judged");
-            return self.behind(&content);
+        let is_further = |sight: &Sight| sight.has_more && !sight.may_show_document();
+        if sight.as_ref().is_some_and(is_further) {
+            // One look is left for the pages that were read.
+            let left = usize::from(is_copy && self.looks > 0);
+            self.looks -= left;
+            let behind = self.behind(item, &content)?;
+            self.looks += left;
+            // Of what somebody marked the pages that were read are masked, if it is on none of the others.
+            if !is_copy || matches!(behind, Judged::Copy(_)) {
+                return Ok(behind);
+            }
         }
         if self.looks == 0 {
             return Ok(without(TOO_MANY));
@@ -157,44 +164,36 @@ impl<'a> Judge<'a> {
             None => without(NO_MODELS),
             Some(masking) => match &masking.sight {
                 Sight { refused: Some(refused), .. } => without(&refused.to_string()),
-                seen if is_copy || seen.may_show_document() => Judged::Copy(masking),
+                _ if is_copy => Judged::Copy(masking),
+                seen if seen.may_show_document() => self.found(item, masking),
                 Sight { is_cut: true, .. } => Judged::unseen(OUT_OF_TIME),
-                Sight { has_more: true, .. } => return self.behind(&content),
+                Sight { has_more: true, .. } => return self.behind(item, &content),
                 _ => Judged::Other,
             },
         })
     }
 
+    /// What was found to be a copy just now is noted, if this member may: it is forgotten after the decision.
+    fn found(&mut self, item: &SealedItem, masking: Masking) -> Judged {
+        let is_said = self.case.card.copies.iter().any(|copy| copy.item == item.id);
+        if masking.sight.shows_document() && !is_said {
+            // The mask is given all the same.
+            if let Err(error) = pictures::note(self.client, item.case, &[item.id]) {
+                unmask::note(&format!("that this is a copy could not be noted: {error}"));
+            }
+        }
+        Judged::Copy(masking)
+    }
+
     /// A PDF of which the first pages show no copy: the pages behind them.
-    fn behind(&mut self, content: &[u8]) -> Result<Judged, Error> {
-        if Kind::of(content) != Some(Kind::Pdf) {
-            return Ok(Judged::unseen("nobody looks behind its first page"));
+    fn behind(&mut self, item: &SealedItem, content: &[u8]) -> Result<Judged, Error> {
+        match waiting(|| masking::all_behind(content, &mut self.looks))? {
+            Behind::Shows(masking) => Ok(self.found(item, masking)),
+            Behind::Nothing => Ok(Judged::Other),
+            Behind::NotSeen(why) => Ok(Judged::NotSeen(why)),
         }
-        for skipped in (MOST_PAGES as u32..).step_by(MOST_PAGES) {
-            if self.looks == 0 {
-                return Ok(Judged::unseen(TOO_MANY));
-            }
-            self.looks -= 1;
-            let Some(masking) = waiting(|| masking::behind(content, skipped, None))? else {
-                return Ok(Judged::unseen(NO_MODELS));
-            };
-            match &masking.sight {
-                Sight { refused: Some(refused), .. } => {
-                    return Ok(Judged::NotSeen(refused.to_string()));
-                }
-                seen if seen.may_show_document() => return Ok(Judged::Copy(masking)),
-                Sight { is_cut: true, .. } => return Ok(Judged::unseen(OUT_OF_TIME)),
-                Sight { has_more: false, .. } => return Ok(Judged::Other),
-                _ => {}
-            }
-        }
-        Ok(Judged::unseen(TOO_MANY))
     }
 }
-
-const NO_MODELS: &str = "the models are not there";
-const OUT_OF_TIME: &str = "the time for it was over before all of it was read";
-const TOO_MANY: &str = "there is more than is looked at in one go";
 
 /// What is neither a picture that is read here nor a PDF.
 fn other((item, begun): (&SealedItem, &[u8]), leaf: &Item, letter: Option<&LetterView>) -> Judged {

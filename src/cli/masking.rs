@@ -114,6 +114,86 @@ impl Masking {
     }
 }
 
+/// Children that one command has look at something: each may take 20 seconds.
+pub(super) const MOST_LOOKS: usize = 12;
+
+/// Why nobody could look.
+pub(super) const NO_MODELS: &str = "the models are not there";
+pub(super) const OUT_OF_TIME: &str = "the time for it was over before all of it was read";
+pub(super) const TOO_MANY: &str = "there is more than is looked at in one go";
+
+/// What is behind the first pages of a file.
+pub(super) enum Behind {
+    /// Pages that may be a copy, masked.
+    Shows(Masking),
+    /// Nothing that is one.
+    Nothing,
+    /// Nobody could look, and why.
+    NotSeen(String),
+}
+
+/// What is behind the pages of a PDF that are looked at first, as far as `looks` go.
+///
+/// # Errors
+/// This program cannot be found again, or no child started.
+pub(super) fn all_behind(file: &[u8], looks: &mut usize) -> Result<Behind, Error> {
+    let not_seen = |why: &str| Ok(Behind::NotSeen(why.to_owned()));
+    if Kind::of(file) != Some(Kind::Pdf) {
+        return not_seen("nobody looks behind its first page");
+    }
+    for skipped in (MOST_PAGES as u32..).step_by(MOST_PAGES) {
+        if *looks == 0 {
+            break;
+        }
+        *looks -= 1;
+        let Some(masking) = behind(file, skipped, None)? else { return not_seen(NO_MODELS) };
+        match &masking.sight {
+            Sight { refused: Some(refused), .. } => return not_seen(&refused.to_string()),
+            seen if seen.may_show_document() => return Ok(Behind::Shows(masking)),
+            Sight { is_cut: true, .. } => return not_seen(OUT_OF_TIME),
+            Sight { has_more: false, .. } => return Ok(Behind::Nothing),
+            _ => {}
+        }
+    }
+    not_seen(TOO_MANY)
+}
+
+/// What a file shows whose first pages show this: they, or the first pages behind them that may be a copy. If
+/// nobody can look at those, what is known.
+pub(super) fn whole(file: &[u8], first: Sight, looks: &mut usize) -> Sight {
+    if !is_open(&first) {
+        return first;
+    }
+    match all_behind(file, looks) {
+        Ok(Behind::Shows(masking)) => masking.sight,
+        Ok(Behind::Nothing) => Sight { has_more: false, ..first },
+        Ok(Behind::NotSeen(_)) | Err(_) => first,
+    }
+}
+
+/// A file, read and masked: its first pages, or the first behind them that may be a copy. `None` without
+/// models.
+///
+/// # Errors
+/// This program cannot be found again, or no child started.
+pub(super) fn mask_whole(file: &[u8]) -> Result<Option<Masking>, Error> {
+    let Some(mut first) = mask(file, None)? else { return Ok(None) };
+    if is_open(&first.sight) {
+        let mut looks = MOST_LOOKS;
+        match all_behind(file, &mut looks)? {
+            Behind::Shows(masking) => return Ok(Some(masking)),
+            Behind::Nothing => first.sight.has_more = false,
+            Behind::NotSeen(_) => {}
+        }
+    }
+    Ok(Some(first))
+}
+
+/// Whether it depends on the pages behind these what a file is.
+fn is_open(first: &Sight) -> bool {
+    first.has_more && !first.is_cut && !first.shows_document()
+}
+
 /// Has a confined child mask a file by what was read of it, or read it first; if the child dies of it,
 /// nothing was read. `None` if it was not read and the models are not there.
 ///

@@ -1,11 +1,12 @@
 //! What `kluis show`, `kluis who` and `kluis id --case` say of the pictures of a case.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
 use super::session::{self, Connection};
-use super::{Error, Report, models, print, queue, show};
+use super::{Error, Report, masking, models, print, queue, show};
 use crate::casebook::detail::Picture;
 use crate::identity::evidence::{FieldName, Verdict};
 use crate::identity::numbers::find::masked;
@@ -170,7 +171,14 @@ pub(super) fn of_case(
     let item = item.map(|start| session::item_of(&view, start)).transpose()?;
     let texts = show::texts(&mut client, &view)?;
     let reader = models::Here::find()?;
-    let look = |content: &[u8]| reader.as_ref().and_then(|here| here.look(content));
+    let looks = Cell::new(masking::MOST_LOOKS);
+    let look = |content: &[u8]| {
+        let first = reader.as_ref().and_then(|here| here.look(content))?;
+        let mut left = looks.get();
+        let whole = masking::whole(content, first, &mut left);
+        looks.set(left);
+        Some(whole)
+    };
     let reading = Reading::Now(reader.as_ref().map(|_| &look as &AskReader<'_>), item);
     let today = deadline::received_on(session::now());
     let found = pictures::of(&mut client, &view, &texts, today, &reading)?;

@@ -440,6 +440,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_of_a_letter_shows_no_name_where_it_is_printed() {
+        let known = Known { today: TODAY, names: &["Jean Dupont"] };
+        let printed = format!("{known:?}");
+        assert!(printed.contains("2026") && !printed.contains("Dupont"), "{printed}");
+    }
+
+    #[test]
     fn a_belgian_card_bears_itself_out_except_for_its_name_and_nationality() {
         let evidence = judged(CARD, &[]);
         assert_eq!(evidence.verdict, Verdict::Consistent);

@@ -251,6 +251,7 @@ mod tests {
             score: -0.1,
             place,
             names_agree: true,
+            number_is_sure: true,
         };
         let shown = |page: Page| masked(&grey, page).shown;
         let page = read(&grey, &[name, of_zone], &[]);

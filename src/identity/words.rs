@@ -194,6 +194,43 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_reason_is_said_in_four_languages_and_none_says_genuine() {
+        let reasons = [
+            Reason::CheckDigit,
+            Reason::WrongCheckDigit,
+            Reason::NoCheckDigit,
+            Reason::LookAlikes,
+            Reason::CardNumber,
+            Reason::NationalNumber,
+            Reason::OtherNationalNumber,
+            Reason::BrokenNationalNumber,
+            Reason::NameOfSender,
+            Reason::OtherName,
+            Reason::PartOfName,
+            Reason::Mended,
+            Reason::NoDate,
+            Reason::NotSaid,
+            Reason::Front,
+            Reason::NearFront,
+            Reason::OtherFront,
+            Reason::NotClear,
+            Reason::FrontOnly,
+        ];
+        let mut all = std::collections::BTreeSet::new();
+        for one in reasons {
+            let said = Tongue::ALL.map(|tongue| reason(one, tongue));
+            assert_eq!(said[3], one.words());
+            for words in said {
+                assert!(all.insert(words), "said twice: {words}");
+                for never in ["authent", "genuine", "echt", "véritable"] {
+                    assert!(!words.contains(never), "{words}");
+                }
+            }
+        }
+        assert_eq!(all.len(), 4 * reasons.len());
+    }
+
+    #[test]
     fn every_verdict_is_said_in_four_languages_and_none_says_genuine() {
         let verdicts = [
             Verdict::Consistent,

@@ -147,6 +147,8 @@ impl Drop for Links {
 /// The life of the child: takes everything away from itself, and becomes the program. `links` is the
 /// folder with the name that it writes to.
 pub fn child(links: &Path) -> ! {
+    // Letters come first.
+    let _ = rustix::process::nice(super::models::PATIENCE);
     let output = links.join(NAMES[0]);
     let fixed = ["--quiet", "-q", QUALITY, "/proc/self/fd/0"].map(OsStr::new);
     become_program(PROGRAM, &[&fixed[..], &[output.as_os_str()]].concat())

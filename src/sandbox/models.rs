@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::Semaphore;
 
 use super::{Failure, Limits, Sandbox, heif};
 use crate::identity::document::{self, Eyes, Sight};
@@ -59,7 +60,7 @@ pub const BUDGET: i64 = 10;
 pub const LONGEST: Duration = Duration::from_secs(20);
 /// By how much the child is more patient than whoever started it: letters come first. Not by more: what it
 /// reads it must have read in its time, and where much else is at work this leaves it a quarter.
-const PATIENCE: i32 = 5;
+pub(super) const PATIENCE: i32 = 5;
 /// Address space of the child: what it uses is less than half of it.
 pub const MEMORY: u64 = 1 << 30;
 
@@ -134,6 +135,8 @@ pub fn child(folder: &Path) -> ! {
 pub struct Reader {
     program: PathBuf,
     sandbox: Sandbox,
+    /// For making a JPEG of HEIC: one at a time, too.
+    converter: Semaphore,
 }
 
 impl Reader {
@@ -144,7 +147,8 @@ impl Reader {
         let limits = Limits { wall, answer: MAX_SIGHT };
         are_there(&folder).then(|| {
             let args = vec![CONFINED_LOOK.into(), folder.into_os_string()];
-            Self { sandbox: Sandbox::new(program.clone(), args, 1, limits).each_alone(), program }
+            let sandbox = Sandbox::new(program.clone(), args, 1, limits).each_alone();
+            Self { program, sandbox, converter: Semaphore::new(1) }
         })
     }
 
@@ -154,7 +158,10 @@ impl Reader {
         if Kind::of(file) != Some(Kind::Heif) || !heif::is_there() {
             return seen(self.sandbox.run(file).await);
         }
-        match heif::as_jpeg(&self.program, file).await {
+        let place = self.converter.acquire().await;
+        let jpeg = heif::as_jpeg(&self.program, file).await;
+        drop(place);
+        match jpeg {
             Ok(jpeg) => seen(self.sandbox.run(&jpeg).await),
             Err(failure) => seen(Err(failure)),
         }

@@ -46,16 +46,23 @@ pub fn may_be_there(case: &CaseView) -> bool {
 }
 
 /// Whether an item may be said to be a copy: the text of a letter, and what is around its parts, would be
-/// destroyed by it. A picture is one whatever it is declared as.
+/// destroyed by it. A picture is one whatever it is declared as; a text that tells of PDF is none.
 fn may_be_copy(detail: &ItemDetail, content: &[u8]) -> bool {
     match detail {
         ItemDetail::Leaf(leaf) if leaf.role == Role::Body => {
             let is_image = leaf.magic.as_deref().is_some_and(may_show);
-            is_image || Kind::of(content).is_some()
+            is_image || Kind::of(content).is_some_and(|kind| kind != Kind::Pdf || is_pdf(content))
         }
         ItemDetail::Leaf(_) => true,
         ItemDetail::Skeleton(_) => false,
     }
+}
+
+/// Whether what has the mark of a PDF near its beginning is one: it begins with it, or is no text.
+fn is_pdf(content: &[u8]) -> bool {
+    let is_text = |byte: &u8| matches!(byte, b'\t' | b'\n' | 0x0c | b'\r' | b' '..=b'~' | 0x80..);
+    let begun = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    begun.trim_ascii_start().starts_with(b"%PDF-") || !content.iter().all(is_text)
 }
 
 /// The items of the case that hold the same file as this one, itself first, if `is_copy` or not may be
@@ -137,4 +144,24 @@ pub fn mark(
     }
     let position = client.record(sealing.finish())?;
     Ok((items, position))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_tells_of_pdf_is_none() {
+        for (content, is) in [
+            (&b"%PDF-1.7\n1 0 obj"[..], true),
+            (b"\xef\xbb\xbf%PDF-1.4\n%\xe2\xe3\xcf\xd3\n", true),
+            (b"junk\0%PDF-1.4\n", true),
+            (b"\r\n%PDF-1.4\n1 0 obj", true),
+            (b"Mijn caf\xe9 zegt %PDF-1.4", false),
+            (b"Beste, mijn printer zegt %PDF-1.4 en niets meer.\r\nGroeten", false),
+        ] {
+            assert_eq!(is_pdf(content), is, "{}", content.escape_ascii());
+            assert_eq!(Kind::of(content), Some(Kind::Pdf));
+        }
+    }
 }

@@ -96,14 +96,7 @@ pub fn of(
         pictures.shown.extend(judge(letter, &found, texts, today));
     }
     if !copies.is_empty() {
-        let mut sealing = Sealing::new(case.card.case, Act::Copy, client.sealing()?);
-        sealing.seen(&copies);
-        pictures.is_noted = match client.record(sealing.finish()) {
-            Ok(_) => Some(true),
-            // Who may read and not answer.
-            Err(Error::Refused(_)) => Some(false),
-            Err(error) => return Err(error),
-        };
+        pictures.is_noted = Some(note(client, case.card.case, &copies)?);
     }
     let is_copy = |one: &Shown| is_document(&one.conclusion.evidence.verdict);
     if pictures.shown.iter().any(is_copy) {
@@ -115,6 +108,21 @@ pub fn of(
         }
     }
     Ok(pictures)
+}
+
+/// Notes that these items were seen to be copies, so that they are forgotten after the decision, and says
+/// whether that was allowed: some may read and not answer.
+///
+/// # Errors
+/// See [`Error`].
+pub fn note(client: &mut Client, case: CaseId, copies: &[ItemId]) -> Result<bool, Error> {
+    let mut sealing = Sealing::new(case, Act::Copy, client.sealing()?);
+    sealing.seen(copies);
+    match client.record(sealing.finish()) {
+        Ok(_) => Ok(true),
+        Err(Error::Refused(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a verdict is one of a document.
@@ -180,10 +188,10 @@ fn look(client: &mut Client, item: ItemId, reading: &Reading<'_>) -> Result<Opti
     };
     let ItemDetail::Leaf(leaf) = &sealed.detail else { return Ok(None) };
     let sight = Sight::of(leaf);
-    // A busy machine may have been too slow for it.
+    // A busy machine may have been too slow for it, and it may have more pages.
     let is_seen = sight.as_ref().is_some_and(|sight| {
-        let is_cut = sight.is_cut && !sight.shows_document();
-        sight.refused != Some(DecodeError::TimedOut) && !is_cut
+        let is_part = (sight.is_cut || sight.has_more) && !sight.shows_document();
+        sight.refused != Some(DecodeError::TimedOut) && !is_part
     });
     let reader = match reading {
         Reading::Now(Some(reader), _) if !is_seen && leaf.scan != Some(Scan::Infected) => reader,

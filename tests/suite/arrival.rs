@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Office, Server};
 use crate::containers::{Entry as ZipEntry, zip};
+use crate::heif::heic;
 use crate::id_pictures::{claiming, fonts, models};
 use crate::mail_client::Client as Sender;
 use crate::opened::{PERSON, armored, pgp_mime};
@@ -177,6 +178,15 @@ impl Desk {
     fn id(&self, case: &str, more: &[&str]) -> Value {
         let output = self.office.run(&[&["id", "--case", case, "--json"], more].concat());
         serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// The same once more where this machine was too busy to read it in its time.
+    fn id_in_time(&self, case: &str, more: &[&str]) -> Value {
+        let is_late = |read: &Value| {
+            read["verdict"] == "not read" || read.to_string().contains("ran out of time")
+        };
+        let mut tries = (0..TRIES).map(|_| self.id(case, more));
+        tries.find(|read| !is_late(read)).expect("is read in its time")
     }
 
     /// The entries that say that something of a case is a copy: of each whether it names a member. None of
@@ -430,6 +440,24 @@ fn broken_files_and_bombs_are_told_and_the_letter_is_kept_whole() {
 }
 
 #[test]
+fn a_picture_of_a_phone_is_read_as_it_comes() {
+    let name = "a_picture_of_a_phone_is_read_as_it_comes";
+    let Some(models) = models(name).filter(|_| fonts(name)) else { return };
+    let paper = Paper::of(4);
+    let Some(phone) = heic(name, &paper.back) else { return };
+    let desk = Desk::new(Some(&models));
+    let from = format!("{} <x@example.org>", paper.name());
+    for kind in ["image/heic", "application/octet-stream"] {
+        let (case, _, shown) =
+            desk.read(&mail(&from, "Zie bijlage.", &[("kaart.heic", kind, &phone)]));
+        assert_eq!(shown["identity"]["verdict"], "consistent", "{}", shown["identity"]);
+        assert_eq!(desk.noted(&case), [false], "by the server");
+        desk.close_case(&case);
+    }
+    desk.close(&[&paper]);
+}
+
+#[test]
 fn a_hundred_pictures_cost_one_letter_no_more_than_its_time() {
     let name = "a_hundred_pictures_cost_one_letter_no_more_than_its_time";
     let Some(models) = models(name).filter(|_| fonts(name)) else { return };
@@ -452,7 +480,9 @@ fn a_hundred_pictures_cost_one_letter_no_more_than_its_time() {
     let shown = desk.show(&case);
     let not_read = shown["identity"]["not_read"].as_u64().expect("a number");
     assert!((92..=100).contains(&not_read), "{not_read}");
-    assert_eq!(shown["pictures"]["others"].as_u64(), Some(100 - not_read));
+    // One that was begun when the time was over is unreadable, or no other letter would have a place.
+    let count = |what: &str| shown["pictures"][what].as_u64().expect("a number");
+    assert_eq!(count("others") + count("unreadable"), 100 - not_read, "{}", shown["pictures"]);
     assert_eq!(shown["identity"]["verdict"], "not read");
     assert_eq!(desk.noted(&case), [false; 0]);
 }
@@ -481,13 +511,13 @@ fn without_models_letters_are_kept_and_a_copy_is_read_at_the_desk() {
     assert!(read["reason"].as_str().is_some_and(|why| why.contains("--fetch-models")), "{read}");
     // One with them reads it, and it is forgotten after the decision like any other.
     desk.office.with(&[]);
-    let read = desk.id(&case, &[]);
+    let read = desk.id_in_time(&case, &[]);
     assert_eq!((&read["verdict"], &read["noted"]), (&json!("consistent"), &json!(true)), "{read}");
     assert_eq!(read["pictures"][0]["read_now"], true);
     assert_eq!(desk.noted(&case), [true]);
     let item = read["pictures"][0]["item"].as_str().expect("an id");
     assert_eq!(desk.show(&case)["copies"][0]["item"], item);
-    let again = desk.id(&case, &[&item[..8]]);
+    let again = desk.id_in_time(&case, &[&item[..8]]);
     assert_eq!((&again["verdict"], &again["noted"]), (&json!("consistent"), &json!(null)));
     assert_eq!(desk.noted(&case), [true], "once");
     let log = desk.server.take().expect("serves").stop();
@@ -519,7 +549,8 @@ fn a_copy_in_an_encrypted_letter_is_read_by_who_opens_it() {
         let case = desk.cases().into_iter().find(|case| !before.contains(case)).expect("a case");
         let shown = desk.show(&case);
         assert_eq!(desk.readers(), 0);
-        let is_late = shown["identity"].to_string().contains("ran out of time");
+        let is_late = shown["identity"]["not_read"] != 0
+            || shown["identity"].to_string().contains("ran out of time");
         if is_late {
             desk.close_case(&case);
         }

@@ -343,8 +343,27 @@ fn a_copy_that_lies_deeper_is_found_and_what_cannot_be_looked_into_is_told() {
         let is_said = remark.is_none_or(|remark| said.is_some_and(|said| said.contains(remark)));
         assert!(is_said && (remark.is_some() || said.is_none()), "{name}: {got}");
     };
-    // On paper of many pages, in a text.
+    // On the last of many pages: it is noted, too, to be forgotten after the decision.
+    let is_noted = || {
+        let copies = office.json(&["who", &case])["copies"].clone();
+        copies.as_array().expect("a list").iter().any(|copy| copy["item"] == id("bundel.pdf"))
+    };
+    assert!(!is_noted(), "only its first pages were looked at when it came");
     masked("bundel.pdf");
+    assert!(is_noted());
+    masked("bundel.pdf");
+    // Whoever asks what a long file shows has all of it looked at.
+    let sees = |name: &str, verdict: &str| {
+        let read = || {
+            let output = office.run(&["id", "--case", &case, "--json", &id(name)]);
+            let read: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+            read["pictures"][0]["verdict"] == verdict
+        };
+        assert!((0..TRIES).any(|_| read()), "{name} is {verdict}");
+    };
+    sees("bundel.pdf", "specimen");
+    sees("contract.pdf", "not a document");
+    // In a text.
     masked("image1.jpeg");
     refused("kaart.docx", "holds a copy of an identity document");
     // Nobody sees into these.

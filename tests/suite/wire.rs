@@ -27,6 +27,19 @@ fn header_v2(command: u8, client: [u8; 4]) -> Vec<u8> {
     header
 }
 
+/// The same for an IPv6 client, which ends in these two numbers behind 2001:db8.
+fn header_v2_of_six(network: u16, host: u16) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+    header.extend_from_slice(&[0x21, 0x21, 0, 36]);
+    let address = |network: u16, host: u16| {
+        std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, network, 0, 0, 0, host).octets()
+    };
+    header.extend(address(network, host));
+    header.extend(address(0, 1));
+    header.extend_from_slice(&[0x30, 0x39, 0, 25]);
+    header
+}
+
 fn clients_of(server: &Server) -> Vec<Option<String>> {
     let client = |letter: &kluis::inbox::Delivery| {
         letter.envelope.client.as_ref().map(|client| client.expose().clone())
@@ -132,6 +145,17 @@ fn one_stranger_has_ten_places_and_leaves_the_others_theirs() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(Settings::default().max_connections_per_client, 10);
+
+    // A network of the sixth version is one stranger, whichever of its addresses it has.
+    let few = Settings { max_connections_per_client: 3, ..settings() };
+    let server = Server::facing_world(few, &["127.0.0.1"]);
+    let opened = |network: u16, host: u16| {
+        let mut client = opening_with(server.addr, &header_v2_of_six(network, host));
+        (client.answer().expect("an answer").code, client)
+    };
+    let crowd: Vec<(u16, Client)> = (1..=3).map(|host| opened(7, host)).collect();
+    assert!(crowd.iter().all(|(code, _)| *code == 220));
+    assert_eq!((opened(7, 4).0, opened(8, 4).0), (421, 220));
 
     // Servers in front of us come as often as they like.
     let trusting = Settings { max_connections_per_client: 1, ..settings() };

@@ -3,7 +3,7 @@
 //! A front that came as one file and a zone that came as another belong together only if there is just
 //! one of each in the letter, and they agree. Two people's papers are never put together.
 
-use super::judge::{are_any_two, is_near, letters};
+use super::judge::{Holder, are_any_two};
 use super::{Conclusion, Sight, conclude, sender};
 use crate::identity::evidence::{Field, FieldName, Known, Reason, Standing, Verdict};
 use crate::identity::mrz::Names;
@@ -143,27 +143,15 @@ fn front_with_names(mut found: Conclusion, names: &Names, known: &[&str]) -> Con
     found
 }
 
-/// Whose document it is, as far as its zone says so.
-fn holder(found: &Conclusion) -> Option<(&str, &str)> {
-    let value = |name: FieldName| {
-        let field = found.evidence.fields.iter().find(|field| field.name == name);
-        field.map(|field| field.value.as_str()).filter(|value| !value.is_empty())
-    };
-    found.mrz.as_ref()?;
-    Some((value(FieldName::Surname)?, value(FieldName::BirthDate)?))
-}
-
 /// The one verdict of a case with these copies: what speaks most against one of them; that none is
 /// there, if none is. `not_read` says whether there are pictures that nobody looked at.
 #[must_use]
 pub fn summed(found: &[&Conclusion], not_read: bool) -> Verdict {
     let verdicts = found.iter().map(|one| &one.evidence.verdict);
     // Papers of two people, of whom at most one asks.
-    let holders: Vec<(&str, &str)> = found.iter().filter_map(|one| holder(one)).collect();
-    let are_two = |one: &(&str, &str), other: &(&str, &str)| {
-        one.1 != other.1 || !is_near(&letters(one.0), &letters(other.0))
-    };
-    let several = are_any_two(&holders, are_two).then_some(&Verdict::Ambiguous);
+    let holders: Vec<Holder> =
+        found.iter().filter_map(|one| one.mrz.as_ref()).map(Holder::of).collect();
+    let several = are_any_two(&holders, |one, other| !one.is(other)).then_some(&Verdict::Ambiguous);
     let weight = |verdict: &Verdict| match verdict {
         Verdict::Inconsistent(_) => 7,
         Verdict::Ambiguous => 6,
@@ -307,5 +295,20 @@ mod tests {
         // The same card twice, a letter of it misread.
         let again = alone(&zone_of("DUPOMT<<JEAN<PIERRE<L<<<<<<<<<"), &letter);
         assert_eq!(summed(&[&own, &again], false), Verdict::Consistent);
+        // A twin's, whose name is as near to it, has a number of its own; a passport of the same person has
+        // the same name.
+        let with = |number: &str, names: &str| {
+            let zone = Zone::clear(&[number, SECOND, names]);
+            let page = Page { zone: Some(zone), ..Page::default() };
+            alone(&Sight { pages: vec![page], ..Sight::default() }, &letter)
+        };
+        const SECOND: &str = "7801022M2807144BEL780102301233";
+        let another = "IDBEL594444444<0369<<<<<<<<<<<";
+        assert!(with(another, CARD[2]).mrz.is_some_and(|mrz| mrz.fits()));
+        let twin = with(another, "DUPONT<<JEAN<PIERRO<L<<<<<<<<<");
+        assert_eq!(summed(&[&own, &twin], false), Verdict::Ambiguous);
+        for same in [CARD[2], "DUPONT<<JEAN<PIERRE<LOUIS<<<<<", "DUPONT<<JEAN<<<<<<<<<<<<<<<<<<"] {
+            assert_eq!(summed(&[&own, &with(another, same)], false), Verdict::Consistent, "{same}");
+        }
     }
 }

@@ -11,8 +11,11 @@ use minicbor::{Decode, Encode};
 use rayon::prelude::*;
 
 use super::band::Band;
-use crate::identity::mrz::{self, check_digit};
-use crate::identity::picture::lattice::{self, ANY, Allowed, DIGITS, FILLER, LETTERS, Settled};
+use super::issuer;
+use super::judge::LIKELY_SCORE;
+use super::shape::Shape;
+use crate::identity::mrz;
+use crate::identity::picture::lattice::{self, Allowed, LETTERS, Settled};
 use crate::identity::picture::recognise::{HEIGHT, Recogniser, SIGNS, strip};
 use crate::identity::picture::{Grey, Quad};
 
@@ -41,6 +44,9 @@ pub struct Zone {
     /// Whether two readings of the names were the same: no check digit says how well they were read.
     #[n(6)]
     pub names_agree: bool,
+    /// Whether two readings of the number were the same, or one was sure.
+    #[cbor(n(7), default)]
+    pub number_is_sure: bool,
 }
 
 #[cfg(test)]
@@ -55,6 +61,7 @@ impl Zone {
             score: -0.1,
             place: [(0.0, 0.0); 4],
             names_agree: true,
+            number_is_sure: true,
         }
     }
 }
@@ -113,12 +120,15 @@ const PREPARATIONS: [Preparation; 7] = [
 ];
 /// Preparations that are read in any case, so that names are read more than once.
 const LEAST_READ: usize = 2;
+/// Fillers of a name, one of which may be a letter, that are tried.
+const MOST_ODD: usize = 12;
 /// Preparations after which what was read clearly and does not fit is taken as it is.
 const CLEARLY_READ: usize = 3;
 /// Preparations that are read, at most, until names agree.
 const MOST_READ: usize = 4;
-/// The least that a path scores that can be a zone.
-const LEAST_SCORE: f32 = -2.0;
+/// A path that scores less is other text, whose check digits may fit by chance: a zone on the poorest
+/// picture scores more.
+const LEAST_SCORE: f32 = LIKELY_SCORE;
 /// A change that costs more than this was not misheard.
 const DEAREST: f32 = 6.0;
 /// Changes that are looked at, the cheapest first.
@@ -127,180 +137,19 @@ const MOST_CHANGES: usize = 60;
 const CHEAPER: f32 = 0.7;
 /// What was heard more surely than this is no doubt of the reader.
 const CLEAR: f32 = 2.5;
+/// A shape that goes this much worse with what was heard first is tried too: of a passport whose fillers
+/// run together the check digits fit a shorter line as well.
+const NEXT_SHAPE: f32 = 0.1;
 /// The day does not matter to check digits.
 const ANY_DAY: Date = jiff::civil::date(2026, 1, 1);
-
-/// A format by its lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    Td1,
-    Td2,
-    Td3,
-    OldFrench,
-}
-
-impl Shape {
-    const fn lines(self) -> (usize, usize) {
-        match self {
-            Self::Td1 => (3, 30),
-            Self::Td2 | Self::OldFrench => (2, 36),
-            Self::Td3 => (2, 44),
-        }
-    }
-
-    /// What each place of a line may hold; more is known once the issuer is.
-    fn places(self, line: usize, begun: Option<&str>) -> Vec<Allowed> {
-        let (_, length) = self.lines();
-        let name = LETTERS | FILLER;
-        let date = DIGITS | FILLER;
-        let sexes = of("MF<");
-        let mut places = vec![ANY; length];
-        let mut set = |range: std::ops::Range<usize>, allowed: Allowed| places[range].fill(allowed);
-        match (self, line) {
-            (Self::Td1, 0) => {
-                set(0..1, of("ACI"));
-                set(1..5, name);
-                // A number begins at once: a filler there is a K.
-                set(5..6, DIGITS | LETTERS);
-                set(14..15, date);
-            }
-            (Self::Td1, 1) => {
-                set(0..6, date);
-                set(6..7, DIGITS);
-                set(7..8, sexes);
-                set(8..14, date);
-                set(14..15, DIGITS);
-                set(15..18, name);
-                set(29..30, DIGITS);
-            }
-            (Self::Td1, _) => set(0..30, name),
-            (Self::Td2, 0) => {
-                set(0..1, of("ACIP"));
-                set(1..36, name);
-            }
-            (Self::Td3, 0) => {
-                set(0..1, of("P"));
-                set(1..44, name);
-            }
-            (Self::Td2 | Self::Td3, _) => {
-                set(0..1, DIGITS | LETTERS);
-                set(9..10, DIGITS);
-                set(10..13, name);
-                set(13..19, date);
-                set(19..20, DIGITS);
-                set(20..21, sexes);
-                set(21..27, date);
-                set(27..28, DIGITS);
-                set(length - 1..length, DIGITS);
-                if self == Self::Td3 {
-                    set(42..43, date);
-                }
-            }
-            (Self::OldFrench, 0) => {
-                for (at, letter) in ["I", "D", "F", "R", "A"].iter().enumerate() {
-                    set(at..at + 1, of(letter));
-                }
-                set(5..30, name);
-            }
-            (Self::OldFrench, _) => {
-                set(0..4, DIGITS);
-                set(7..13, DIGITS);
-                set(13..27, name);
-                set(27..34, DIGITS);
-                set(34..35, of("MF"));
-                set(35..36, DIGITS);
-            }
-        }
-        if let Some(first) = begun {
-            self.narrow(line, first, &mut places);
-        }
-        places
-    }
-
-    /// What the issuer's own documents hold.
-    fn narrow(self, line: usize, first: &str, places: &mut [Allowed]) {
-        let issuer = &first[2..5];
-        let german = of("0123456789CFGHJKLMNPRTVWXYZ<");
-        match (self, line, issuer) {
-            (Self::Td1, 0, "BEL") => {
-                let is_residence = first.as_bytes()[5] == b'B';
-                let digits = if is_residence { 6..14 } else { 5..14 };
-                places[digits].fill(DIGITS);
-                places[15..19].fill(DIGITS | FILLER);
-                places[19..30].fill(FILLER);
-                if !is_residence {
-                    places[14] = FILLER;
-                    places[15..19].fill(DIGITS);
-                }
-            }
-            (Self::Td1, 1, "BEL") => places[18..29].fill(DIGITS),
-            (Self::Td1, 0, "D<<") => {
-                places[5..14].iter_mut().for_each(|place| *place &= german);
-            }
-            (Self::Td2 | Self::Td3, 1, "D<<") => {
-                places[0..9].iter_mut().for_each(|place| *place &= german);
-            }
-            _ => {}
-        }
-    }
-
-    /// Whether the digits of birth, expiry and all together fit.
-    fn has_digits(self, lines: &[String]) -> bool {
-        let fits = |parts: &[&str], digit: &str| {
-            check_digit(parts.iter().copied()).is_some_and(|sum| Ok(sum) == digit.parse())
-        };
-        let [one, two] = [&lines[0], &lines[1]];
-        let end = two.len() - 1;
-        match self {
-            Self::Td1 => {
-                fits(&[&two[..6]], &two[6..7])
-                    && fits(&[&two[8..14]], &two[14..15])
-                    && fits(&[&one[5..], &two[..7], &two[8..15], &two[18..29]], &two[29..])
-            }
-            Self::Td2 | Self::Td3 => {
-                fits(&[&two[13..19]], &two[19..20])
-                    && fits(&[&two[21..27]], &two[27..28])
-                    && fits(&[&two[..10], &two[13..20], &two[21..end]], &two[end..])
-            }
-            Self::OldFrench => {
-                fits(&[&two[27..33]], &two[33..34]) && fits(&[one, &two[..end]], &two[end..])
-            }
-        }
-    }
-
-    /// Whether a line holds names that no check digit covers.
-    const fn has_names(self, line: usize) -> bool {
-        match self {
-            Self::Td1 => line == 2,
-            Self::Td2 | Self::Td3 => line == 0,
-            Self::OldFrench => false,
-        }
-    }
-
-    /// Whether a check digit covers this place.
-    fn is_covered(self, line: usize, column: usize) -> bool {
-        match (self, line) {
-            (Self::Td1, 0) => column >= 5,
-            (Self::Td1, 1) => column != 7 && !(15..18).contains(&column),
-            (Self::Td1 | Self::Td2 | Self::Td3, 0 | 2) => false,
-            (Self::Td1 | Self::Td2 | Self::Td3, _) => !(10..13).contains(&column) && column != 20,
-            // The composite covers the whole of both lines.
-            (Self::OldFrench, _) => true,
-        }
-    }
-}
-
-/// The signs of a text, as what a place may hold.
-fn of(text: &str) -> Allowed {
-    let bit = |sign: u8| SIGNS.iter().position(|one| *one == sign).map_or(0, |at| 1 << at);
-    text.bytes().map(bit).fold(0, |all, bit| all | bit)
-}
 
 type Steps = Vec<[f32; 38]>;
 
 /// One line in one preparation.
 struct Reading {
     settled: Settled,
+    /// Whether a letter of it was put where a filler was heard.
+    is_changed: bool,
 }
 
 /// Reads a band. `may_go_on` says whether there is time left.
@@ -326,22 +175,34 @@ pub(super) fn read(
         }
     }
     shapes.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut best: Option<Zone> = None;
+    let mut best: Option<(f32, Zone)> = None;
+    let top = shapes.first().map_or(LEAST_SCORE, |(score, ..)| *score);
     for (score, shape, start) in shapes.into_iter().take(2) {
-        if score < LEAST_SCORE || !may_go_on() {
+        let is_done = best.as_ref().is_some_and(|(_, best)| match best.fits {
+            true => best.mended.is_empty() && top - score > NEXT_SHAPE,
+            // What was read clearly and does not fit is what stands there.
+            false => best.is_clear,
+        });
+        if score < LEAST_SCORE || is_done || !may_go_on() {
             break;
         }
         let lines = &band.lines[start..start + shape.lines().0];
         let first = &heard[start..start + shape.lines().0];
-        let Some(zone) = shaped(recogniser, grey, lines, first, shape, may_go_on) else { continue };
-        if zone.fits || zone.is_clear {
-            return Some(zone);
-        }
-        if best.as_ref().is_none_or(|best| zone.score > best.score) {
-            best = Some(zone);
+        let Some((heard, zone)) = shaped(recogniser, grey, lines, first, shape, may_go_on) else {
+            continue;
+        };
+        let is_better = |(had, best): &(f32, Zone)| match best.fits {
+            true => {
+                let is_mended = !best.mended.is_empty();
+                zone.fits && zone.mended.is_empty() && (is_mended || heard > *had)
+            }
+            false => zone.fits || zone.is_clear || heard > *had,
+        };
+        if best.as_ref().is_none_or(is_better) {
+            best = Some((heard, zone));
         }
     }
-    best
+    best.map(|(_, zone)| zone)
 }
 
 fn steps(recogniser: &Recogniser, grey: &Grey, quad: &Quad, how: Preparation) -> Option<Steps> {
@@ -364,6 +225,7 @@ fn higher(quad: &Quad, by: f32) -> Quad {
     Quad([grow(a, d), grow(b, c), grow(c, b), grow(d, a)])
 }
 
+/// The lines of a band as this shape has them, and how well each goes, at its best, with what was heard.
 fn shaped(
     recogniser: &Recogniser,
     grey: &Grey,
@@ -371,7 +233,7 @@ fn shaped(
     first: &[Option<Steps>],
     shape: Shape,
     may_go_on: &(dyn Fn() -> bool + Sync),
-) -> Option<Zone> {
+) -> Option<(f32, Zone)> {
     // For each line, its readings, by preparation.
     let mut readings: Vec<Vec<Reading>> = lines.iter().map(|_| Vec::new()).collect();
     let mut found: Option<Vec<String>> = None;
@@ -379,8 +241,14 @@ fn shaped(
         if nr > 0 && !may_go_on() {
             break;
         }
-        // Once every check digit fits, only what none covers is worth another look.
-        let is_due = |line: usize| found.is_none() || shape.has_names(line);
+        // Once every check digit fits, only what none covers is worth another look, and a number that may
+        // fit by chance.
+        let is_due = |line: usize| {
+            let is_open = |lines: &Vec<String>| {
+                shape.number(lines).0 == line && !is_number_sure(shape, &readings, lines)
+            };
+            shape.names(line).is_some() || found.as_ref().is_none_or(is_open)
+        };
         let one = |(line, quad): (usize, &Quad)| match (is_due(line), nr) {
             (false, _) => None,
             (true, 0) => first[line].clone(),
@@ -395,9 +263,7 @@ fn shaped(
                 begun = lattice::settle(heard, &shape.places(0, None)).map(|one| one.text);
             }
             let places = shape.places(line, begun.as_deref());
-            if let Some(settled) = lattice::settle(heard, &places) {
-                readings[line].push(Reading { settled });
-            }
+            readings[line].extend(named(shape, line, heard, places));
         }
         if readings.iter().any(Vec::is_empty) {
             return None;
@@ -406,13 +272,15 @@ fn shaped(
         // Read clearly three times, and wrong: more readings will not make it right.
         if found.is_none()
             && nr + 1 == CLEARLY_READ
-            && is_clear(shape, &readings, &voted(&readings))
+            && is_clear(shape, &readings, &voted(shape, &readings))
         {
             break;
         }
-        if found.is_some()
-            && nr + 1 >= LEAST_READ
-            && (agree(shape, &readings) || nr + 1 >= MOST_READ)
+        let is_sure = |lines: &Vec<String>| {
+            agree(shape, &readings) && is_number_sure(shape, &readings, lines)
+        };
+        if nr + 1 >= LEAST_READ
+            && found.as_ref().is_some_and(|lines| nr + 1 >= MOST_READ || is_sure(lines))
         {
             break;
         }
@@ -423,12 +291,16 @@ fn shaped(
     let done = |mut lines: Vec<String>, mended: Vec<Mended>, fits: bool, is_clear: bool| {
         uncovered(shape, &readings, &mut lines);
         let names_agree = agree(shape, &readings);
-        Zone { lines, mended, is_clear, fits, score, place, names_agree }
+        let number_is_sure = is_number_sure(shape, &readings, &lines);
+        let of_line =
+            |line: &Vec<Reading>| line.iter().map(|one| one.settled.score).fold(f32::MIN, f32::max);
+        let heard = readings.iter().map(of_line).sum::<f32>() / lines.len() as f32;
+        (heard, Zone { lines, mended, is_clear, fits, score, place, names_agree, number_is_sure })
     };
     if let Some(lines) = found {
         return Some(done(lines, Vec::new(), true, true));
     }
-    let voted = voted(&readings);
+    let voted = voted(shape, &readings);
     if fits(shape, &voted) {
         return Some(done(voted, Vec::new(), true, true));
     }
@@ -440,14 +312,80 @@ fn shaped(
     Some(done(voted, Vec::new(), false, is_clear))
 }
 
-/// Whether two readings of the names, at least, are the same.
+/// Settles a line. A name begins at once, two fillers part surname and given names, one parts two names of
+/// either, and no more of them follow each other (ICAO 9303-3 §4.6): where it is otherwise, one of them is a
+/// letter that was not heard surely, a K mostly. Some issuers keep to nothing: what was heard surely stays.
+fn named(
+    shape: Shape,
+    line: usize,
+    heard: &[[f32; 38]],
+    mut places: Vec<Allowed>,
+) -> Option<Reading> {
+    let plain = lattice::settle(heard, &places)?;
+    let cost = |other: &Settled| (plain.score - other.score) * heard.len() as f32;
+    let with = |places: &[Allowed], at: usize| {
+        let mut places = places.to_vec();
+        places[at] = LETTERS;
+        lattice::settle(heard, &places).filter(|other| cost(other) < DEAREST)
+    };
+    let is_filler = |at: &usize| plain.text.as_bytes()[*at] == b'<';
+    let begun = shape.begins(line).filter(is_filler);
+    let mut best = None;
+    if let Some(at) = begun
+        && let Some(other) = with(&places, at)
+    {
+        places[at] = LETTERS;
+        best = Some(other);
+    }
+    if let Some(names) = shape.names(line) {
+        let odd = odd_fillers(&best.as_ref().unwrap_or(&plain).text, names.clone());
+        let others = odd.into_iter().take(MOST_ODD).filter_map(|at| with(&places, at));
+        let sound = others.filter(|other| odd_fillers(&other.text, names.clone()).is_empty());
+        best = sound.max_by(|a, b| a.score.total_cmp(&b.score)).or(best);
+    }
+    let is_changed = best.is_some();
+    Some(Reading { settled: best.unwrap_or(plain), is_changed })
+}
+
+/// Fillers of the names of a line one of which is a letter, if there are more than may be.
+fn odd_fillers(line: &str, names: std::ops::Range<usize>) -> Vec<usize> {
+    let signs = &line.as_bytes()[..names.end.min(line.len())];
+    let end = signs.iter().rposition(|sign| *sign != b'<').unwrap_or(0);
+    let is_filler = |at: &usize| signs[*at] == b'<';
+    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
+    for at in (names.start..end).filter(is_filler) {
+        match runs.last_mut() {
+            Some(run) if run.end == at => run.end = at + 1,
+            _ => runs.push(at..at + 1),
+        }
+    }
+    let long = || runs.iter().filter(|run| run.len() > 1);
+    if long().count() <= 1 && long().all(|run| run.len() == 2) {
+        return Vec::new();
+    }
+    long().cloned().flatten().collect()
+}
+
+/// Whether two readings of the names, at least, are the same, without a letter that nobody heard.
 fn agree(shape: Shape, readings: &[Vec<Reading>]) -> bool {
-    readings.iter().enumerate().filter(|(line, _)| shape.has_names(*line)).all(|(_, of_line)| {
-        let is_twice = |text: &str| {
-            of_line.iter().filter(|reading| reading.settled.text == text).count() >= LEAST_READ
-        };
-        of_line.iter().any(|reading| is_twice(&reading.settled.text))
-    })
+    let is_read_twice = |of_line: &Vec<Reading>| {
+        let heard = || of_line.iter().filter(|reading| !reading.is_changed);
+        let count = |text: &str| heard().filter(|other| other.settled.text == text).count();
+        heard().any(|reading| count(&reading.settled.text) >= LEAST_READ)
+    };
+    let of_names = readings.iter().enumerate().filter(|(line, _)| shape.names(*line).is_some());
+    of_names.map(|(_, of_line)| of_line).all(is_read_twice)
+}
+
+/// Whether the number of the document in these lines was read so twice, or surely once. Of two signs that are
+/// misread one check digit in ten is right, and the composite has it with the same weights.
+fn is_number_sure(shape: Shape, readings: &[Vec<Reading>], lines: &[String]) -> bool {
+    let (line, place) = shape.number(lines);
+    let is_it =
+        |reading: &&Reading| reading.settled.text[place.clone()] == lines[line][place.clone()];
+    let same = || readings[line].iter().filter(is_it);
+    same().count() >= LEAST_READ
+        || same().any(|reading| reading.settled.least_margin(place.clone()) > CLEAR)
 }
 
 /// Whether every check digit of these lines fits.
@@ -488,19 +426,20 @@ fn combined(shape: Shape, readings: &[Vec<Reading>]) -> Option<Vec<String>> {
     }
 }
 
-/// What most of the readings have at each place, the surer ones more.
-fn voted(readings: &[Vec<Reading>]) -> Vec<String> {
-    readings
-        .iter()
-        .map(|line| {
-            let cost = summed(line);
-            let best = |costs: &[f32; 37]| {
-                let least = costs.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
-                char::from(SIGNS[least.map_or(36, |(sign, _)| sign)])
-            };
-            cost.iter().map(best).collect()
-        })
-        .collect()
+/// What most of the readings have at each place, the surer ones more, of what may stand there.
+fn voted(shape: Shape, readings: &[Vec<Reading>]) -> Vec<String> {
+    let begun = readings[0].first().map(|one| one.settled.text.as_str());
+    let of_line = |(line, of_line): (usize, &Vec<Reading>)| {
+        let places = shape.places(line, begun);
+        let best = |(costs, allowed): (&[f32; 37], &Allowed)| {
+            let may_be = |(sign, _): &(usize, &f32)| allowed & (1 << sign) != 0;
+            let costs = costs.iter().enumerate().filter(may_be);
+            let least = costs.min_by(|a, b| a.1.total_cmp(b.1));
+            char::from(SIGNS[least.map_or(36, |(sign, _)| sign)])
+        };
+        summed(of_line).iter().zip(&places).map(best).collect()
+    };
+    readings.iter().enumerate().map(of_line).collect()
 }
 
 /// For each place, what each sign costs over all readings.
@@ -517,10 +456,25 @@ fn summed(line: &[Reading]) -> Vec<[f32; 37]> {
     sums
 }
 
+/// The code of a state that stands at these places: that of the surest reading, or of half of them, if it is
+/// one that there is.
+fn code(of_line: &[Reading], places: &std::ops::Range<usize>) -> Option<&'static str> {
+    let surest = of_line.iter().map(|reading| reading.settled.score).fold(f32::MIN, f32::max);
+    let weight = |code: &str| {
+        let has =
+            |reading: &&Reading| reading.settled.text[places.clone()].trim_end_matches('<') == code;
+        let with_code = || of_line.iter().filter(has);
+        let is_surest = with_code().any(|reading| reading.settled.score >= surest);
+        let count = with_code().count();
+        (count > 0 && (is_surest || count * 2 >= of_line.len())).then_some((count, is_surest))
+    };
+    issuer::all().filter_map(|code| Some((weight(code)?, code))).max().map(|(_, code)| code)
+}
+
 /// Puts what most readings agree on where no check digit decides: names above all.
 fn uncovered(shape: Shape, readings: &[Vec<Reading>], lines: &mut [String]) {
-    let mut voted = voted(readings);
-    for (nr, of_line) in readings.iter().enumerate().filter(|(nr, _)| shape.has_names(*nr)) {
+    let mut voted = voted(shape, readings);
+    for (nr, of_line) in readings.iter().enumerate().filter(|(nr, _)| shape.names(*nr).is_some()) {
         let count = |one: &Reading| {
             of_line.iter().filter(|other| other.settled.text == one.settled.text).count()
         };
@@ -529,6 +483,13 @@ fn uncovered(shape: Shape, readings: &[Vec<Reading>], lines: &mut [String]) {
             && count(most) >= LEAST_READ
         {
             voted[nr].clone_from(&most.settled.text);
+        }
+    }
+    for (nr, of_line) in readings.iter().enumerate() {
+        if let Some(places) = shape.code(nr)
+            && let Some(code) = code(of_line, &places)
+        {
+            voted[nr].replace_range(places, &format!("{code:<<3}"));
         }
     }
     for (nr, line) in lines.iter_mut().enumerate() {
@@ -624,4 +585,118 @@ fn is_clear(shape: Shape, readings: &[Vec<Reading>], voted: &[String]) -> bool {
         };
         good * 3 >= of_line.len() * 2 && of_line.iter().any(|one| agrees(one) && sure(one))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::picture::lattice::ANY;
+
+    /// Steps at which these are heard, each with nine chances of ten, and a filler with five of a hundred.
+    fn heard(text: &str) -> Vec<[f32; 38]> {
+        let sign = |letter: u8| SIGNS.iter().position(|sign| *sign == letter).expect("is one");
+        text.bytes()
+            .map(|letter| {
+                let mut step = [(0.05f32 / 36.0).ln(); 38];
+                step[sign(b'<')] = 0.05f32.ln();
+                step[if letter == b'.' { SIGNS.len() } else { sign(letter) }] = 0.9f32.ln();
+                step
+            })
+            .collect()
+    }
+
+    /// The same of a line: two fillers are two only with something between them.
+    fn heard_steps(line: &str) -> Vec<[f32; 38]> {
+        heard(&line.replace('<', "<."))
+    }
+
+    /// As [`heard`] hears it, but a filler of these columns is one in two that is a K.
+    fn doubted(text: &str, columns: &[usize]) -> Vec<[f32; 38]> {
+        let mut steps = heard_steps(text);
+        let mut fillers = 0;
+        let mut column = 0;
+        for (step, sign) in steps.iter_mut().zip(text.replace('<', "<.").bytes()) {
+            if sign == b'.' {
+                continue;
+            }
+            if columns.contains(&column) {
+                step[SIGNS.iter().position(|sign| *sign == b'K').expect("is one")] = 0.3f32.ln();
+                fillers += 1;
+            }
+            column += 1;
+        }
+        assert_eq!(fillers, columns.len());
+        steps
+    }
+
+    fn settled(line: &str, doubts: &[usize]) -> String {
+        let shape = Shape::Td1;
+        let reading = named(shape, 2, &doubted(line, doubts), shape.places(2, None));
+        let reading = reading.expect("settles");
+        assert!(reading.is_changed, "it counts as heard by nobody");
+        reading.settled.text
+    }
+
+    #[test]
+    fn fillers_that_no_names_have_are_found() {
+        for (line, wanted) in [
+            ("DUPONT<<JEAN<PIERRE<L<<<<<<<<<", &[][..]),
+            ("DUPONT<<<<<<<<<<<<<<<<<<<<<<<<", &[]),
+            ("VAN<DEN<BROECK<<JAN<<<<<<<<<<<", &[]),
+            ("VAN<DEN<BROECK<<JAN<KAREL<FRAN", &[]),
+            ("IVANOV<<<OEN<<<<<<<<<<<<<<<<<<", &[6, 7, 8]),
+            ("DUPONT<<JAN<<AREL<<<<<<<<<<<<<", &[6, 7, 11, 12]),
+        ] {
+            assert_eq!(odd_fillers(line, 0..30), wanted, "{line}");
+        }
+        let line = "P<UKRIONESCU<<<EVIN<<<<<<<<<<<<<<<<<<<<<<<<<";
+        assert_eq!(odd_fillers(line, 5..44), [12, 13, 14]);
+        assert!(odd_fillers("P<D<<ADENAUER<<KONRAD", 5..21).is_empty());
+    }
+
+    #[test]
+    fn a_k_that_was_taken_for_a_filler_is_a_k_where_so_many_fillers_cannot_be() {
+        for (line, doubt, wanted) in [
+            ("IVANOV<<<OEN<<<<<<<<<<<<<<<<<<", 8, "IVANOV<<KOEN<<<<<<<<<<<<<<<<<<"),
+            ("NOVA<<<JAN<<<<<<<<<<<<<<<<<<<<", 4, "NOVAK<<JAN<<<<<<<<<<<<<<<<<<<<"),
+            ("DUPONT<<JAN<<AREL<<<<<<<<<<<<<", 12, "DUPONT<<JAN<KAREL<<<<<<<<<<<<<"),
+            // A name begins at once.
+            ("<AUR<<GRACE<<<<<<<<<<<<<<<<<<<", 0, "KAUR<<GRACE<<<<<<<<<<<<<<<<<<<"),
+        ] {
+            assert_eq!(settled(line, &[doubt]), wanted);
+        }
+    }
+
+    #[test]
+    fn fillers_that_were_heard_surely_stay() {
+        // Some issuers write what they like: no letter is made of what nobody heard.
+        for name in ["DUPONT<<<JEAN", "<<AHMADI"] {
+            let line = format!("{name:<<30}");
+            let sure = |step: [f32; 38]| step.map(|one| if one < -2.0 { -20.0 } else { one });
+            let steps: Vec<_> = heard_steps(&line).into_iter().map(sure).collect();
+            let reading = named(Shape::Td1, 2, &steps, Shape::Td1.places(2, None));
+            let reading = reading.expect("settles");
+            assert_eq!((reading.settled.text, reading.is_changed), (line, false));
+        }
+    }
+
+    #[test]
+    fn a_code_is_one_that_there_is() {
+        let first = "I<P02ZA51507562<<<<<<<<<<<<<<<";
+        // Each with how sure it is of its line.
+        let code = |heard: &[(&str, f32)]| {
+            let reading = |(code, score): &(&str, f32)| {
+                let line = first.replace("P02", code);
+                let steps = heard_steps(&line);
+                let settled = lattice::settle(&steps, &vec![ANY; line.len()]).expect("settles");
+                Reading { settled: Settled { score: *score, ..settled }, is_changed: false }
+            };
+            super::code(&heard.iter().map(reading).collect::<Vec<_>>(), &(2..5))
+        };
+        assert_eq!(code(&[("PLZ", -0.3), ("PLZ", -0.2), ("POL", -0.1)]), Some("POL"));
+        assert_eq!(code(&[("D<<", -0.2), ("D<<", -0.3), ("DMA", -0.1)]), Some("D"));
+        assert_eq!(code(&[("POL", -0.2), ("PLZ", -0.1)]), Some("POL"));
+        assert_eq!(code(&[("PLZ", -0.1), ("PLZ", -0.2), ("POL", -0.3)]), None, "it says otherwise");
+        assert_eq!(code(&[("QQQ", -0.1), ("ZQX", -0.1)]), None);
+    }
 }

@@ -71,7 +71,8 @@ impl Names {
             }
             best = if found == NameMatch::Differs { best } else { found };
         }
-        best
+        let is_cut = best == NameMatch::Differs && self.may_be_cut;
+        if is_cut && are_beginnings(&surname, &given, &record) { NameMatch::Partly } else { best }
     }
 
     /// Whether a name is the surname and one given name or more, in either order, and no other word.
@@ -89,6 +90,24 @@ impl Names {
             !rest.is_empty() && rest.iter().all(is_given)
         })
     }
+}
+
+/// Whether each word of a zone is the beginning of one on file: where not all fits, issuers cut words off
+/// in the middle, not only the last one (ICAO 9303-3 §4.6). One of them must say more than an initial does.
+fn are_beginnings(surname: &[&str], given: &[&str], record: &[Word]) -> bool {
+    const TELLING: usize = 4;
+    let is_beginning = |word: &Word, part: &str| word.fits(part, true);
+    let is_telling = surname.iter().any(|part| part.len() >= TELLING);
+    let last = record.len().saturating_sub(surname.len());
+    is_telling
+        && (0..=last).any(|start| {
+            let of_surname = record[start..].iter().zip(surname);
+            let rest: Vec<&Word> =
+                record[..start].iter().chain(record.iter().skip(start + surname.len())).collect();
+            of_surname.len() == surname.len()
+                && of_surname.clone().all(|(word, part)| is_beginning(word, part))
+                && given.iter().all(|part| rest.iter().any(|word| is_beginning(word, part)))
+        })
 }
 
 /// Whether the words of a name on file that are no surname are the given names.
@@ -288,6 +307,18 @@ mod tests {
         let cut = names("BENNELONG<WOOLOOM<WA<WARN<<D<P");
         assert!(cut.may_be_cut);
         assert_eq!(cut.given, "D P");
+        // Words are cut off in the middle of a name, too (ICAO 9303-3 §4.6.2); nothing is borne out by that.
+        for (on_file, found) in [
+            ("Dingo Potoroo Bennelong Wooloomooloo Warrandyte Warnambool", NameMatch::Partly),
+            ("Bennelong Wooloomooloo Warrandyte Warnambool", NameMatch::Differs),
+            ("Dingo Potoroo Bennelong Wooloomooloo Warrandyte Xarnambool", NameMatch::Differs),
+            ("Dingo Xotoroo Bennelong Wooloomooloo Warrandyte Warnambool", NameMatch::Differs),
+        ] {
+            assert_eq!(cut.agrees(on_file), found, "{on_file}");
+        }
+        let cut = names("VILARCHAO<FERNANDEZ<<JOSE<RAMO");
+        assert_eq!(cut.agrees("José Ramón Vilarchao Fernández"), NameMatch::Agrees);
+        assert_eq!(cut.agrees("Ramiro Vilarchao Fernandez"), NameMatch::Differs);
         let cut = names("VERYLONGSURNAMETHATFILLSALLOFI");
         assert_eq!(cut.agrees("Verylongsurnamethatfillsallofit"), NameMatch::Partly);
         assert_eq!(cut.agrees("Verylongsurname"), NameMatch::Differs);

@@ -217,6 +217,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn numbers_that_others_refuse_or_misread_are_what_they_are() {
+        // The counter of a day overflowed: then the month or the day is none.
+        for text in ["10000100182", "10400100171", "00003241778"] {
+            assert!(NationalNumber::parse(text).is_ok(), "{text}");
+        }
+        // A BIS number of somebody of whom neither the sex nor the day is known.
+        for (text, year) in [("99200199926", 1999), ("01200199934", 2001)] {
+            let number = NationalNumber::parse(text);
+            if let Ok(number) = number {
+                assert_eq!((number.kind(), number.sex()), (NationalKind::Bis, None), "{text}");
+                let birth = number.birth().expect("a year");
+                assert_eq!((birth.year, birth.date()), (year, None), "{text}");
+            } else {
+                assert_eq!(number, Err(NumberError::Counter), "{text}");
+            }
+        }
+    }
+
     /// Half of all wrong numbers would pass if both rules could fit at once.
     #[test]
     fn the_century_is_never_in_doubt() {

@@ -228,6 +228,54 @@ mod tests {
         assert_eq!(one(true), Pages { drawn: drawn(255), has_more: false });
     }
 
+    /// Wide, its left half black, in this format.
+    fn half(format: ImageFormat) -> Vec<u8> {
+        let mut picture = image::GrayImage::from_pixel(64, 32, image::Luma([255]));
+        for (x, _, pixel) in picture.enumerate_pixels_mut() {
+            pixel.0[0] = if x < 32 { 0 } else { 255 };
+        }
+        let mut out = Cursor::new(Vec::new());
+        let picture = DynamicImage::from(picture).into_rgb8();
+        picture.write_to(&mut out, format).expect("is written");
+        out.into_inner()
+    }
+
+    #[test]
+    fn every_format_is_read() {
+        for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Tiff] {
+            let drawn = pages(&half(format), 0).expect("is one").drawn.remove(0);
+            assert_eq!((drawn.width, drawn.height), (64, 32), "{format:?}");
+            assert!(drawn.at((8.0, 16.0)) < 20.0 && drawn.at((56.0, 16.0)) > 235.0, "{format:?}");
+        }
+    }
+
+    /// What a camera says of how it was held (EXIF 2.32, tag 0x0112): where the black half is then.
+    #[test]
+    fn a_picture_is_put_as_its_camera_says_before_it_is_read() {
+        let jpeg = half(ImageFormat::Jpeg);
+        let (left, right, top, below) = ((8.0, 16.0), (56.0, 16.0), (16.0, 8.0), (16.0, 56.0));
+        for (orientation, black, white) in [
+            (1u8, left, right),
+            (2, right, left),
+            (3, right, left),
+            (4, left, right),
+            (5, top, below),
+            (6, top, below),
+            (7, below, top),
+            (8, below, top),
+        ] {
+            let mut exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+            exif.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
+            let length = (exif.len() as u16 + 2).to_be_bytes();
+            let with = [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..]].concat();
+            let drawn = pages(&with, 0).expect("is one").drawn.remove(0);
+            let is_turned = orientation > 4;
+            let sides = if is_turned { (32, 64) } else { (64, 32) };
+            assert_eq!((drawn.width, drawn.height), sides, "{orientation}");
+            assert!(drawn.at(black) < 20.0 && drawn.at(white) > 235.0, "{orientation}");
+        }
+    }
+
     #[test]
     fn a_claim_is_refused_before_anything_is_taken_for_it() {
         let mut claims = png(8, 8, false);
