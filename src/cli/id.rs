@@ -209,7 +209,8 @@ fn concluded(conclusion: &Conclusion, why: Option<String>, tongue: Tongue) -> Re
     let mut text = written(evidence, format, conclusion.mrz.as_ref(), tongue);
     let mut json = as_json(evidence, format, conclusion.mrz.as_ref(), &conclusion.contradicted);
     if let Some(why) = why {
-        text.push_str(&format!("{why}\n"));
+        let said = conclusion.refused.map(|refused| words::refused(refused, tongue));
+        text.push_str(&format!("{}\n", said.unwrap_or(&why)));
         json["reason"] = why.into();
     }
     Report { problems: !is_fine(&evidence.verdict), ..Report::new(text, json) }
@@ -249,6 +250,11 @@ fn number(kind: NumberKind, value: &str) -> Report {
         json["century"] = national.map(NationalNumber::century).into();
         let birth = national.and_then(NationalNumber::birth).map(|birth| birth.to_string());
         let sex = national.and_then(NationalNumber::sex).map(|sex| sex.letter().to_string());
+        // The counter of a day overflows into days and months that are none; or somebody made a mistake.
+        let no_day = national.is_some_and(|number| number.has_no_such_day());
+        let warning =
+            "the day in it is none of its month: its counter overflowed, or it is somebody's error";
+        json["warning"] = no_day.then_some(warning).into();
         if let Some(number) = national {
             text = format!(
                 "valid\nkind     {}\ncentury  {}\nborn     {}\nsex      {}",
@@ -257,6 +263,9 @@ fn number(kind: NumberKind, value: &str) -> Report {
                 birth.as_deref().unwrap_or("not said"),
                 sex.as_deref().unwrap_or("not said"),
             );
+            if no_day {
+                text.push_str(&format!("\nbeware   {warning}"));
+            }
         }
         json["birth"] = birth.into();
         json["sex"] = sex.into();

@@ -75,7 +75,7 @@ pub(super) fn verdict(verdict: &Verdict, tongue: Tongue) -> String {
 pub(super) fn line(one: &Shown, tongue: Tongue) -> String {
     let mut line = verdict(&one.conclusion.evidence.verdict, tongue);
     if let Some(why) = one.conclusion.refused {
-        line.push_str(&format!(", {why}"));
+        line.push_str(&format!(", {}", words::refused(why, tongue)));
     }
     if let Some(other) = one.other_side {
         line.push_str(&format!("; its other side is {}", print::brief(&other)));
@@ -84,8 +84,8 @@ pub(super) fn line(one: &Shown, tongue: Tongue) -> String {
 }
 
 /// What is to be said of other cases, a line each.
-pub(super) fn warnings(one: &Shown) -> Vec<String> {
-    let warning = |case: &CaseId| format!("the same picture came in case {case}");
+pub(super) fn warnings(one: &Shown, tongue: Tongue) -> Vec<String> {
+    let warning = |case: &CaseId| format!("{} {case}", words::also_in(tongue));
     one.also_in.iter().map(warning).collect()
 }
 
@@ -95,7 +95,8 @@ pub(super) fn lines(pictures: &Pictures, case: CaseId) -> Vec<String> {
     for one in &pictures.shown {
         let item = print::brief(&one.item);
         lines.push(format!("{item}  {}", line(one, Tongue::En)));
-        lines.extend(warnings(one).iter().map(|warning| format!("{item}  beware: {warning}")));
+        let beware = warnings(one, Tongue::En);
+        lines.extend(beware.iter().map(|warning| format!("{item}  beware: {warning}")));
     }
     if pictures.not_read > 0 {
         let count = print::count(pictures.not_read, "picture", "pictures");
@@ -214,7 +215,7 @@ fn written(one: &Shown, tongue: Tongue) -> String {
     let item = print::brief(&one.item);
     let mut text = format!("item             {item}\nverdict          {}\n", line(one, tongue));
     text.push_str(&format!("format           {}\n", format(one).unwrap_or("-")));
-    for warning in warnings(one) {
+    for warning in warnings(one, tongue) {
         text.push_str(&format!("beware           {warning}\n"));
     }
     for field in &one.conclusion.evidence.fields {

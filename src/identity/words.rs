@@ -1,6 +1,7 @@
 //! Verdicts and reasons in the four languages of those who read them.
 
 use super::evidence::{Reason, Verdict};
+use super::picture::decode::DecodeError;
 
 /// A language.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -189,6 +190,51 @@ pub const fn verdict(verdict: &Verdict, tongue: Tongue) -> &'static str {
     })
 }
 
+/// Why a file could not be read.
+#[must_use]
+pub const fn refused(why: DecodeError, tongue: Tongue) -> &'static str {
+    tongue.of(match why {
+        DecodeError::NoPicture => [
+            "het is geen JPEG, PNG, WebP, TIFF of PDF",
+            "ce n'est pas un JPEG, PNG, WebP, TIFF ou PDF",
+            "es ist kein JPEG, PNG, WebP, TIFF oder PDF",
+            "it is no JPEG, PNG, WebP, TIFF or PDF",
+        ],
+        DecodeError::TooLarge => [
+            "het zegt meer dan 50 miljoen pixels te hebben",
+            "il dit avoir plus de 50 millions de pixels",
+            "es will mehr als 50 Millionen Pixel haben",
+            "it claims more than 50 million pixels",
+        ],
+        DecodeError::Damaged => {
+            ["het is beschadigd", "il est endommagé", "es ist beschädigt", "it is damaged"]
+        }
+        DecodeError::Crashed => [
+            "het afgeschermde proces is erop vastgelopen",
+            "le processus confiné s'est arrêté",
+            "der abgeschirmte Prozess ist abgestürzt",
+            "the confined child crashed",
+        ],
+        DecodeError::TimedOut => [
+            "het afgeschermde proces had niet genoeg tijd",
+            "le processus confiné a manqué de temps",
+            "der abgeschirmte Prozess hatte nicht genug Zeit",
+            "the confined child ran out of time",
+        ],
+    })
+}
+
+/// That the same picture came in the case whose number follows.
+#[must_use]
+pub const fn also_in(tongue: Tongue) -> &'static str {
+    tongue.of([
+        "dezelfde afbeelding kwam binnen in dossier",
+        "la même image est arrivée dans le dossier",
+        "dasselbe Bild kam im Vorgang",
+        "the same picture came in case",
+    ])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +274,24 @@ mod tests {
             }
         }
         assert_eq!(all.len(), 4 * reasons.len());
+    }
+
+    #[test]
+    fn why_a_file_could_not_be_read_is_said_in_four_languages() {
+        let all = [
+            DecodeError::NoPicture,
+            DecodeError::TooLarge,
+            DecodeError::Damaged,
+            DecodeError::Crashed,
+            DecodeError::TimedOut,
+        ];
+        let mut said = std::collections::BTreeSet::new();
+        for why in all {
+            assert_eq!(refused(why, Tongue::En), why.to_string());
+            said.extend(Tongue::ALL.map(|tongue| refused(why, tongue)));
+        }
+        said.extend(Tongue::ALL.map(also_in));
+        assert_eq!(said.len(), 4 * (all.len() + 1));
     }
 
     #[test]

@@ -53,6 +53,18 @@ fn a_number_is_judged_and_a_national_one_tells_what_it_holds() {
 }
 
 #[test]
+fn a_national_number_whose_day_is_none_is_valid_and_says_so() {
+    for (number, has_none) in
+        [("72023000143", true), ("85073003328", false), ("92200006963", false)]
+    {
+        let (code, json) = id(&["--number", "nrn", "-"], number);
+        assert_eq!((code, &json["valid"]), (Some(0), &Value::from(true)), "{number}");
+        let warning = json["warning"].as_str();
+        assert_eq!(warning.is_some_and(|warning| warning.contains("overflowed")), has_none);
+    }
+}
+
+#[test]
 fn the_lines_of_a_card_are_read_from_standard_input_field_by_field() {
     let (code, json) = id(&["--mrz"], CARD);
     assert_eq!(code, Some(0));

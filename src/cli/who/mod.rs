@@ -375,7 +375,7 @@ fn as_text(
         let item = print::brief(&one.item);
         let found = pictures::line(one, tongue(language));
         line(Say::Available, &format!("{} {item}, {found}", words::kind(Kind::Id, language)));
-        for warning in pictures::warnings(one) {
+        for warning in pictures::warnings(one, tongue(language)) {
             line(Say::Beware, &format!("{item}: {warning}"));
         }
     }

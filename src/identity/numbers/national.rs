@@ -181,6 +181,14 @@ impl NationalNumber {
         Some(Birth { year, month: Some(month), day })
     }
 
+    /// Whether it has a month and a day that this month has not: the counter of a day overflowed, or somebody
+    /// erred. Days that are left open are 00.
+    #[must_use]
+    pub fn has_no_such_day(&self) -> bool {
+        let is_open = self.digits[4..6] == [0, 0];
+        self.birth().is_some_and(|birth| birth.month.is_some() && birth.day.is_none() && !is_open)
+    }
+
     /// The eleven digits.
     #[must_use]
     pub const fn digits(&self) -> &[u8; 11] {
@@ -214,6 +222,9 @@ mod tests {
             let birth = number.birth().map(|birth| birth.to_string());
             let told = row["birth"].as_str().and_then(|text| text.split(' ').next());
             assert_eq!(birth.as_deref(), told, "{input}");
+            let must_warn = row["note"].as_str().is_some_and(|note| note.contains("must warn"));
+            let has_no_day = row["birth"].as_str().is_some_and(|birth| birth.contains("(day"));
+            assert!(number.has_no_such_day() || !must_warn && !has_no_day, "{input}");
         }
     }
 
